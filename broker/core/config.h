@@ -1,0 +1,80 @@
+/* config.h - the configuration as data: what the operator wrote, checked, with every default filled in.
+ * Owns nothing itself: a config and all it points to live in one arena, made by edge/config_file and freed by config_free().
+ * Lists are sorted by name; names are unique within their list. Times in ms, sizes in bytes. */
+#ifndef SLUICE_CORE_CONFIG_H
+#define SLUICE_CORE_CONFIG_H
+
+#include "schemas/codec/envelope.h"
+
+enum {
+    CONFIG_FUNCTIONS_MAX = 10000,
+    CONFIG_RULES_MAX = 1000000,
+    CONFIG_BUSES_MAX = 1000,
+    CONFIG_TARGETS_PER_RULE_MAX = 64,
+    CONFIG_NAME_BYTES_MAX = 64,          /* [A-Za-z0-9._-]+, as EventBridge rule names */
+    CONFIG_BUS_NAME_BYTES_MAX = 256,
+    CONFIG_LISTENERS_MAX = 16,
+    CONFIG_CONCURRENCY_MAX = 10000,
+    CONFIG_BATCH_MAX = 10000,
+    CONFIG_INSTANCES_MAX = 10000,
+    CONFIG_ATTEMPTS_MAX = 1000,
+};
+
+enum function_protocol { PROTOCOL_STDIO, PROTOCOL_STDIO_LINES, PROTOCOL_NATIVE };
+
+struct config_function {
+    const char *name;
+    const char *const *command;          /* NULL-terminated argv; [0] resolved to an absolute path */
+    const char *directory;               /* `code`, else the configuration file's folder; absolute */
+    const char *const *environment;      /* NULL-terminated "KEY=value" */
+    enum function_protocol protocol;
+    int64_t timeout_ms;
+    int64_t memory_bytes;                /* 0: no limit */
+    unsigned concurrency;                /* invocations at once in one instance */
+    unsigned batch_size;
+    int64_t batch_window_ms;
+    bool batch_partial_failures;
+    unsigned scale_min, scale_max;       /* max 0: paused; events queue up */
+    int64_t idle_ms, drain_target_ms;
+    unsigned retry_attempts;             /* tries in all, at least 1 */
+    int64_t backoff_min_ms, backoff_max_ms, max_age_ms;
+    enum event_shape input;
+};
+
+enum target_input { TARGET_INPUT_EVENT, TARGET_INPUT_PATH, TARGET_INPUT_CONSTANT };
+
+struct config_target {
+    const char *function;                /* exists in functions */
+    enum target_input input;
+    const char *text;                    /* PATH: the JSONPath ("$.detail.a[0]"); CONSTANT: JSON text on one line; else NULL */
+};
+
+struct config_rule {
+    const char *name;
+    const char *bus;
+    const char *pattern;                 /* JSON text; compiles */
+    bool enabled;
+    const struct config_target *targets;
+    unsigned targets_count;
+    const char *file;                    /* where it stands, for messages */
+    unsigned line;
+};
+
+struct config {
+    const char *const *bus_listeners;    /* nng URLs, NULL-terminated; never empty */
+    const char *token_file;              /* NULL: none */
+    const char *http;                    /* "host:port"; NULL: no HTTP */
+    const char *data;                    /* the data directory; NULL: not said */
+    const char *const *buses;            /* all known ones, "default" included, sorted, NULL-terminated */
+    const struct config_function *functions;
+    unsigned functions_count;
+    const struct config_rule *rules;
+    unsigned rules_count;
+};
+
+/* NULL when absent. By binary search. */
+const struct config_function *config_function_find(const struct config *config, const char *name);
+const struct config_rule *config_rule_find(const struct config *config, const char *name);
+bool config_bus_known(const struct config *config, struct view bus);
+
+#endif

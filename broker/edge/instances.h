@@ -1,0 +1,71 @@
+/* instances.h - the processes that run functions: their pipes, their protocol, their captured output.
+ *
+ *   instances_start()  ->  STARTING --on_ready--> READY/BUSY  ->  instances_stop() --TERM, grace, KILL--> on_gone
+ *
+ * Translates and bounds; decides nothing: which instance runs what, for how long, and what a failure means is the engine's.
+ * All calls and callbacks on the loop thread; no callback is made from inside a call of this module, they come from the loop. */
+#ifndef SLUICE_EDGE_INSTANCES_H
+#define SLUICE_EDGE_INSTANCES_H
+
+#include "broker/core/config.h"
+#include "broker/edge/spawner.h"
+
+struct instances;
+
+enum {
+    RESULT_BYTES_MAX = 6291556,          /* stdout of one stdio invocation, one answer line; more: Function.ResponseSizeTooLarge */
+    OUTPUT_TAIL_BYTES = 4096,            /* last output kept for reasons and dead letters */
+    STOP_GRACE_MS = 2000,
+    LOG_LINE_BYTES_MAX = 64 << 10,
+    LOG_FILE_BYTES_MAX = 8 << 20, LOG_FILES_KEPT = 3,
+};
+
+enum end_reason { END_EXITED, END_SIGNALLED, END_SPAWN_FAILED, END_SPAWNER_LOST };
+
+struct instance_end {
+    enum end_reason reason;
+    int code;                            /* exit status, signal or errno */
+    const char *step;                    /* of END_SPAWN_FAILED */
+    bool input_unread;                   /* not a byte of what we wrote was read */
+    struct view output_tail;             /* last captured output, at most OUTPUT_TAIL_BYTES */
+    int64_t cpu_us, memory_peak_bytes;
+};
+
+struct invocation_failure {
+    struct view type, message, output;   /* "Runtime.ExitError", ... */
+};
+
+struct instances_events {
+    void *ctx;
+    /* The process runs (stdio, stdio-lines). Native instances become ready by their first `next` on the bus instead. */
+    void (*on_started)(void *ctx, uint64_t instance, pid_t pid);
+    /* Deliveries first .. first+count-1 of the lease are done; failure NULL: succeeded. stdio: one call for the whole lease, at exit.
+     * stdio-lines: in order, consecutive successes together. `cpu_us` of a stdio process, else 0. */
+    void (*on_result)(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
+                      const struct invocation_failure *failure);
+    /* The last word about an instance. What it still had leased is lost (the engine knows what that was). */
+    void (*on_gone)(void *ctx, uint64_t instance, const struct instance_end *end);
+    void (*on_spawner_ready)(void *ctx);
+};
+
+/* logs_dir: DATA/logs, made if missing. `bus_url`: given to native functions. */
+enum sluice_err instances_new(struct ev_loop *loop, const char *program, const char *data_dir, const char *bus_url,
+                              const struct instances_events *events, struct instances **ret_instances, struct sluice_error *reterr);
+void instances_free(struct instances *instances); /* kills and reaps everything first (spawner_stop) */
+
+/* `function` must outlive the instance's start only (copied). SLUICE_EUNAVAILABLE: the spawner is not ready. */
+enum sluice_err instances_start(struct instances *instances, uint64_t instance, const struct config_function *function,
+                                struct sluice_error *reterr);
+/* stdio: once per instance, may come right after instances_start(): the lines, then EOF. stdio-lines: appended to what is
+ * outstanding. inputs: one line of JSON each, without its line break; copied. Never for native. */
+void instances_deliver(struct instances *instances, uint64_t instance, uint64_t lease, const struct view *inputs, unsigned count);
+/* Orderly end: stdin closed (stdio-lines), TERM to the group, KILL after STOP_GRACE_MS. */
+void instances_stop(struct instances *instances, uint64_t instance);
+void instances_kill(struct instances *instances, uint64_t instance); /* KILL to the group at once (timeouts) */
+/* Process memory and CPU right now, for status; false: gone. */
+bool instances_pid(const struct instances *instances, uint64_t instance, pid_t *ret_pid);
+
+/* Captured output of a function, oldest first: the last `bytes_max` bytes of its log files. SLUICE_ENOTFOUND: none yet. */
+enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out);
+
+#endif

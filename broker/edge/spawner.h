@@ -1,0 +1,55 @@
+/* spawner.h - the process that starts instances: the daemon's own binary, exec'd before nng starts.
+ *
+ *   daemon ──socketpair (SOCK_SEQPACKET)── spawner ──vfork+exec── instances, each the leader of its process group
+ *
+ * nng is not fork-safe and leaks descriptors into children, so the daemon itself never forks after start. The spawner is small,
+ * single-threaded, links to no foreign code, and holds the lock DATA/spawner.lock: a new daemon starts instances only once the old
+ * spawner is gone. On EOF of its socket it kills every instance and what escaped from it (it is subreaper), reaps, and exits. */
+#ifndef SLUICE_EDGE_SPAWNER_H
+#define SLUICE_EDGE_SPAWNER_H
+
+#include <ev.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "sluice/error.h"
+#include "schemas/codec/view.h"
+
+/* main() of `sluiced --spawner LOCKFILE` (its socket is descriptor 3). Waits for the lock, then serves. Returns the exit status. */
+int spawner_main(const char *lock_path);
+
+/* ---- the daemon's end ---- */
+struct spawner;
+
+struct spawn_request {
+    uint64_t instance;
+    const char *const *command;      /* NULL-terminated, [0] absolute */
+    const char *const *environment;  /* NULL-terminated, whole: nothing is inherited */
+    const char *directory;
+    int64_t memory_bytes;            /* 0: no limit; else RLIMIT_DATA */
+    int stdin_fd, stdout_fd, stderr_fd; /* the child's ends; the caller closes its copies after spawner_spawn() returns */
+};
+
+struct spawner_events {
+    void *ctx;
+    void (*on_ready)(void *ctx);                                        /* it holds the lock: instances may be started */
+    /* pidfd is now the receiver's. */
+    void (*on_started)(void *ctx, uint64_t instance, pid_t pid, int pidfd);
+    /* step: "exec", "chdir", ... ; the instance never ran. */
+    void (*on_failed)(void *ctx, uint64_t instance, int error_number, const char *step);
+    void (*on_exited)(void *ctx, uint64_t instance, int wait_status, const struct rusage *usage);
+    void (*on_lost)(void *ctx);      /* the spawner died: all its instances die with it; it is started again, then on_ready */
+};
+
+/* Starts the process `program --spawner LOCKFILE` by posix_spawn. Call before the first nng call. Restarts it by itself later, at most
+ * once a second. */
+enum sluice_err spawner_start(struct ev_loop *loop, const char *program, const char *lock_path, const struct spawner_events *events,
+                              struct spawner **ret_spawner, struct sluice_error *reterr);
+/* SLUICE_EINVAL: the request is over 128 KiB; SLUICE_EUNAVAILABLE: not ready. Never blocks: what the socket cannot take waits in order. */
+enum sluice_err spawner_spawn(struct spawner *spawner, const struct spawn_request *request, struct sluice_error *reterr);
+/* Sends `signal` to the instance's process group. */
+void spawner_signal(struct spawner *spawner, uint64_t instance, int signal);
+/* Closes the socket and waits up to 5 s for it to have killed and reaped everything. */
+void spawner_stop(struct spawner *spawner);
+
+#endif

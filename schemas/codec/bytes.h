@@ -1,0 +1,28 @@
+/* bytes.h - a growable buffer that its holder owns and frees.
+ * After a failed growth the buffer is `failed` and ignores further puts: check once, at the end. */
+#ifndef SLUICE_CODEC_BYTES_H
+#define SLUICE_CODEC_BYTES_H
+
+#include "schemas/codec/view.h"
+
+struct bytes {
+    char *data;
+    size_t len;
+    size_t capacity;
+    bool failed;
+};
+
+void bytes_done(struct bytes *bytes);                       /* frees; leaves an empty buffer */
+static inline void bytes_clear(struct bytes *bytes) { bytes->len = 0; bytes->failed = false; }
+bool bytes_reserve(struct bytes *bytes, size_t more);       /* room for `more` bytes after len; false: out of memory */
+void bytes_put(struct bytes *bytes, const void *data, size_t len);
+void bytes_put_view(struct bytes *bytes, struct view view);
+void bytes_put_text(struct bytes *bytes, const char *text);
+void bytes_put_char(struct bytes *bytes, char c);
+void bytes_put_format(struct bytes *bytes, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline struct view bytes_view(const struct bytes *bytes)
+{
+    return (struct view){ .data = bytes->data, .len = bytes->len };
+}
+
+#endif

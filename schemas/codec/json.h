@@ -1,0 +1,31 @@
+/* json.h - JSON text as it passes through: checked once at the door, kept byte for byte, never re-serialised.
+ * RFC 8259, strict: UTF-8, no control characters in strings, no lone surrogate escapes is NOT required (AWS accepts them).
+ * Iterative, no allocation. */
+#ifndef SLUICE_CODEC_JSON_H
+#define SLUICE_CODEC_JSON_H
+
+#include "schemas/codec/bytes.h"
+#include "sluice/error.h"
+
+enum json_kind { JSON_ANY, JSON_OBJECT };
+
+/* SLUICE_OK: `text` is one JSON value (of kind JSON_OBJECT if asked), nothing but white space around it, nested at most
+ * `depth_max` (at most JSON_DEPTH_MAX) deep. SLUICE_EINVAL: the reason with its line and column. */
+enum { JSON_DEPTH_MAX = 1000 };
+enum sluice_err json_check(struct view text, enum json_kind kind, unsigned depth_max, struct sluice_error *reterr);
+
+/* Appends checked JSON with every line break between tokens as a space, so that it is one line. */
+void json_put_line(struct bytes *out, struct view checked);
+/* Appends `text` as a JSON string with its quotes. Bytes that are not UTF-8 become U+FFFD. */
+void json_put_string(struct bytes *out, struct view text);
+
+/* A cursor over checked JSON, for finding one member without a tree. */
+/* The value at member `name` of the object `object` (first byte '{' after white space): its bytes, quotes included.
+ * Escapes in keys are decoded. false: absent. Where a key is there twice, the last wins. */
+bool json_member(struct view object, struct view name, struct view *ret_value);
+/* The i-th item of the array. */
+bool json_item(struct view array, size_t index, struct view *ret_value);
+/* Decodes a JSON string value (with its quotes) to UTF-8, appended. false: not a string or a lone surrogate. */
+bool json_string_decode(struct view value, struct bytes *out);
+
+#endif

@@ -1,0 +1,38 @@
+/* protocol.h - the bus protocol's numbers and limits. The messages are drawn in schemas/protocol.md.
+ * nng REQ/REP; each message one MessagePack array.
+ *   request  [version, call, ...]           reply  [version, code, text|nil, ...]
+ *   hello    [1, 1, client str, token str|nil]
+ *              -> [1, code, text, credit, batch_bytes_max, batch_events_max, event_bytes_max, server str]
+ *   publish  [1, 2, producer bin16, epoch uint, seq uint, lowest uint, [envelope map, ...]]
+ *              -> [1, code, text, accepted uint, duplicate bool, credit, [[index, code, text], ...]]
+ *              code is of the batch: SLUICE_OK even when single events were refused (they are in the list);
+ *              SLUICE_ELIMIT: nothing was taken, send the same seq again after a pause.
+ *   next     [1, 3, instance str, events_max uint, [[lease uint, failures, output bin|nil], ...]]
+ *              failures: nil = all succeeded; else [[index uint, type str, message str], ...]
+ *              -> parked until there is work: [1, code, text, lease uint, deadline_ms int, [[attempt, shape, body], ...]]
+ *              shape 0: body is the envelope map; 1: body is bin, the JSON input of the rule's target.
+ *              lease 0 with an empty list and SLUICE_EUNAVAILABLE: the instance is to end (drain).
+ *   control  [1, 16, command str, arguments bin (JSON)] -> [1, code, text, result bin (JSON)]        ipc only
+ */
+#ifndef SLUICE_CODEC_PROTOCOL_H
+#define SLUICE_CODEC_PROTOCOL_H
+
+enum { PROTOCOL_VERSION = 1 };
+enum protocol_call { CALL_HELLO = 1, CALL_PUBLISH = 2, CALL_NEXT = 3, CALL_CONTROL = 16 };
+enum next_shape { NEXT_ENVELOPE = 0, NEXT_JSON = 1 };
+enum {
+    PROTOCOL_MESSAGE_BYTES_MAX = (4 << 20) + 4096, /* one publish batch and its head; NNG_OPT_RECVMAXSZ */
+    PROTOCOL_DEPTH_MAX = 8,           /* of the frame itself; details have EVENT_DEPTH_MAX */
+    PUBLISH_WINDOW_BATCHES_MAX = 16,  /* credit: batches a producer may have unanswered */
+    NEXT_EVENTS_MAX = 10000,
+    NEXT_OUTPUT_BYTES_MAX = 64 << 10,
+};
+/* Environment of a native instance: where to dial, and who it is. */
+#define SLUICE_ENV_BUS "SLUICE_BUS"
+#define SLUICE_ENV_INSTANCE "SLUICE_INSTANCE"
+#define SLUICE_ENV_URL "SLUICE_URL"
+#define SLUICE_ENV_FUNCTION "SLUICE_FUNCTION"
+#define SLUICE_ENV_CONCURRENCY "SLUICE_CONCURRENCY"
+#define SLUICE_ENV_BATCH_SIZE "SLUICE_BATCH_SIZE"
+
+#endif
