@@ -101,7 +101,7 @@ static bool take_simple(struct mpack_reader *reader, const uint8_t *at, enum mpa
     return true;
 }
 
-bool mpack_read(struct mpack_reader *reader, struct mpack_token *ret_token)
+bool mpack_read_slow(struct mpack_reader *reader, struct mpack_token *ret_token)
 {
     struct mpack_token *token = ret_token;
 
