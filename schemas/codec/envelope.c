@@ -220,12 +220,11 @@ static bool check_required(const struct event *event, struct fault *fault)
 
 enum sluice_err envelope_decode(struct mpack_reader *reader, struct event *ret_event, struct sluice_error *reterr)
 {
-    struct mpack_reader cursor = *reader;
+    const uint8_t *start = reader->at;
     struct event event = { 0 };
     struct fault fault;
 
-    if (decode_fields(&cursor, false, &event, &fault) && check_required(&event, &fault)) {
-        *reader = cursor;
+    if (decode_fields(reader, false, &event, &fault) && check_required(&event, &fault)) {
         if (event.encoded.len > EVENT_BYTES_MAX)
             return sluice_fail(reterr, SLUICE_EINVAL, "event: %zu bytes encoded, the limit is %d; send a reference to the data instead",
                                event.encoded.len, EVENT_BYTES_MAX);
@@ -233,9 +232,10 @@ enum sluice_err envelope_decode(struct mpack_reader *reader, struct event *ret_e
         return SLUICE_OK;
     }
     /* Refused; but where it ends must be known, or nothing behind it can be read. */
-    cursor = *reader;
-    if (!mpack_read_map(&cursor, &(uint32_t){ 0 }))
+    reader->at = start;
+    if (!mpack_read_map(reader, &(uint32_t){ 0 }))
         return sluice_fail(reterr, SLUICE_EPROTO, "event: not a MessagePack map");
+    reader->at = start;
     if (!mpack_skip(reader, EVENT_DEPTH_MAX, NULL))
         return sluice_fail(reterr, SLUICE_EPROTO, "event: the MessagePack is cut off, broken or nested deeper than %d", EVENT_DEPTH_MAX);
     if (fault.key == KEY_NONE)

@@ -46,7 +46,7 @@ bool mpack_skip(struct mpack_reader *reader, unsigned depth_max, struct view *re
 static inline bool mpack_at_end(const struct mpack_reader *reader) { return reader->at == reader->end; }
 
 /* Typed reads: false when the next token is of another type or out of range; the reader stays where it was. */
-bool mpack_read_uint(struct mpack_reader *reader, uint64_t max, uint64_t *ret_value);
+static inline bool mpack_read_uint(struct mpack_reader *reader, uint64_t max, uint64_t *ret_value);
 bool mpack_read_int(struct mpack_reader *reader, int64_t *ret_value);
 bool mpack_read_bool(struct mpack_reader *reader, bool *ret_value);
 bool mpack_read_str(struct mpack_reader *reader, struct view *ret_text);   /* checks UTF-8 */
@@ -101,6 +101,15 @@ static inline bool mpack_read(struct mpack_reader *reader, struct mpack_token *r
     ret_token->bytes.data = (const char *)at + head;
     ret_token->bytes.len = len;
     reader->at = at + head + len;
+    return true;
+}
+
+bool mpack_read_uint_slow(struct mpack_reader *reader, uint64_t max, uint64_t *ret_value);
+static inline bool mpack_read_uint(struct mpack_reader *reader, uint64_t max, uint64_t *ret_value)
+{
+    if (reader->at == reader->end || *reader->at >= 0x80 || *reader->at > max)
+        return mpack_read_uint_slow(reader, max, ret_value);
+    *ret_value = *reader->at++;
     return true;
 }
 
