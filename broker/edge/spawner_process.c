@@ -338,6 +338,15 @@ static void serve(struct spawner_process *spawner)
     }
 }
 
+/* Also those two that belong to the C library, which posix_spawn leaves ignored and sigaction() refuses: hence the system call. */
+static void signals_default(void)
+{
+    static const uint64_t by_default[4]; /* the kernel's struct sigaction: all zero is SIG_DFL */
+
+    for (int signal = 1; signal <= 64; signal++)
+        (void)syscall(SYS_rt_sigaction, signal, by_default, NULL, sizeof(uint64_t)); /* KILL and STOP refuse, and need none */
+}
+
 /* Waits until no spawner of an earlier daemon holds the lock; false: the daemon left, or the file cannot be locked. */
 static bool lock_take(const char *path)
 {
@@ -369,6 +378,7 @@ int spawner_main(const char *lock_path)
      * daemon alone decides when we end, so a ^C or a stop of the whole unit does not. */
     (void)syscall(SYS_close_range, SPAWNER_SOCKET_FD + 1, ~0U, 0);
     (void)fcntl(SPAWNER_SOCKET_FD, F_SETFD, FD_CLOEXEC);
+    signals_default();
     (void)sigfillset(&all);
     (void)sigprocmask(SIG_SETMASK, &all, NULL);
     (void)prctl(PR_SET_NAME, "sluice-spawner");
