@@ -10,12 +10,10 @@ void bytes_done(struct bytes *bytes)
     *bytes = (struct bytes){ 0 };
 }
 
-bool bytes_reserve(struct bytes *bytes, size_t more)
+bool bytes_grow(struct bytes *bytes, size_t more)
 {
     if (bytes->failed)
         return false;
-    if (bytes->capacity - bytes->len >= more)
-        return true;
     size_t capacity = bytes->capacity < 64 ? 64 : bytes->capacity;
     while (capacity - bytes->len < more) {
         if (capacity > SIZE_MAX / 2) {

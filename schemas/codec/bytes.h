@@ -14,7 +14,12 @@ struct bytes {
 
 void bytes_done(struct bytes *bytes);                       /* frees; leaves an empty buffer */
 static inline void bytes_clear(struct bytes *bytes) { bytes->len = 0; bytes->failed = false; }
-bool bytes_reserve(struct bytes *bytes, size_t more);       /* room for `more` bytes after len; false: out of memory */
+bool bytes_grow(struct bytes *bytes, size_t more);          /* the slow half of bytes_reserve() */
+/* Room for `more` bytes after len; false: out of memory, now or before. */
+static inline bool bytes_reserve(struct bytes *bytes, size_t more)
+{
+    return (!bytes->failed && bytes->capacity - bytes->len >= more) || bytes_grow(bytes, more);
+}
 void bytes_put(struct bytes *bytes, const void *data, size_t len);
 void bytes_put_view(struct bytes *bytes, struct view view);
 void bytes_put_text(struct bytes *bytes, const char *text);

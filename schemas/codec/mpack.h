@@ -27,6 +27,8 @@ struct mpack_token {
     int8_t ext_type;
 };
 
+enum { MPACK_DEPTH_MAX = 1000 };  /* what a walk can follow; `depth_max` arguments above it count as it */
+
 struct mpack_reader {
     const uint8_t *at;
     const uint8_t *end;
@@ -58,6 +60,7 @@ bool mpack_read_nil(struct mpack_reader *reader);                          /* co
 enum sluice_err mpack_check_detail(struct view bytes, unsigned depth_max, struct sluice_error *reterr);
 /* Writes a checked detail as JSON (bin becomes base64 text; numbers in shortest form). false: out of memory. */
 bool mpack_to_json(struct view checked, struct bytes *out);
+void mpack_scalar_to_json(const struct mpack_token *token, struct bytes *out); /* not for array, map and ext: writes nothing */
 
 /* Writers, on msgpack-c's packer. A failed growth marks the buffer. */
 void mpack_put_nil(struct bytes *out);
