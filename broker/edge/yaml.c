@@ -13,6 +13,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/base/vec.h"
+#include "schemas/codec/utf8.h"
 
 struct builder {
     struct yaml_file *file;
@@ -70,29 +71,13 @@ static char *read_whole(const char *path, size_t *ret_len, struct mistakes *mist
     return buffer;
 }
 
-/* Length of the well-formed UTF-8 character at `at`, 0: none (RFC 3629: no overlong forms, no surrogates, up to U+10FFFF). */
-static size_t character_len(const unsigned char *at, size_t left)
-{
-    size_t len = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : at[0] < 0xf5 ? 4 : 0;
-
-    if (len == 0 || len > left)
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    bool refused = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] >= 0xa0) || (at[0] == 0xf0 && at[1] < 0x90)
-                   || (at[0] == 0xf4 && at[1] >= 0x90);
-    return refused ? 0 : len;
-}
-
 static bool characters_check(struct builder *builder)
 {
     const struct view text = builder->file->source.text;
-    const unsigned char *bytes = (const unsigned char *)text.data;
+    const uint8_t *bytes = (const uint8_t *)text.data;
 
     for (size_t i = 0; i < text.len;) {
-        size_t len = character_len(bytes + i, text.len - i);
+        size_t len = bytes[i] < 0x80 ? 1 : utf8_sequence(bytes + i, bytes + text.len);
         if (len == 0) {
             complain(builder, i, "not UTF-8");
             return false;
