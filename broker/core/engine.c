@@ -475,12 +475,15 @@ void engine_trim(struct engine *engine)
 {
     const struct reader *reader = &engine->world.reader;
     uint64_t watermark = engine_watermark(engine);
-    struct record record;
+    struct record record, next;
 
     for (unsigned i = 0; i < TRIMS_PER_COMMIT; i++) {
         if (engine->trim_after >= watermark || !reader->record_after(reader->ctx, engine->trim_after, &record))
             return;
-        if (record.first_seq + record.count > watermark)
+        uint64_t end = record.first_seq + record.count;
+        if (record.count == 0) /* it fails its check: it reaches to the next one */
+            end = reader->record_after(reader->ctx, record.first_seq, &next) ? next.first_seq : UINT64_MAX;
+        if (end > watermark)
             return;
         VEC_PUSH(&engine->gathering->trims, record.first_seq);
         engine->trim_after = record.first_seq;

@@ -199,6 +199,7 @@ struct instance_info {
     uint64_t done;
 };
 void engine_each_instance(const struct engine *engine, uint32_t function, void (*each)(void *ctx, const struct instance_info *info), void *ctx);
+bool engine_instance_is_native(const struct engine *engine, uint64_t instance);
 /* Whether `delivery` is leased right now, and to which instance. */
 bool engine_delivery_leased(const struct engine *engine, uint32_t function, struct delivery delivery, uint64_t *ret_instance);
 

@@ -28,6 +28,12 @@ static struct instance *instance_find(const struct engine *engine, uint64_t id)
     return map_get(&engine->instances, id, &pointer) ? (struct instance *)(uintptr_t)pointer : NULL;
 }
 
+bool engine_instance_is_native(const struct engine *engine, uint64_t id)
+{
+    const struct instance *instance = instance_find(engine, id);
+    return instance != NULL && instance->protocol == PROTOCOL_NATIVE;
+}
+
 void instance_set_state(struct instance *instance, enum instance_state state)
 {
     struct function *function = instance->function;
