@@ -22,6 +22,15 @@ static size_t pattern_place(const struct rules_reader *reader, const struct yaml
     return json_text_place(&reader->json, offset)->offset;
 }
 
+/* Cuts " (1:17)" off the end: the line and column within the JSON text say nothing beside those of the file. */
+static void text_place_cut(char *text)
+{
+    char *open = strrchr(text, '(');
+
+    if (open != NULL && open > text && open[-1] == ' ' && open[1 + strspn(open + 1, "0123456789:")] == ')')
+        open[-1] = '\0';
+}
+
 static const char *pattern_read(struct rules_reader *reader, const struct config_entry *entry, const struct yaml_node *node)
 {
     const struct yaml_file *file = entry->file;
@@ -42,6 +51,7 @@ static const char *pattern_read(struct rules_reader *reader, const struct config
     struct view text = is_text ? yaml_text(node) : bytes_view(&reader->json.bytes);
     enum sluice_err err = pattern_check(text, &offset, &error);
     if (err != SLUICE_OK) {
+        text_place_cut(error.text);
         mistake_at(file->mistakes, &file->source, pattern_place(reader, file, node, offset), "rule '%s': %s", entry->name, error.text);
         return NULL;
     }

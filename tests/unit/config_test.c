@@ -619,19 +619,23 @@ TEST(only_the_first_fifty_mistakes_are_printed)
 TEST(mistakes_in_patterns_are_placed_inside_them)
 {
     static const struct { const char *label, *text, *place; } cases[] = {
-        { "value in a flow map", R "pattern: {a: [x], b: [ok, BAD]}\n    targets: [{function: f}]\n", "4:31 rule 'r': " },
-        { "value in a block map", R "pattern:\n      a: [x]\n      b:\n        - c: BAD\n    targets: [{function: f}]\n", "7:14 rule 'r': " },
-        { "quoted text", R "pattern: '{\"a\":[\"BAD\"]}'\n    targets: [{function: f}]\n", "4:21 rule 'r': " },
-        { "block text", R "pattern: |\n        {\"a\":\n          [\"BAD\"]}\n    targets: [{function: f}]\n", "6:12 rule 'r': " },
-        { "text with escapes", R "pattern: \"{\\\"a\\\":[\\\"BAD\\\"]}\"\n    targets: [{function: f}]\n", "4:14 rule 'r': " },
-        { "folded text", R "pattern: >\n        {\"a\":\n\n        [\"BAD\"]}\n    targets: [{function: f}]\n", "5:" },
+        { "flow map", R "pattern: {a: [x], b: [ok, {BAD: 1}]}\n    targets: [{function: f}]\n",
+          "4:32 rule 'r': Event pattern is not valid. Reason: Unrecognized match type BAD at b[1]\n" },
+        { "block map", R "pattern:\n      a: [x]\n      b:\n        - prefix: 5\n    targets: [{function: f}]\n",
+          "7:19 rule 'r': Event pattern is not valid. Reason: prefix match pattern must be a string at b[0]\n" },
+        { "a leaf that is no list", R "pattern:\n      a: {b: x}\n    targets: [{function: f}]\n", "5:14 rule 'r': " },
+        { "quoted text", R "pattern: '{\"a\":[{\"BAD\":1}]}'\n    targets: [{function: f}]\n", "4:22 rule 'r': " },
+        { "block text", R "pattern: |\n        {\"a\":\n          [{\"BAD\":1}]}\n    targets: [{function: f}]\n", "6:13 rule 'r': " },
+        { "text with escapes", R "pattern: \"{\\\"a\\\":[{\\\"BAD\\\":1}]}\"\n    targets: [{function: f}]\n", "4:14 rule 'r': " },
+        { "folded text", R "pattern: >\n        {\"a\":\n\n        [{\"BAD\":1}]}\n    targets: [{function: f}]\n", "5:" },
         { "not JSON", R "pattern: hello\n    targets: [{function: f}]\n", "4:14 rule 'r': " },
+        { "nothing to match", R "pattern: {}\n    targets: [{function: f}]\n", "4:14 rule 'r': " },
         { "input path", R "pattern: {a: [1]}\n    targets: [{function: f, input-path: detail}]\n", "5:41 'input-path': " },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         unsigned count = 0;
         test_label(cases[i].label);
-        (void)load_text("c.yaml", cases[i].text, &count);
+        (void)config_file_free(load_text("c.yaml", cases[i].text, &count));
         EXPECT_EQ(1, count);
         const char *text = condensed("c.yaml", cases[i].text);
         if (strncmp(text, cases[i].place, strlen(cases[i].place)) != 0)
