@@ -239,6 +239,28 @@ TEST(event_json_has_defaults_and_stays_on_one_line)
     bytes_done(&out);
 }
 
+TEST(a_stored_envelope_fills_its_bytes)
+{
+    static const struct view whole = T("\x83" HEAD DETAIL "\x00");
+    struct event event;
+    EXPECT(envelope_decode_stored((struct view){ whole.data, whole.len - 1 }, &event));
+    EXPECT(!envelope_decode_stored(whole, &event));
+    EXPECT(!envelope_decode_stored((struct view){ whole.data, whole.len - 2 }, &event));
+}
+
+TEST(a_cloudevent_has_one_traceparent)
+{
+    struct event event = given_event();
+    struct bytes out = { 0 };
+    event.traceparent = VIEW_LITERAL("ours");
+    event.extensions = (struct view)T("\x82\xabtraceparent\xa6theirs\xa1z\x01");
+    event_put_json(&out, &event, EVENT_SHAPE_CLOUDEVENT);
+    bytes_put_char(&out, '\0');
+    EXPECT(strstr(out.data, ",\"traceparent\":\"theirs\",\"z\":1,\"data\":") != NULL);
+    EXPECT(strstr(out.data, "ours") == NULL);
+    bytes_done(&out);
+}
+
 TEST(event_id_text_is_the_uuid_or_the_text_itself)
 {
     char buffer[ENVELOPE_FIELD_BYTES_MAX + 1];

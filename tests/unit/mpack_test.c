@@ -287,4 +287,13 @@ TEST(utf8_valid_is_strict)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         EXPECT_EQ(cases[i].valid, utf8_valid(cases[i].text));
+
+    static const struct view sequences[] = { T("\xc3\xa9"), T("\xe2\x82\xac"), T("\xf0\x9f\x98\x80") };
+    for (size_t i = 0; i < sizeof sequences / sizeof sequences[0]; i++)
+        for (size_t len = 1; len <= sequences[i].len; len++) {
+            char *cut = malloc(len); /* of its exact size, so that a read too far is seen */
+            memcpy(cut, sequences[i].data, len);
+            EXPECT_EQ(len == sequences[i].len, utf8_valid((struct view){ cut, len }));
+            free(cut);
+        }
 }
