@@ -226,7 +226,7 @@ enum sluice_err envelope_decode(struct mpack_reader *reader, struct event *ret_e
 
     if (decode_fields(reader, false, &event, &fault) && check_required(&event, &fault)) {
         if (event.encoded.len > EVENT_BYTES_MAX)
-            return sluice_fail(reterr, SLUICE_EINVAL, "event: %zu bytes encoded, the limit is %d; publish a reference to the data",
+            return sluice_fail(reterr, SLUICE_EINVAL, "event: %zu bytes encoded, the limit is %d; publish a reference instead",
                                event.encoded.len, EVENT_BYTES_MAX);
         *ret_event = event;
         return SLUICE_OK;
