@@ -149,8 +149,8 @@ void flat_event(struct flat *flat, const struct event *event)
         struct view text = arena_dup(flat->texts, event_id_text(event, buffer));
         flat_put(flat, node, 0, (struct value){ .type = VALUE_STRING, .text = text });
     }
-    if (wanted(flat, "time", &node)) {
-        struct view text = { .data = time, .len = time_to_text(event->has_time ? event->time_ms : 0, false, time) };
+    if (event->has_time && wanted(flat, "time", &node)) {
+        struct view text = { .data = time, .len = time_to_text(event->time_ms, false, time) };
         flat_put(flat, node, 0, (struct value){ .type = VALUE_STRING, .text = arena_dup(flat->texts, text) });
     }
     if (event->resources.data != NULL && wanted(flat, "resources", &node))

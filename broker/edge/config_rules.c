@@ -101,7 +101,7 @@ static void target_input_read(struct rules_reader *reader, const struct yaml_fil
     if (path != NULL && input != NULL) {
         yaml_mistake(file, input, "a target takes 'input-path' or 'input', not both");
     } else if (path != NULL) {
-        if (!yaml_get_text(file, path, "input-path", CONFIG_INPUT_PATH_BYTES_MAX, arena, &target->text))
+        if (!yaml_get_text(file, path, "input-path", INPUT_PATH_BYTES_MAX, arena, &target->text))
             return;
         target->input = TARGET_INPUT_PATH;
         if (input_path_check(view_of(target->text), &error) != SLUICE_OK)

@@ -156,7 +156,8 @@ static void scalar_add(struct builder *builder, struct fy_event *event, size_t o
 static void container_begin(struct builder *builder, struct fy_event *event, enum yaml_kind kind, size_t offset)
 {
     if (builder->depth == YAML_DEPTH_MAX) {
-        complain(builder, offset, "nested deeper than 256");
+        mistake_at(builder->file->mistakes, &builder->file->source, offset, "nested deeper than %d", YAML_DEPTH_MAX);
+        builder->failed = true;
         return;
     }
     (void)node_add(builder, kind, offset, event);
@@ -443,6 +444,18 @@ size_t yaml_offset_of(const struct yaml_file *file, const struct yaml_node *scal
     if (scalar->text >= source.data && scalar->text + scalar->len <= source.data + source.len)
         return (size_t)(scalar->text - source.data) + at;
     return scalar->offset;
+}
+
+int yaml_shown_len(const struct yaml_node *scalar)
+{
+    uint32_t len = scalar->len;
+
+    if (len > YAML_SHOWN_BYTES_MAX) {
+        len = YAML_SHOWN_BYTES_MAX;
+        while (len > 0 && ((unsigned char)scalar->text[len] & 0xc0) == 0x80)
+            len--;
+    }
+    return (int)len;
 }
 
 void yaml_mistake(const struct yaml_file *file, const struct yaml_node *node, const char *format, ...)
