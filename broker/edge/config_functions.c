@@ -251,14 +251,12 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     const struct yaml_node *values[FUNCTION_KEYS];
     const struct yaml_file *file = entry->file;
     unsigned shape = EVENT_SHAPE_EVENTBRIDGE;
+    char what[CONFIG_NAME_BYTES_MAX * 2];
 
-    if (entry->value->kind != YAML_MAP) { /* one mistake is enough: no keys, no command */
-        (void)yaml_map_spread(file, entry->value, arena_format(loader->arena, "function '%s'", entry->name), function_keys,
-                              FUNCTION_KEYS, values);
+    (void)snprintf(what, sizeof what, "function '%s'", entry->name);
+    (void)yaml_map_spread(file, entry->value, what, function_keys, FUNCTION_KEYS, values);
+    if (entry->value->kind != YAML_MAP) /* one mistake is enough: no keys, no command */
         return;
-    }
-    (void)yaml_map_spread(file, entry->value, arena_format(loader->arena, "function '%s'", entry->name), function_keys, FUNCTION_KEYS,
-                          values);
     function->directory = code_read(loader, file, values[KEY_CODE]);
     command_read(loader, entry, values[KEY_COMMAND], function);
     environment_read(loader, file, values[KEY_ENVIRONMENT], function);
