@@ -49,7 +49,8 @@ const char *config_path(struct arena *arena, const char *folder, const char *pat
     return arena_format(arena, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, path);
 }
 
-bool config_name_check(const struct yaml_file *file, const struct yaml_node *node, const char *what, size_t bytes_max, const char *also)
+bool config_name_check(const struct yaml_file *file, const struct yaml_node *node, const char *what, size_t bytes_max,
+                       const char *also)
 {
     const char *extra = also[0] != '\0' ? ", slashes" : "";
 
@@ -88,7 +89,8 @@ static void folder_list(struct reading *reading, const char *path)
     while ((errno = 0, entry = readdir(folder)) != NULL) {
         size_t len = strlen(entry->d_name);
         if (entry->d_name[0] != '.' && len > 5 && strcmp(entry->d_name + len - 5, ".yaml") == 0)
-            VEC_PUSH(&reading->paths, arena_format(reading->loader.arena, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/",
+            VEC_PUSH(&reading->paths, arena_format(reading->loader.arena, "%s%s%s", path,
+                                                   path[strlen(path) - 1] == '/' ? "" : "/",
                                                    entry->d_name));
     }
     if (errno != 0)
@@ -96,7 +98,8 @@ static void folder_list(struct reading *reading, const char *path)
     else if (reading->paths.count == 0)
         mistake_of_file(reading->loader.mistakes, path, "there is no *.yaml in this folder");
     else if (reading->paths.count > CONFIG_FILES_MAX)
-        mistake_of_file(reading->loader.mistakes, path, "%zu files; at most %d are taken", reading->paths.count, CONFIG_FILES_MAX);
+        mistake_of_file(reading->loader.mistakes, path, "%zu files; at most %d are taken", reading->paths.count,
+                        CONFIG_FILES_MAX);
     if (reading->paths.count > 0)
         qsort(reading->paths.items, reading->paths.count, sizeof *reading->paths.items, texts_compare);
     (void)closedir(folder); /* only read */
@@ -168,7 +171,8 @@ static void buses_read(struct reading *reading, const struct yaml_file *file, co
 }
 
 /* An entry with a bad name is read all the same, for its other mistakes. */
-static void entries_gather(struct reading *reading, enum section section, const struct yaml_file *file, const struct yaml_node *node)
+static void entries_gather(struct reading *reading, enum section section, const struct yaml_file *file,
+                           const struct yaml_node *node)
 {
     if (!section_is_there(node) || !yaml_expect(file, node, sections[section].key, YAML_MAP))
         return;
@@ -229,7 +233,8 @@ static void entries_sort(struct reading *reading, enum section section)
     for (size_t i = 1; i < count; i++) {
         const struct config_entry *first = &entries[i - 1], *again = &entries[i];
         if (first->file != again->file && strcmp(first->name, again->name) == 0) /* within one file: a duplicate key, told already */
-            yaml_mistake(again->file, again->key, "%s '%s' is already defined at %s:%u", what, again->name, first->file->source.path,
+            yaml_mistake(again->file, again->key, "%s '%s' is already defined at %s:%u", what, again->name,
+                         first->file->source.path,
                          first->key->line);
     }
 }
@@ -250,7 +255,8 @@ static void buses_finish(struct reading *reading)
             reading->buses.items[kept++] = reading->buses.items[i];
     }
     if (kept > CONFIG_BUSES_MAX)
-        mistake_of_file(reading->loader.mistakes, reading->paths.items[0], "%u buses; at most %d are taken", kept, CONFIG_BUSES_MAX);
+        mistake_of_file(reading->loader.mistakes, reading->paths.items[0], "%u buses; at most %d are taken", kept,
+                        CONFIG_BUSES_MAX);
     const char **buses = arena_zalloc(reading->loader.arena, (kept + 1) * sizeof *buses);
     memcpy(buses, reading->buses.items, kept * sizeof *buses);
     config->buses = buses;

@@ -177,7 +177,8 @@ static int keys_compare(const void *left, const void *right)
 
 static void duplicate_complain(struct builder *builder, const struct yaml_node *first, const struct yaml_node *again)
 {
-    mistake_at(builder->file->mistakes, &builder->file->source, again->offset, "duplicate key '" YAML_SHOWN "'; the first is on line %u",
+    mistake_at(builder->file->mistakes, &builder->file->source, again->offset,
+               "duplicate key '" YAML_SHOWN "'; the first is on line %u",
                YAML_SHOW(again), first->line);
     /* The rest of the file can be judged all the same, but not used. */
 }
@@ -316,7 +317,8 @@ static void document_build(struct builder *builder)
     ASSERT(diag != NULL);
     fy_diag_set_collect_errors(diag, true);
     struct fy_parse_cfg config = {
-        .flags = FYPCF_QUIET | FYPCF_DISABLE_DEPTH_LIMIT | (path_is_json(builder->file->source.path) ? FYPCF_JSON_FORCE : FYPCF_JSON_NONE),
+        .flags = FYPCF_QUIET | FYPCF_DISABLE_DEPTH_LIMIT
+                 | (path_is_json(builder->file->source.path) ? FYPCF_JSON_FORCE : FYPCF_JSON_NONE),
         .diag = diag,
     };
     struct fy_parser *parser = fy_parser_create(&config);

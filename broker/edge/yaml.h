@@ -65,8 +65,8 @@ bool yaml_is_empty(const struct yaml_node *node);
 /* A plain scalar that is a JSON number, true, false or null: what a pattern takes as that, and a text key refuses. */
 bool yaml_is_json_literal(const struct yaml_node *node);
 
-/* The source offset of byte `at` of a scalar's text, so that a mistake inside it can be shown there; the scalar's first byte where the
- * text is not in the source as it stands (escapes, folded lines). */
+/* The source offset of byte `at` of a scalar's text, so that a mistake inside it can be shown there; the scalar's first byte
+ * where the text is not in the source as it stands (escapes, folded lines). */
 size_t yaml_offset_of(const struct yaml_file *file, const struct yaml_node *scalar, size_t at);
 
 void yaml_mistake(const struct yaml_file *file, const struct yaml_node *node, const char *format, ...)
