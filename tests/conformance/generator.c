@@ -1,6 +1,6 @@
 #include "tests/conformance/generator.h"
 
-enum { DEPTH_MAX = 4 };
+enum { DEPTH_MAX = 4, CONSISTENCY_DEPTH_MAX = 7 };
 
 /* Values as they stand in JSON: numbers in several spellings, addresses, case pairs, escapes. */
 static const char *const strings[] = {
@@ -23,6 +23,8 @@ static const char *const affixes[] = { "\"a\"", "\"b\"", "\"x\"", "\"ab\"", "\"\
 static const char *const blocks[] = {
     "\"10.0.0.0/8\"", "\"10.1.2.3/32\"", "\"0.0.0.0/0\"", "\"::/0\"", "\"2001:db8::/32\"", "\"0a00::/8\"", "\"2001:db8::1/128\"",
 };
+/* A third of the names, so that the fields of a pattern often share an array. */
+enum { NAMES = sizeof names / sizeof names[0], CONSISTENCY_NAMES = 2 };
 #define PICK(generator, table) (table)[generator_next(generator, sizeof(table) / sizeof((table)[0]))]
 
 uint64_t generator_next(struct generator *generator, uint64_t below)
@@ -80,13 +82,14 @@ static void put_alternatives(struct generator *generator, struct bytes *out)
 /* Objects are written by recursion to a small fixed depth: this is no foreign input. */
 static void put_pattern_object(struct generator *generator, struct bytes *out, int depth, bool consistency)
 {
-    uint64_t count = 1 + generator_next(generator, 3), first = generator_next(generator, sizeof names / sizeof names[0]);
+    uint64_t names_count = consistency ? CONSISTENCY_NAMES : NAMES;
+    uint64_t count = 1 + generator_next(generator, consistency ? CONSISTENCY_NAMES : 3), first = generator_next(generator, names_count);
 
     bytes_put_char(out, '{');
     for (uint64_t i = 0; i < count; i++) {
         if (i > 0)
             bytes_put_char(out, ',');
-        const char *name = names[(first + i) % (sizeof names / sizeof names[0])];
+        const char *name = names[(first + i) % names_count];
         uint64_t form = generator_next(generator, 8);
         if (depth < DEPTH_MAX && form == 0 && !consistency) {
             bytes_put_text(out, "\"$or\":[");
@@ -106,7 +109,7 @@ static void put_pattern_object(struct generator *generator, struct bytes *out, i
             if (wanted == 5)
                 bytes_put_text(out, "[{\"exists\":false}]");
             else
-                bytes_put_format(out, "[%u]", (unsigned)wanted / 2);
+                bytes_put_format(out, "[%u]", (unsigned)wanted % 2);
         } else {
             bytes_put_format(out, "\"%s\":", name);
             put_alternatives(generator, out);
@@ -119,7 +122,7 @@ static void put_event_object(struct generator *generator, struct bytes *out, int
 
 static void put_event_value(struct generator *generator, struct bytes *out, int depth, bool consistency)
 {
-    uint64_t form = depth < DEPTH_MAX ? generator_next(generator, 6) : 5;
+    uint64_t form = depth < (consistency ? CONSISTENCY_DEPTH_MAX : DEPTH_MAX) ? generator_next(generator, 6) : 5;
 
     if (form < 2) {
         put_event_object(generator, out, depth + 1, consistency);
@@ -133,7 +136,7 @@ static void put_event_value(struct generator *generator, struct bytes *out, int 
         }
         bytes_put_char(out, ']');
     } else if (consistency) {
-        bytes_put_format(out, "%u", (unsigned)generator_next(generator, 3));
+        bytes_put_format(out, "%u", (unsigned)generator_next(generator, 2));
     } else {
         bytes_put_text(out, scalar(generator));
     }
@@ -141,11 +144,13 @@ static void put_event_value(struct generator *generator, struct bytes *out, int 
 
 static void put_event_object(struct generator *generator, struct bytes *out, int depth, bool consistency)
 {
-    uint64_t count = generator_next(generator, 5) + (depth == 0), first = generator_next(generator, sizeof names / sizeof names[0]);
+    uint64_t names_count = consistency ? CONSISTENCY_NAMES : NAMES;
+    uint64_t count = consistency ? 1 + generator_next(generator, CONSISTENCY_NAMES) : generator_next(generator, 5) + (depth == 0);
+    uint64_t first = generator_next(generator, names_count);
 
     bytes_put_char(out, '{');
     for (uint64_t i = 0; i < count; i++) {
-        const char *name = names[(first + i) % (sizeof names / sizeof names[0])];
+        const char *name = names[(first + i) % names_count];
         if (i > 0)
             bytes_put_char(out, ',');
         if (!consistency && generator_next(generator, 8) == 0)

@@ -103,6 +103,7 @@ static const struct { const char *label, *pattern, *event; bool match; } cases[]
     { "two arrays by a name given twice are independent", "{\"l\":{\"a\":[1],\"b\":[2]}}", "{\"l\":[{\"a\":1}],\"l\":[{\"b\":2}]}", true },
     { "nested arrays, same inner item", "{\"l\":{\"a\":[1],\"b\":[2]}}", "{\"l\":[[{\"a\":1},{\"b\":2}]]}", false },
     { "a scalar beside nested items goes with all", "{\"l\":[7],\"l.k\":[1]}", "{\"l\":[[7],{\"k\":1}]}", false },
+    { "a value outside the array goes with every item", "{\"l\":{\"a\":[1],\"k\":[5]}}", "{\"l\":[{\"k\":1},{\"a\":1}],\"l.k\":5}", true },
     { "values after the items still count", "{\"l\":[7],\"l.k\":[1]}", "{\"l\":[[8],{\"k\":1},7]}", true },
 };
 
