@@ -224,25 +224,26 @@ static void on_ended(struct ev_loop *loop, struct ev_io *watcher, int revents)
     instance_lost(watcher->data);
 }
 
-/* Its instances die with the spawner (PDEATHSIG). Each is gone when its pidfd says so, not before. */
+/* Its instances die with the spawner (PDEATHSIG). Each is gone when its pidfd says so, not before; where there is none, at once: no other
+ * is started before the last process is gone. */
 static void on_spawner_lost(void *ctx)
 {
     struct instances *instances = ctx;
-    VEC(uint64_t) unstarted = { 0 };
+    VEC(uint64_t) unwatched = { 0 };
 
     for (size_t i = 0; i < TABLE_BUCKETS; i++)
         for (struct instance *instance = instances->buckets[i]; instance != NULL; instance = instance->next) {
-            if (instance->pid == 0) {
-                VEC_PUSH(&unstarted, instance->id);
+            if (instance->pidfd < 0) {
+                VEC_PUSH(&unwatched, instance->id);
                 continue;
             }
             (void)syscall(SYS_pidfd_send_signal, instance->pidfd, SIGKILL, NULL, 0); /* exec of a setuid program clears PDEATHSIG */
             ev_io_set(&instance->ended, instance->pidfd, EV_READ);
             ev_io_start(instances->loop, &instance->ended);
         }
-    for (size_t i = 0; i < unstarted.count; i++)
-        instance_lost(table_find(instances, unstarted.items[i]));
-    VEC_DONE(&unstarted);
+    for (size_t i = 0; i < unwatched.count; i++)
+        instance_lost(table_find(instances, unwatched.items[i]));
+    VEC_DONE(&unwatched);
 }
 
 /* ---- start ---- */

@@ -35,7 +35,7 @@ struct spawn_request {
 struct spawner_events {
     void *ctx;
     void (*on_ready)(void *ctx);                                        /* it holds the lock: instances may be started */
-    /* pidfd is now the receiver's. */
+    /* pidfd is now the receiver's; -1: no descriptor was free for it. */
     void (*on_started)(void *ctx, uint64_t instance, pid_t pid, int pidfd);
     /* step: "exec", "chdir", ... ; the instance never ran. */
     void (*on_failed)(void *ctx, uint64_t instance, int error_number, const char *step);

@@ -319,6 +319,25 @@ TEST(more_than_the_queue_holds_is_refused)
     done();
 }
 
+TEST(without_a_free_descriptor_an_instance_runs_without_its_pidfd)
+{
+    struct rlimit before, few;
+
+    given_spawner();
+    EXPECT_EQ(0, getrlimit(RLIMIT_NOFILE, &before));
+    int lowest_free = fcntl(bench.null_fd, F_DUPFD_CLOEXEC, 0);
+    (void)close(lowest_free);
+    few = (struct rlimit){ .rlim_cur = (rlim_t)lowest_free, .rlim_max = before.rlim_max };
+    run_shell(1, "exit 3");
+    EXPECT_EQ(0, setrlimit(RLIMIT_NOFILE, &few));
+    WAIT_FOR(bench.loop, bench.heard[1].exited == 1);
+    EXPECT_EQ(0, setrlimit(RLIMIT_NOFILE, &before));
+    EXPECT_EQ(-1, bench.heard[1].pidfd);
+    EXPECT_EQ(3, WEXITSTATUS(bench.heard[1].status));
+    EXPECT_EQ(0, bench.lost);
+    done();
+}
+
 TEST(stop_kills_everything_that_runs)
 {
     given_spawner();
