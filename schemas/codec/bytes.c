@@ -10,12 +10,10 @@ void bytes_done(struct bytes *bytes)
     *bytes = (struct bytes){ 0 };
 }
 
-bool bytes_reserve(struct bytes *bytes, size_t more)
+bool bytes_grow(struct bytes *bytes, size_t more)
 {
     if (bytes->failed)
         return false;
-    if (bytes->capacity - bytes->len >= more)
-        return true;
     size_t capacity = bytes->capacity < 64 ? 64 : bytes->capacity;
     while (capacity - bytes->len < more) {
         if (capacity > SIZE_MAX / 2) {
@@ -32,29 +30,6 @@ bool bytes_reserve(struct bytes *bytes, size_t more)
     bytes->data = data;
     bytes->capacity = capacity;
     return true;
-}
-
-void bytes_put(struct bytes *bytes, const void *data, size_t len)
-{
-    if (len == 0 || !bytes_reserve(bytes, len))
-        return;
-    memcpy(bytes->data + bytes->len, data, len);
-    bytes->len += len;
-}
-
-void bytes_put_view(struct bytes *bytes, struct view view)
-{
-    bytes_put(bytes, view.data, view.len);
-}
-
-void bytes_put_text(struct bytes *bytes, const char *text)
-{
-    bytes_put(bytes, text, strlen(text));
-}
-
-void bytes_put_char(struct bytes *bytes, char c)
-{
-    bytes_put(bytes, &c, 1);
 }
 
 void bytes_put_format(struct bytes *bytes, const char *format, ...)

@@ -13,6 +13,9 @@ bool uuid_is_v7(const uint8_t uuid[UUID_BYTES]);
 void uuid_to_text(const uint8_t uuid[UUID_BYTES], char ret_text[UUID_TEXT_LEN + 1]); /* lower case */
 bool uuid_from_text(struct view text, uint8_t ret_uuid[UUID_BYTES]); /* canonical lower-case 36 characters only */
 
+/* Years 0001 to 9999: what four digits can say. Times outside are not events' times; time_to_text() stops at the bounds. */
+#define TIME_MS_MIN INT64_C(-62135596800000)
+#define TIME_MS_MAX INT64_C(253402300799999)
 /* "2026-11-21T22:58:34Z", or with ".123" when `millis`. */
 size_t time_to_text(int64_t unix_ms, bool millis, char ret_text[TIME_TEXT_MAX]);
 /* RFC 3339, any offset, fraction cut to ms. false: not a time. */

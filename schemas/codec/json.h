@@ -1,5 +1,6 @@
 /* json.h - JSON text as it passes through: checked once at the door, kept byte for byte, never re-serialised.
- * RFC 8259, strict: UTF-8, no control characters in strings, no lone surrogate escapes is NOT required (AWS accepts them).
+ * RFC 8259, strict: UTF-8, no control characters in strings. Escapes of lone surrogates ("\ud800") are accepted,
+ * as AWS and RFC 8259 do.
  * Iterative, no allocation. */
 #ifndef SLUICE_CODEC_JSON_H
 #define SLUICE_CODEC_JSON_H

@@ -10,17 +10,20 @@
 
 #include "schemas/codec/envelope.h"
 
-enum { RECORD_VERSION = 1, RECORD_EVENTS_MAX = 4096, RECORD_BYTES_MAX = 1 << 20, RECORD_HEADER_BYTES = 48 };
+enum { RECORD_VERSION = 1, RECORD_EVENTS_MAX = 4096, RECORD_BYTES_MAX = 1 << 20, RECORD_HEADER_BYTES = 48,
+       RECORD_FUNCTIONS_MAX = 10000 };
 
 /* Writer: bodies first, head put in front by finish. One record at a time; reusable after finish. */
 struct record_writer {
     struct bytes body;           /* events, offsets relative to its start */
     uint32_t offsets[RECORD_EVENTS_MAX];
     uint32_t count;
+    size_t targets_count;        /* of all events: bounds the functions the head will name */
 };
 bool record_writer_fits(const struct record_writer *writer, size_t envelope_len, size_t targets); /* else finish first */
 void record_writer_add(struct record_writer *writer, struct view envelope, const uint32_t *targets, uint32_t targets_count);
-/* Appends the whole record to `out`, without its checksum (record_seal() computes it, later and on any thread), and empties the writer. */
+/* Appends the whole record to `out`, without its checksum (record_seal() computes it, later and on any thread), and empties
+ * the writer. */
 void record_writer_finish(struct record_writer *writer, uint64_t first_seq, int64_t committed_ms,
                           const uint32_t *functions, uint32_t functions_count, struct bytes *out);
 void record_seal(char *record, size_t len);
