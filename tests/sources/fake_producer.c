@@ -7,7 +7,7 @@
 
 #include "sluice/producer.h"
 
-enum { QUEUE_MAX = 128, BATCHES_MAX = 4096 };
+enum { QUEUE_MAX = 128, SEQUENCES_MAX = 1 << 16 };
 
 struct queued {
     char *detail;
@@ -22,12 +22,12 @@ struct sluice_producer {
 
 static struct {
     char path[4096];
-    bool taken[BATCHES_MAX];
+    bool taken[SEQUENCES_MAX];
     int away;
     const char *refused;
     int refused_code;
 } daemon_;
-void (*fake_daemon_hook)(bool accepted);
+void (*fake_daemon_hook)(bool taken);
 
 void fake_daemon_open(const char *path)
 {
@@ -38,7 +38,7 @@ void fake_daemon_open(const char *path)
     (void)snprintf(daemon_.path, sizeof daemon_.path, "%s", path);
     FILE *log = fopen(path, "a+");
     while (log != NULL && getline(&line, &capacity, log) > 0)
-        daemon_.taken[strtoull(line, NULL, 10) % BATCHES_MAX] = true;
+        daemon_.taken[strtoull(line, NULL, 10) % SEQUENCES_MAX] = true;
     free(line);
     if (log != NULL)
         (void)fclose(log);
@@ -60,7 +60,7 @@ enum sluice_err sluice_producer_open(const struct sluice_producer_options *optio
 {
     (void)reterr;
     *ret_producer = calloc(1, sizeof **ret_producer);
-    if (*ret_producer == NULL)
+    if (*ret_producer == NULL || options->batch_events != 1)
         abort();
     (*ret_producer)->sequence = options->sequence;
     return SLUICE_OK;
@@ -71,7 +71,7 @@ enum sluice_err sluice_publish_async(struct sluice_producer *producer, const str
 {
     (void)reterr;
     if (producer->count == QUEUE_MAX)
-        abort(); /* the source promises one batch between two flushes */
+        abort(); /* the source publishes no more than this between two flushes */
     producer->queue[producer->count++] = (struct queued){ strndup(event->detail, event->detail_len), ack, user };
     return SLUICE_OK;
 }
@@ -81,23 +81,31 @@ static bool refused(const struct queued *event)
     return daemon_.refused != NULL && strstr(event->detail, daemon_.refused) != NULL;
 }
 
-/* The whole batch in one write, as a commit is. */
-static void take_batch(const struct sluice_producer *producer)
+static void take_event(FILE *log, const struct queued *event, uint64_t sequence)
 {
-    char *text = NULL;
-    size_t len = 0;
-    FILE *memory = open_memstream(&text, &len);
+    bool *taken = &daemon_.taken[sequence % SEQUENCES_MAX];
+    if (!*taken && !refused(event))
+        (void)fprintf(log, "%" PRIu64 "\t%s\n", sequence, event->detail);
+    *taken = true;
+}
 
-    for (unsigned i = 0; i < producer->count; i++) {
-        if (!refused(&producer->queue[i]))
-            (void)fprintf(memory, "%" PRIu64 "\t%s\n", producer->sequence, producer->queue[i].detail);
-    }
-    (void)fclose(memory);
+static void take_all(struct sluice_producer *producer)
+{
     FILE *log = fopen(daemon_.path, "a");
-    if (log == NULL || fwrite(text, 1, len, log) != len || fclose(log) != 0)
+
+    if (log == NULL)
         abort();
-    free(text);
-    daemon_.taken[producer->sequence % BATCHES_MAX] = true;
+    for (unsigned i = 0; i < producer->count; i++) {
+        bool hook = fake_daemon_hook != NULL && i % FAKE_DAEMON_HOOK_EVERY == FAKE_DAEMON_HOOK_EVERY / 2;
+        if (hook)
+            fake_daemon_hook(false);
+        take_event(log, &producer->queue[i], producer->sequence++);
+        if (fflush(log) != 0)
+            abort();
+        if (hook)
+            fake_daemon_hook(true);
+    }
+    (void)fclose(log);
 }
 
 static void answer(struct sluice_producer *producer, enum sluice_err all)
@@ -123,14 +131,8 @@ enum sluice_err sluice_producer_flush(struct sluice_producer *producer, int time
     }
     if (producer->count == 0)
         return SLUICE_OK;
-    if (fake_daemon_hook != NULL)
-        fake_daemon_hook(false);
-    if (!daemon_.taken[producer->sequence % BATCHES_MAX])
-        take_batch(producer);
-    if (fake_daemon_hook != NULL)
-        fake_daemon_hook(true);
+    take_all(producer);
     answer(producer, SLUICE_OK);
-    producer->sequence++;
     return SLUICE_OK;
 }
 

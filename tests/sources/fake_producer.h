@@ -1,5 +1,5 @@
-/* fake_producer.h - stands in for libsluice and the daemon behind it: batches by sequence number, each taken once, in a log that
- * outlives a crash of the program (a file), as the daemon's does. What is queued between two flushes is one batch. */
+/* fake_producer.h - stands in for libsluice and the daemon behind it: an event a sequence number, each taken once, in a log that
+ * outlives a crash of the program (a file), as the daemon's does. */
 #ifndef SLUICE_TESTS_FAKE_PRODUCER_H
 #define SLUICE_TESTS_FAKE_PRODUCER_H
 
@@ -11,7 +11,8 @@ void fake_daemon_open(const char *path);
 void fake_daemon_away(int flushes);
 /* Events whose detail holds `part` are refused with `code` (an enum sluice_err). NULL: none. */
 void fake_daemon_refuses(const char *part, int code);
-/* Called before (accepted = false) and after a batch got into the log and before its acks: a place to crash at. */
-extern void (*fake_daemon_hook)(bool accepted);
+/* Called before (taken = false) and after some events got into the log, and before their acks: a place to crash at. */
+enum { FAKE_DAEMON_HOOK_EVERY = 16 };
+extern void (*fake_daemon_hook)(bool taken);
 
 #endif

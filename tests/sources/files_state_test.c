@@ -35,7 +35,7 @@ TEST(a_confirmed_file_is_known_after_reopening_and_only_with_its_identity)
     add(&batch, "a/b.jpg", 5, "{}");
     EXPECT_EQ(SLUICE_OK, state_intend(state, &batch, NULL));
     EXPECT(!knows(state, "a/b.jpg", 5));
-    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget_none, NULL));
+    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget_none, state_producer(state).sequence + batch.count, NULL));
     state_close(state);
     state = open_state(&place);
     EXPECT(knows(state, "a/b.jpg", 5));
@@ -65,11 +65,11 @@ TEST(an_intended_batch_comes_back_whole_with_its_number)
     EXPECT_EQ(2, again.intents[1].identity.inode);
     EXPECT_EQ(42, again.intents[1].time_ms);
     EXPECT_VIEW("{\"n\":2}", bytes_view(&again.intents[1].detail));
-    EXPECT_EQ(SLUICE_OK, state_confirm(state, &again, forget_none, NULL));
+    EXPECT_EQ(SLUICE_OK, state_confirm(state, &again, forget_none, state_producer(state).sequence + again.count, NULL));
     batch_clear(&again);
     EXPECT_EQ(SLUICE_OK, state_intended(state, &again, NULL));
     EXPECT_EQ(0, again.count);
-    EXPECT_EQ(sequence + 1, state_producer(state).sequence);
+    EXPECT_EQ(sequence + 2, state_producer(state).sequence);
     batch_clear(&batch);
     state_close(state);
 }
@@ -105,7 +105,7 @@ TEST(what_the_daemon_did_not_take_is_not_remembered)
     add(&batch, "taken", 1, "{}");
     add(&batch, "left", 2, "{}");
     EXPECT_EQ(SLUICE_OK, state_intend(state, &batch, NULL));
-    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget, NULL));
+    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget, state_producer(state).sequence + batch.count, NULL));
     EXPECT(knows(state, "taken", 1));
     EXPECT(!knows(state, "left", 2));
     batch_clear(&batch);
@@ -131,7 +131,7 @@ TEST(a_sweep_forgets_what_is_gone_and_nothing_else)
         add(&batch, name, i, "{}");
     }
     EXPECT_EQ(SLUICE_OK, state_intend(state, &batch, NULL));
-    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget_none, NULL));
+    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget_none, state_producer(state).sequence + batch.count, NULL));
     EXPECT_EQ(SLUICE_OK, state_sweep(state, is_odd, NULL, &forgotten, NULL));
     EXPECT_EQ(50, forgotten);
     EXPECT_EQ(SLUICE_OK, state_count(state, &files, NULL));
@@ -211,7 +211,7 @@ TEST(a_path_longer_than_an_lmdb_key_is_known_too)
     path[sizeof path - 1] = '\0';
     add(&batch, path, 1, "{}");
     EXPECT_EQ(SLUICE_OK, state_intend(state, &batch, NULL));
-    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget_none, NULL));
+    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget_none, state_producer(state).sequence + batch.count, NULL));
     EXPECT(knows(state, path, 1));
     path[2000] = 'q';
     EXPECT(!knows(state, path, 1));

@@ -22,11 +22,8 @@
 enum {
     FLUSH_STEP_MS = 200,            /* how soon a wait for the daemon sees that we are to stop */
     WAITING_SAID_AFTER_MS = 5000,   /* an unreachable daemon is worth a line, once per wait */
-    PUBLISH_BYTES_MAX = 4 << 20,    /* one batch of the bus protocol */
-    DETAIL_BYTES_MAX = 6 * (PATH_MAX + NAME_MAX) + 512, /* JSON makes six bytes of a control character */
+    WINDOW_EVENTS = 16,             /* on their way at once; the daemon commits them together */
 };
-/* A batch must never be split into two by its bytes: its sequence number would then not say what is in it. */
-_Static_assert(STATE_BATCH_FILES_MAX * (DETAIL_BYTES_MAX + 1024) < PUBLISH_BYTES_MAX, "a batch of longest names fits one message");
 
 struct source {
     struct source_options options;
@@ -77,8 +74,11 @@ static void answered(void *user, enum sluice_err code, const struct sluice_error
     atomic_store_explicit(&answer->code, (int)code, memory_order_release);
 }
 
-static enum sluice_err send_all(struct source *source, struct answer *answers)
+/* *ret_sent: how many got a sequence number. An event that is refused here gets none, now or when it is published again. */
+static enum sluice_err send_all(struct source *source, struct answer *answers, unsigned *ret_sent)
 {
+    unsigned sent = 0;
+
     for (unsigned i = 0; i < source->batch.count; i++) {
         const struct intent *intent = &source->batch.intents[i];
         struct sluice_event event = {
@@ -88,10 +88,13 @@ static enum sluice_err send_all(struct source *source, struct answer *answers)
         atomic_init(&answers[i].code, UNANSWERED);
         enum sluice_err err = sluice_publish_async(source->producer, &event, answered, &answers[i], &answers[i].error);
         if (err == SLUICE_EINVAL)
-            answered(&answers[i], err, NULL); /* refused before it was sent: as good as by the daemon */
+            answered(&answers[i], err, NULL);
         else if (err != SLUICE_OK)
             return err;
+        else
+            sent++;
     }
+    *ret_sent = sent;
     return SLUICE_OK;
 }
 
@@ -154,7 +157,7 @@ static enum sluice_err publish_intended(struct source *source, struct sluice_err
     static const struct sluice_error no_reason;
     struct sluice_producer_stats stats;
     bool forget[STATE_BATCH_FILES_MAX] = { false };
-    uint64_t sequence = state_producer(source->state).sequence;
+    unsigned sent = 0;
     /* On the heap: should we stop before the answers, the producer's thread may still write here until the producer is closed. */
     struct answer *answers = calloc(STATE_BATCH_FILES_MAX, sizeof *answers);
 
@@ -162,7 +165,7 @@ static enum sluice_err publish_intended(struct source *source, struct sluice_err
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory publishing");
     for (unsigned i = 0; i < STATE_BATCH_FILES_MAX; i++)
         answers[i].error = no_reason;
-    enum sluice_err err = send_all(source, answers);
+    enum sluice_err err = send_all(source, answers, &sent);
     if (err != SLUICE_OK)
         (void)sluice_fail(reterr, err, "cannot publish: %s", sluice_err_name(err));
     else
@@ -176,10 +179,11 @@ static enum sluice_err publish_intended(struct source *source, struct sluice_err
     sluice_producer_stats(source->producer, &stats);
     err = judge(source, answers, forget, reterr);
     free(answers);
-    if (stats.sequence_next > sequence + 1)
-        return sluice_fail(reterr, SLUICE_EPROTO, "batch %" PRIu64 " was sent as more than one: repeats could not be told apart", sequence);
+    if (stats.sequence_next != state_producer(source->state).sequence + sent)
+        return sluice_fail(reterr, SLUICE_EPROTO, "%u events took the sequence numbers up to %" PRIu64 ": repeats cannot be told apart",
+                           sent, stats.sequence_next);
     struct sluice_error state_error;
-    enum sluice_err state_err = state_confirm(source->state, &source->batch, forget, &state_error);
+    enum sluice_err state_err = state_confirm(source->state, &source->batch, forget, stats.sequence_next, &state_error);
     if (state_err != SLUICE_OK)
         return sluice_fail(reterr, state_err, "%s", state_error.text);
     source->intended = false;
@@ -317,11 +321,10 @@ static enum sluice_err open_producer(struct source *source, struct sluice_error 
     struct state_producer durable = state_producer(source->state);
 
     memcpy(source->producer_id, durable.id, sizeof source->producer_id);
-    /* One batch is what is queued between two flushes: nothing else may send one. */
+    /* One event a batch of the protocol: which number an event gets then depends on nothing but its place, also in a repeat. */
     return sluice_producer_open(&(struct sluice_producer_options){
-        .url = source->options.url, .name = "sluice-files", .window_batches = 1, .batch_bytes = PUBLISH_BYTES_MAX,
-        .batch_events = STATE_BATCH_FILES_MAX, .linger_us = UINT_MAX, .id = source->producer_id, .epoch = durable.epoch,
-        .sequence = durable.sequence }, &source->producer, reterr);
+        .url = source->options.url, .name = "sluice-files", .window_batches = WINDOW_EVENTS, .batch_events = 1,
+        .id = source->producer_id, .epoch = durable.epoch, .sequence = durable.sequence }, &source->producer, reterr);
 }
 
 enum sluice_err source_open(const struct source_options *options, struct source **ret_source, struct sluice_error *reterr)

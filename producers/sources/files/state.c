@@ -341,7 +341,7 @@ static int put_known(struct state *state, MDB_txn *txn, const struct intent *int
 }
 
 enum sluice_err state_confirm(struct state *state, const struct batch *batch, const bool forget[STATE_BATCH_FILES_MAX],
-                              struct sluice_error *reterr)
+                              uint64_t sequence_next, struct sluice_error *reterr)
 {
     MDB_txn *txn = NULL;
     struct state_head head = state->head;
@@ -355,7 +355,7 @@ enum sluice_err state_confirm(struct state *state, const struct batch *batch, co
     }
     if (rc == 0)
         rc = mdb_drop(txn, state->intents, 0);
-    head.sequence++;
+    head.sequence = sequence_next;
     if (rc == 0)
         rc = put_head(state, txn, &head);
     if (rc != 0) {

@@ -1,9 +1,9 @@
 /* state.h - what sluice-files remembers, so that a file is published once however often the program stops, crashes or rescans.
  *
- *   gathered --state_intend--> intended (sequence N) --published, acked--> --state_confirm--> known, sequence N+1
+ *   gathered --state_intend--> intended (sequence N, N+1, ...) --published, acked--> --state_confirm--> known
  *
- * A batch is written down with its sequence number before it is published. After a crash it is published again, byte for byte,
- * under the same number, and the daemon drops it if it has it. One batch is intended at a time.
+ * Files are written down with their sequence numbers before they are published. After a crash they are published again, byte for
+ * byte, under the same numbers, and the daemon drops those it has. One batch of files is intended at a time.
  * Owns: one LMDB file, locked for as long as it is open. Each call that writes is one transaction, on disk when it returns.
  * Memory does not grow with the number of files known. */
 #ifndef SLUICE_FILES_STATE_H
@@ -13,7 +13,7 @@
 
 enum {
     STATE_VERSION = 1,
-    STATE_BATCH_FILES_MAX = 128, /* files published under one sequence number: a commit each for the state and the daemon */
+    STATE_BATCH_FILES_MAX = 128, /* files written down at once: two commits of the state */
 };
 
 /* One file's event, from being seen to being acked. */
@@ -31,7 +31,7 @@ void batch_clear(struct batch *batch);
 
 struct state_producer {          /* as sluice_producer_options has them */
     uint8_t id[16];
-    uint64_t epoch, sequence;    /* sequence: of the intended batch, else of the next one */
+    uint64_t epoch, sequence;    /* sequence: of the first intended file, else of the next one */
 };
 
 struct state;
@@ -52,9 +52,9 @@ enum sluice_err state_knows(struct state *state, const char *path, struct file_i
 enum sluice_err state_intend(struct state *state, const struct batch *batch, struct sluice_error *reterr);
 /* What was intended and not confirmed, into an empty batch: after a crash. */
 enum sluice_err state_intended(struct state *state, struct batch *ret_batch, struct sluice_error *reterr);
-/* The batch was answered: its files are known from now on, but for those marked in `forget`. Moves to the next sequence number. */
+/* The batch was answered: its files are known from now on, but for those marked in `forget`. */
 enum sluice_err state_confirm(struct state *state, const struct batch *batch, const bool forget[STATE_BATCH_FILES_MAX],
-                              struct sluice_error *reterr);
+                              uint64_t sequence_next, struct sluice_error *reterr);
 /* Forgets every file for which `gone` says true, so that the state does not outgrow the directory. */
 enum sluice_err state_sweep(struct state *state, bool (*gone)(void *ctx, const char *path), void *ctx, uint64_t *ret_forgotten,
                             struct sluice_error *reterr);
