@@ -13,6 +13,7 @@
 #include "broker/core/input.h"
 #include "broker/daemon/control.h"
 #include "broker/edge/log.h"
+#include "schemas/codec/address.h"
 
 enum { DRAIN_MS = 10000 };       /* at a stop, what runs may finish for this long */
 
@@ -718,7 +719,7 @@ static void choose_listeners(struct broker *broker)
 
     broker->listeners = broker->config->config.bus_listeners;
     if (broker->listeners == NULL || broker->listeners[0] == NULL) {
-        (void)bus_url_default(broker->default_listener, sizeof broker->default_listener);
+        (void)address_default(broker->default_listener, sizeof broker->default_listener);
         fallback[0] = broker->default_listener;
         broker->listeners = fallback;
     }
