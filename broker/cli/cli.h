@@ -25,7 +25,7 @@ enum option {
     OPTION_AFTER, OPTION_MAX,                                                   /* event tail */
     OPTION_FOLLOW, OPTION_BYTES,                                                /* function logs */
     OPTION_PATTERN, OPTION_EVENT,                                               /* rule test */
-    OPTION_MDOC,                                                                /* help */
+    OPTION_MDOC, OPTION_VERSION,                                                /* help */
     OPTIONS
 };
 

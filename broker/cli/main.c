@@ -32,6 +32,7 @@ static const struct option_spec {
     [OPTION_BYTES] = { "bytes", 0, "BYTES", "print at most so much of the end; default 65536" },
     [OPTION_PATTERN] = { "pattern", 0, "PATTERN", "an EventBridge pattern, or @FILE" },
     [OPTION_EVENT] = { "event", 0, "EVENT", "a JSON object, or @FILE" },
+    [OPTION_VERSION] = { "version", 0, NULL, "say the version; needs no command" },
     [OPTION_MDOC] = { "mdoc", 0, NULL, "the synopsis as sluice(1) has it" },
 };
 
@@ -59,7 +60,7 @@ static const struct command commands[] = {
     { "config", "reload", "", 0, 0, "have the daemon read its configuration again", config_reload },
     { "balance", NULL, "", 0, 0, "prove from stored state that no delivery is missing", balance },
     { "status", NULL, "", 0, 0, "the daemon at a glance", status },
-    { "help", NULL, "[COMMAND] [VERB]", 0, SET(MDOC), "say how commands are used", help },
+    { "help", NULL, "[COMMAND] [VERB]", 0, SET(VERSION) | SET(MDOC), "say how commands are used", help },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -213,6 +214,10 @@ static unsigned print_help_matching(const char *noun, const char *verb)
 
 static enum cli_exit help(struct cli *cli)
 {
+    if (cli->options[OPTION_VERSION] != NULL) {
+        puts("sluice " SLUICE_VERSION);
+        return CLI_DONE;
+    }
     if (cli->options[OPTION_MDOC] != NULL) {
         for (unsigned i = 0; i < COMMANDS; i++)
             print_mdoc(&commands[i]);
@@ -385,6 +390,10 @@ static enum cli_exit run(char **argv)
         return CLI_USAGE;
     if (cli.options[OPTION_HELP] != NULL && words.count == 0) {
         print_help_all();
+        return CLI_DONE;
+    }
+    if (cli.options[OPTION_VERSION] != NULL && words.count == 0) {
+        puts("sluice " SLUICE_VERSION);
         return CLI_DONE;
     }
     if (words.count == 0)

@@ -427,7 +427,7 @@ static enum cli_exit put_form(const struct cli *cli, const char **ret_path)
 enum cli_exit event_put(struct cli *cli)
 {
     int64_t timeout_s = PUT_TIMEOUT_S_DEFAULT;
-    const char *path, *id = cli->options[OPTION_ID];
+    const char *path = NULL, *id = cli->options[OPTION_ID];
     char id_made[UUID_TEXT_LEN + 1], url[256];
     if (!cli_number(cli, OPTION_TIMEOUT, 1, 86400, &timeout_s))
         return CLI_USAGE;

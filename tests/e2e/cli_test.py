@@ -75,6 +75,9 @@ class Usage(unittest.TestCase):
         self.assertEqual(one.stdout, run("help", "event", "put").stdout)
         self.assertIn("sluice event tail", run("event", "--help").stdout)
 
+    def test_the_version_needs_no_command(self):
+        self.assertRegex(run("--version").stdout, r"^sluice \d+\.\d+\.\d+\n$")
+
     def test_the_man_page_has_the_synopsis_of_the_command_table(self):
         page = pathlib.Path(SOURCE_DIR, "broker/cli/sluice.1").read_text()
         block = re.search(r'^\.\\" The lines up to.*?\n(.*?)^\.\\" End of what', page, re.S | re.M).group(1)
