@@ -48,10 +48,10 @@ struct instances_events {
     void (*on_spawner_ready)(void *ctx);
 };
 
-/* logs_dir: DATA/logs, made if missing. `bus_url`: given to native functions. */
+/* Logs go to DATA/logs, made if missing. `bus_url`: given to native functions. `program`: as spawner_start(). */
 enum sluice_err instances_new(struct ev_loop *loop, const char *program, const char *data_dir, const char *bus_url,
                               const struct instances_events *events, struct instances **ret_instances, struct sluice_error *reterr);
-void instances_free(struct instances *instances); /* kills and reaps everything first (spawner_stop) */
+void instances_free(struct instances *instances); /* kills and reaps everything first (spawner_stop); no more callbacks */
 
 /* `function` must outlive the instance's start only (copied). SLUICE_EUNAVAILABLE: the spawner is not ready. */
 enum sluice_err instances_start(struct instances *instances, uint64_t instance, const struct config_function *function,

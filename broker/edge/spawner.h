@@ -27,7 +27,9 @@ struct spawn_request {
     const char *const *environment;  /* NULL-terminated, whole: nothing is inherited */
     const char *directory;
     int64_t memory_bytes;            /* 0: no limit; else RLIMIT_DATA */
-    int stdin_fd, stdout_fd, stderr_fd; /* the child's ends; the caller closes its copies after spawner_spawn() returns */
+    /* The child's ends, close-on-exec, not O_NONBLOCK (that would be the child's trouble too). They stay the caller's, open until
+     * on_started, on_failed or on_lost: messages leave once a turn, together. */
+    int stdin_fd, stdout_fd, stderr_fd;
 };
 
 struct spawner_events {
@@ -41,15 +43,23 @@ struct spawner_events {
     void (*on_lost)(void *ctx);      /* the spawner died: all its instances die with it; it is started again, then on_ready */
 };
 
+enum {
+    SPAWNER_QUEUE_PACKETS_MAX = 64,  /* unsent requests, about 1,000 spawns: more are refused until the spawner has caught up */
+    SPAWNER_RESTART_MS = 1000,
+    SPAWNER_STOP_MS = 5000,
+};
+
 /* Starts the process `program --spawner LOCKFILE` by posix_spawn. Call before the first nng call. Restarts it by itself later, at most
- * once a second. */
+ * once a second, after killing what the lost one left: for that the calling process becomes a subreaper, and children it has beside the
+ * spawner must stay in its own process group. All callbacks come from the loop, none from inside a call. */
 enum sluice_err spawner_start(struct ev_loop *loop, const char *program, const char *lock_path, const struct spawner_events *events,
                               struct spawner **ret_spawner, struct sluice_error *reterr);
-/* SLUICE_EINVAL: the request is over 128 KiB; SLUICE_EUNAVAILABLE: not ready. Never blocks: what the socket cannot take waits in order. */
+/* SLUICE_EINVAL: the request is over 128 KiB or 4,096 strings; SLUICE_EUNAVAILABLE: not ready; SLUICE_ELIMIT: too much unsent.
+ * Never blocks: what the socket cannot take waits in order. */
 enum sluice_err spawner_spawn(struct spawner *spawner, const struct spawn_request *request, struct sluice_error *reterr);
-/* Sends `signal` to the instance's process group. */
+/* Sends `signal` to the instance's process group; an instance that is not there (any more) is no error. */
 void spawner_signal(struct spawner *spawner, uint64_t instance, int signal);
-/* Closes the socket and waits up to 5 s for it to have killed and reaped everything. */
+/* Closes the socket, waits up to 5 s for it to have killed and reaped everything, and frees. NULL is fine. */
 void spawner_stop(struct spawner *spawner);
 
 #endif

@@ -1,0 +1,351 @@
+#include "broker/edge/capture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "broker/base/assert.h"
+#include "broker/edge/instances.h"
+#include "schemas/codec/ids.h"
+
+enum { CAPTURE_BUCKETS = 256, WRITE_BYTES = 64 << 10, NOTE_BYTES_MAX = 512, LOG_PATH_MAX = 4096 };
+static const char cut_mark[] = " [cut]";
+
+struct captures {
+    char *directory;
+    struct capture *buckets[CAPTURE_BUCKETS];
+    struct bytes lines;              /* formatted, not written yet; empty between calls */
+};
+
+struct capture {
+    struct captures *all;
+    struct capture *next;
+    unsigned users;
+    int fd;                          /* -1 until the first line, so that silent functions cost nothing */
+    size_t file_bytes;
+    bool failing;                    /* the last write failed, and this was said */
+    char function[];
+};
+
+static struct capture **bucket_of(struct captures *captures, const char *function)
+{
+    uint32_t hash = 2166136261U;
+
+    for (const char *at = function; *at != '\0'; at++)
+        hash = (hash ^ (unsigned char)*at) * 16777619U;
+    return &captures->buckets[hash % CAPTURE_BUCKETS];
+}
+
+enum sluice_err captures_new(const char *directory, struct captures **ret_captures, struct sluice_error *reterr)
+{
+    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
+        return sluice_fail(reterr, SLUICE_EIO, "cannot make the folder for logs '%s': %s", directory, strerror(errno));
+    struct captures *captures = calloc(1, sizeof *captures);
+    if (captures == NULL || (captures->directory = strdup(directory)) == NULL) {
+        free(captures);
+        return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory for logs");
+    }
+    *ret_captures = captures;
+    return SLUICE_OK;
+}
+
+void captures_free(struct captures *captures)
+{
+    if (captures == NULL)
+        return;
+    for (size_t i = 0; i < CAPTURE_BUCKETS; i++)
+        ASSERT(captures->buckets[i] == NULL);
+    bytes_done(&captures->lines);
+    free(captures->directory);
+    free(captures);
+}
+
+struct capture *capture_open(struct captures *captures, const char *function)
+{
+    struct capture **bucket = bucket_of(captures, function);
+
+    for (struct capture *capture = *bucket; capture != NULL; capture = capture->next)
+        if (strcmp(capture->function, function) == 0) {
+            capture->users++;
+            return capture;
+        }
+    size_t name_bytes = strlen(function) + 1;
+    struct capture *capture = malloc(sizeof *capture + name_bytes);
+    if (capture == NULL)
+        return NULL;
+    *capture = (struct capture){ .all = captures, .next = *bucket, .users = 1, .fd = -1 };
+    memcpy(capture->function, function, name_bytes);
+    *bucket = capture;
+    return capture;
+}
+
+void capture_close(struct capture *capture)
+{
+    ASSERT(capture->users > 0);
+    if (--capture->users > 0)
+        return;
+    struct capture **link = bucket_of(capture->all, capture->function);
+    while (*link != capture)
+        link = &(*link)->next;
+    *link = capture->next;
+    if (capture->fd >= 0)
+        (void)close(capture->fd); /* a log: its last bytes are the kernel's care */
+    free(capture);
+}
+
+/* ---- files ---- */
+
+/* Newest is 0. */
+static void log_path(const struct captures *captures, const char *function, int age, char ret_path[LOG_PATH_MAX])
+{
+    if (age == 0)
+        (void)snprintf(ret_path, LOG_PATH_MAX, "%s/%s.log", captures->directory, function);
+    else
+        (void)snprintf(ret_path, LOG_PATH_MAX, "%s/%s.log.%d", captures->directory, function, age);
+}
+
+static bool log_open(struct capture *capture)
+{
+    char path[LOG_PATH_MAX];
+    struct stat info;
+
+    log_path(capture->all, capture->function, 0, path);
+    capture->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (capture->fd < 0)
+        return false;
+    capture->file_bytes = fstat(capture->fd, &info) == 0 ? (size_t)info.st_size : 0;
+    return true;
+}
+
+static void log_rotate(struct capture *capture)
+{
+    char from[LOG_PATH_MAX], to[LOG_PATH_MAX];
+
+    (void)close(capture->fd);
+    capture->fd = -1;
+    for (int age = LOG_FILES_KEPT - 1; age > 0; age--) {
+        log_path(capture->all, capture->function, age - 1, from);
+        log_path(capture->all, capture->function, age, to);
+        (void)rename(from, to); /* missing at first; if it fails otherwise, the file grows on and is tried again */
+    }
+}
+
+static bool log_write(struct capture *capture, struct view lines)
+{
+    if (capture->fd >= 0 && capture->file_bytes > 0 && capture->file_bytes + lines.len > LOG_FILE_BYTES_MAX)
+        log_rotate(capture);
+    if (capture->fd < 0 && !log_open(capture))
+        return false;
+    while (lines.len > 0) {
+        ssize_t written = write(capture->fd, lines.data, lines.len);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return false;
+        capture->file_bytes += (size_t)written;
+        lines.data += written;
+        lines.len -= (size_t)written;
+    }
+    return true;
+}
+
+static void lines_flush(struct capture *capture)
+{
+    struct bytes *lines = &capture->all->lines;
+
+    bool written = !lines->failed && log_write(capture, bytes_view(lines));
+    if (!written && !capture->failing)
+        (void)fprintf(stderr, "level=error msg=\"captured output is lost until its log can be written\" function=%s error=\"%s\"\n",
+                      capture->function, lines->failed ? "out of memory" : strerror(errno));
+    capture->failing = !written;
+    bytes_clear(lines);
+}
+
+/* ---- lines ---- */
+
+struct line_head { char text[TIME_TEXT_MAX + 24]; size_t len; };
+
+static struct line_head line_head(uint64_t instance)
+{
+    struct line_head head;
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail with this clock */
+    head.len = time_to_text((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, true, head.text);
+    head.len += (size_t)snprintf(head.text + head.len, sizeof head.text - head.len, " %llu ", (unsigned long long)instance);
+    return head;
+}
+
+static void line_put(struct capture *capture, const struct line_head *head, struct view text, bool cut)
+{
+    struct bytes *lines = &capture->all->lines;
+
+    bytes_put(lines, head->text, head->len);
+    bytes_put_view(lines, text);
+    if (cut)
+        bytes_put(lines, cut_mark, sizeof cut_mark - 1);
+    bytes_put_char(lines, '\n');
+    if (lines->len >= WRITE_BYTES)
+        lines_flush(capture);
+}
+
+static void line_finish(struct capture *capture, struct captured *captured, const struct line_head *head, bool cut)
+{
+    line_put(capture, head, bytes_view(&captured->line), cut);
+    bytes_clear(&captured->line);
+}
+
+/* A part of a line, without its line break. */
+static void line_extend(struct capture *capture, struct captured *captured, const struct line_head *head, struct view part)
+{
+    size_t room = LOG_LINE_BYTES_MAX - captured->line.len;
+
+    if (captured->cutting)
+        return;
+    bytes_put(&captured->line, part.data, part.len < room ? part.len : room);
+    if (part.len > room) {
+        captured->cutting = true;
+        line_finish(capture, captured, head, true);
+    }
+}
+
+void capture_feed(struct capture *capture, struct captured *captured, uint64_t instance, struct view data)
+{
+    struct line_head head = line_head(instance);
+    const char *at = data.data, *end = data.data + data.len;
+
+    tail_put(&captured->tail, data);
+    while (at < end) {
+        const char *line_break = memchr(at, '\n', (size_t)(end - at));
+        struct view part = { .data = at, .len = (size_t)((line_break != NULL ? line_break : end) - at) };
+        /* Most lines come whole and are copied once. */
+        if (line_break != NULL && captured->line.len == 0 && !captured->cutting && part.len <= LOG_LINE_BYTES_MAX) {
+            line_put(capture, &head, part, false);
+        } else {
+            line_extend(capture, captured, &head, part);
+            if (line_break != NULL && !captured->cutting)
+                line_finish(capture, captured, &head, false);
+            if (line_break != NULL)
+                captured->cutting = false;
+        }
+        at = line_break != NULL ? line_break + 1 : end;
+    }
+    if (capture->all->lines.len > 0)
+        lines_flush(capture);
+}
+
+void capture_end(struct capture *capture, struct captured *captured, uint64_t instance)
+{
+    if (captured->line.len > 0) {
+        struct line_head head = line_head(instance);
+        line_finish(capture, captured, &head, false);
+        lines_flush(capture);
+    }
+}
+
+void capture_note(struct capture *capture, uint64_t instance, const char *format, ...)
+{
+    char text[NOTE_BYTES_MAX];
+    struct line_head head = line_head(instance);
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    line_put(capture, &head, view_of(text), false);
+    lines_flush(capture);
+}
+
+void captured_done(struct captured *captured)
+{
+    bytes_done(&captured->line);
+    bytes_done(&captured->tail);
+}
+
+/* ---- tails ---- */
+
+void tail_put(struct bytes *tail, struct view data)
+{
+    if (data.len >= OUTPUT_TAIL_BYTES) {
+        data.data += data.len - OUTPUT_TAIL_BYTES;
+        data.len = OUTPUT_TAIL_BYTES;
+        bytes_clear(tail);
+    }
+    /* Twice the size, so that moving costs at most one copied byte for each put. */
+    if (tail->len + data.len > 2 * OUTPUT_TAIL_BYTES) {
+        memmove(tail->data, tail->data + tail->len - OUTPUT_TAIL_BYTES, OUTPUT_TAIL_BYTES);
+        tail->len = OUTPUT_TAIL_BYTES;
+    }
+    bytes_put_view(tail, data);
+}
+
+struct view tail_view(const struct bytes *tail)
+{
+    size_t len = tail->len < OUTPUT_TAIL_BYTES ? tail->len : OUTPUT_TAIL_BYTES;
+
+    return (struct view){ .data = len > 0 ? tail->data + tail->len - len : "", .len = len };
+}
+
+/* Appends the file from `offset`; what is written meanwhile is not waited for. */
+static bool file_put(int fd, off_t offset, size_t len, struct bytes *out)
+{
+    if (!bytes_reserve(out, len))
+        return false;
+    while (len > 0) {
+        ssize_t got = pread(fd, out->data + out->len, len, offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got == 0; /* cut shorter by someone: what is there, is there */
+        out->len += (size_t)got;
+        offset += got;
+        len -= (size_t)got;
+    }
+    return true;
+}
+
+enum sluice_err captures_tail(const struct captures *captures, const char *function, size_t bytes_max, struct bytes *out)
+{
+    struct { int fd; size_t bytes; } files[LOG_FILES_KEPT];
+    size_t wanted = bytes_max, start = out->len, skipped = 0;
+    int found = 0;
+    bool good = true;
+
+    for (int age = 0; age < LOG_FILES_KEPT; age++) {
+        char path[LOG_PATH_MAX];
+        struct stat info;
+        log_path(captures, function, age, path);
+        files[age].fd = open(path, O_RDONLY | O_CLOEXEC);
+        files[age].bytes = files[age].fd >= 0 && fstat(files[age].fd, &info) == 0 ? (size_t)info.st_size : 0;
+        found += files[age].fd >= 0;
+    }
+    /* Newest first, how much of each; then oldest first, its end. */
+    size_t take[LOG_FILES_KEPT];
+    for (int age = 0; age < LOG_FILES_KEPT; age++) {
+        take[age] = files[age].bytes < wanted ? files[age].bytes : wanted;
+        wanted -= take[age];
+        skipped += files[age].bytes - take[age];
+    }
+    for (int age = LOG_FILES_KEPT - 1; age >= 0; age--) {
+        if (files[age].fd < 0)
+            continue;
+        good = good && file_put(files[age].fd, (off_t)(files[age].bytes - take[age]), take[age], out);
+        (void)close(files[age].fd);
+    }
+    if (found == 0)
+        return SLUICE_ENOTFOUND;
+    if (!good)
+        return out->failed ? SLUICE_ENOMEM : SLUICE_EIO;
+    const char *line_break = skipped > 0 && out->len > start ? memchr(out->data + start, '\n', out->len - start) : NULL;
+    if (line_break != NULL) {
+        size_t cut = (size_t)(line_break + 1 - (out->data + start));
+        memmove(out->data + start, out->data + start + cut, out->len - start - cut);
+        out->len -= cut;
+    }
+    return SLUICE_OK;
+}

@@ -1,0 +1,66 @@
+/* instance.h - one process, as the files of this module share it: instances.c (life), stdio.c and stdio_lines.c (protocols).
+ *
+ *   STARTING ── on_started ──> RUNNING ── instances_stop() ──> STOPPING ── exited ──> GONE
+ *       └──────── failed ──────────┴────────── exited ─────────────────────────────────^
+ *
+ * An instance leaves the table when it becomes GONE and is freed once its last callbacks have returned. */
+#ifndef SLUICE_EDGE_INSTANCE_H
+#define SLUICE_EDGE_INSTANCE_H
+
+#include "broker/base/vec.h"
+#include "broker/edge/capture.h"
+#include "broker/edge/instances.h"
+
+enum { READ_BYTES = 64 << 10, READS_PER_TURN_MAX = 4 }; /* a pipe holds 64 KiB; 256 KiB a turn, then the others' turn */
+
+enum instance_state { INSTANCE_STARTING, INSTANCE_RUNNING, INSTANCE_STOPPING, INSTANCE_GONE };
+
+struct leased { uint64_t lease; unsigned count, done; };
+
+struct instance {
+    struct instances *all;
+    struct instance *next;           /* in its bucket */
+    uint64_t id;
+    enum function_protocol protocol;
+    enum instance_state state;
+    pid_t pid;                       /* 0 until started */
+    int pidfd;
+    int child_stdout_fd, child_stderr_fd; /* the child's ends, until it has them */
+    int child_stdin_fd;              /* kept, never read from: it tells how much the process has not read. So no EPIPE either */
+    struct ev_io input;              /* watches our ends of the pipes; .fd -1: closed */
+    struct ev_io output, errors;
+    struct ev_io ended;              /* the pidfd, watched when the spawner is lost */
+    struct ev_timer grace;
+    struct capture *capture;
+    struct captured captured;
+    struct bytes unwritten;          /* input, from unwritten_at */
+    size_t unwritten_at;
+    uint64_t written_bytes;
+    bool input_ends;                 /* close stdin when all is written */
+    VEC(struct leased) leases;       /* outstanding ones from leases_at, in order */
+    size_t leases_at;
+    struct bytes answer;             /* stdio: the tail of stdout; stdio-lines: a line begun */
+    uint64_t answer_bytes;           /* stdio: all of stdout */
+    bool too_large;                  /* its answer: killed, further output ignored */
+};
+
+/* ---- instances.c, for the protocols ---- */
+void input_put(struct instance *instance, const struct view *lines, unsigned count);   /* each with its '\n' */
+void input_write(struct instance *instance);                                            /* what the pipe takes now */
+void instance_signal(struct instance *instance, int signal);
+void instance_grace_start(struct instance *instance);                                   /* KILL after STOP_GRACE_MS */
+const struct instances_events *instance_events(const struct instance *instance);
+/* What explains a failure best: the last of stderr, or `other` where that is silent. */
+struct view instance_output(const struct instance *instance, struct view other);
+
+/* ---- protocols: what to do with stdout, and at the end ---- */
+void stdio_read(struct instance *instance, struct view data);
+void stdio_exited(struct instance *instance, const struct instance_end *end);
+void stdio_lines_read(struct instance *instance, struct view data);
+void stdio_lines_closed(struct instance *instance);  /* its stdout: no answer can come any more */
+void stdio_lines_exited(struct instance *instance);
+
+/* "Response payload size exceeded..." as Lambda says it; the output is the caller's. */
+struct invocation_failure failure_too_large(struct view output);
+
+#endif

@@ -1,0 +1,601 @@
+/* Life of instances: descriptors, environment, start, stop, end. What the bytes on stdout mean is in stdio.c and stdio_lines.c. */
+#include "broker/edge/instances.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "broker/base/arena.h"
+#include "broker/base/assert.h"
+#include "broker/edge/instance.h"
+#include "schemas/codec/protocol.h"
+
+enum { TABLE_BUCKETS = 4096, ENVIRONMENT_ARENA_BYTES = 16 << 10, LAST_READS_MAX = 16 }; /* 1 MiB: the largest a pipe can be made */
+
+struct instances {
+    struct ev_loop *loop;
+    struct spawner *spawner;
+    struct instances_events events;
+    struct captures *captures;
+    char *bus_url;
+    int null_fd;                                 /* stdin of native instances */
+    struct arena *arena;                         /* of one start */
+    struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
+    char scratch[READ_BYTES];
+};
+
+const struct instances_events *instance_events(const struct instance *instance)
+{
+    return &instance->all->events;
+}
+
+static struct instance *table_find(const struct instances *instances, uint64_t id)
+{
+    struct instance *instance = instances->buckets[id % TABLE_BUCKETS];
+
+    while (instance != NULL && instance->id != id)
+        instance = instance->next;
+    return instance;
+}
+
+static void table_remove(struct instance *instance)
+{
+    struct instance **link = &instance->all->buckets[instance->id % TABLE_BUCKETS];
+
+    while (*link != instance)
+        link = &(*link)->next;
+    *link = instance->next;
+}
+
+/* ---- input ---- */
+
+static void watched_close(struct instance *instance, struct ev_io *watcher)
+{
+    if (watcher->fd < 0)
+        return;
+    ev_io_stop(instance->all->loop, watcher);
+    (void)close(watcher->fd);
+    ev_io_set(watcher, -1, watcher->events);
+}
+
+void input_put(struct instance *instance, const struct view *lines, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        bytes_put_view(&instance->unwritten, lines[i]);
+        bytes_put_char(&instance->unwritten, '\n');
+    }
+    ASSERT(!instance->unwritten.failed); /* bounded by the engine's concurrency and batch; without it the leases would hang */
+}
+
+void input_write(struct instance *instance)
+{
+    struct bytes *unwritten = &instance->unwritten;
+
+    while (instance->input.fd >= 0 && instance->unwritten_at < unwritten->len) {
+        ssize_t written = write(instance->input.fd, unwritten->data + instance->unwritten_at, unwritten->len - instance->unwritten_at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0 && errno == EAGAIN) {
+            ev_io_start(instance->all->loop, &instance->input);
+            return;
+        }
+        ASSERT(written > 0); /* we hold the other end, too */
+        instance->unwritten_at += (size_t)written;
+        instance->written_bytes += (uint64_t)written;
+    }
+    ev_io_stop(instance->all->loop, &instance->input);
+    bytes_clear(unwritten);
+    instance->unwritten_at = 0;
+    if (unwritten->capacity > READ_BYTES)
+        bytes_done(unwritten);
+    if (instance->input_ends)
+        watched_close(instance, &instance->input);
+}
+
+static void on_input(struct ev_loop *loop, struct ev_io *watcher, int revents)
+{
+    (void)loop, (void)revents;
+    input_write(watcher->data);
+}
+
+static bool input_unread(const struct instance *instance)
+{
+    int waiting = 0;
+
+    if (instance->protocol == PROTOCOL_NATIVE || ioctl(instance->child_stdin_fd, FIONREAD, &waiting) != 0)
+        return false;
+    return (uint64_t)waiting == instance->written_bytes;
+}
+
+/* ---- output ---- */
+
+struct view instance_output(const struct instance *instance, struct view other)
+{
+    struct view tail = tail_view(&instance->captured.tail);
+
+    return tail.len > 0 ? tail : other;
+}
+
+static void output_take(struct instance *instance, struct view data)
+{
+    if (instance->too_large)
+        return;
+    if (instance->protocol == PROTOCOL_STDIO)
+        stdio_read(instance, data);
+    else
+        stdio_lines_read(instance, data);
+}
+
+static void errors_take(struct instance *instance, struct view data)
+{
+    capture_feed(instance->capture, &instance->captured, instance->id, data);
+}
+
+/* Up to `reads_max` reads. False: the other side is closed. */
+static bool pipe_read(struct instance *instance, const struct ev_io *watcher, unsigned reads_max,
+                      void (*take)(struct instance *instance, struct view data))
+{
+    struct instances *instances = instance->all;
+
+    for (unsigned reads = 0; reads < reads_max; reads++) {
+        ssize_t len = read(watcher->fd, instances->scratch, sizeof instances->scratch);
+        if (len < 0 && errno == EINTR)
+            continue;
+        if (len < 0)
+            return true; /* EAGAIN; a pipe knows no other error */
+        if (len == 0)
+            return false;
+        take(instance, (struct view){ .data = instances->scratch, .len = (size_t)len });
+        if ((size_t)len < sizeof instances->scratch)
+            return true; /* most likely empty; else the loop comes back */
+    }
+    return true;
+}
+
+static void on_output(struct ev_loop *loop, struct ev_io *watcher, int revents)
+{
+    struct instance *instance = watcher->data;
+
+    (void)loop, (void)revents;
+    if (pipe_read(instance, watcher, READS_PER_TURN_MAX, output_take))
+        return;
+    watched_close(instance, watcher);
+    if (instance->protocol == PROTOCOL_STDIO_LINES)
+        stdio_lines_closed(instance);
+}
+
+static void on_errors(struct ev_loop *loop, struct ev_io *watcher, int revents)
+{
+    struct instance *instance = watcher->data;
+
+    (void)loop, (void)revents;
+    if (!pipe_read(instance, watcher, READS_PER_TURN_MAX, errors_take))
+        watched_close(instance, watcher);
+}
+
+/* ---- end ---- */
+
+static void fd_close(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
+}
+
+static void instance_free(struct instance *instance)
+{
+    struct ev_loop *loop = instance->all->loop;
+
+    watched_close(instance, &instance->input);
+    watched_close(instance, &instance->output);
+    watched_close(instance, &instance->errors);
+    ev_io_stop(loop, &instance->ended);
+    ev_timer_stop(loop, &instance->grace);
+    fd_close(&instance->child_stdin_fd);
+    fd_close(&instance->child_stdout_fd);
+    fd_close(&instance->child_stderr_fd);
+    fd_close(&instance->pidfd);
+    if (instance->capture != NULL)
+        capture_close(instance->capture);
+    captured_done(&instance->captured);
+    bytes_done(&instance->unwritten);
+    bytes_done(&instance->answer);
+    VEC_DONE(&instance->leases);
+    free(instance);
+}
+
+/* What the process left in a pipe is read, and no more is waited for: something that outlives it may hold the other end. */
+static void pipe_finish(struct instance *instance, const struct ev_io *watcher, void (*take)(struct instance *, struct view))
+{
+    for (unsigned reads = 0; watcher->fd >= 0 && reads < LAST_READS_MAX; reads++)
+        if (!pipe_read(instance, watcher, 1, take))
+            break;
+}
+
+static void errors_finish(struct instance *instance)
+{
+    pipe_finish(instance, &instance->errors, errors_take);
+    capture_end(instance->capture, &instance->captured, instance->id);
+}
+
+static void instance_gone(struct instance *instance, struct instance_end *end)
+{
+    const struct instances_events *events = instance_events(instance);
+
+    /* From here on calls with this id find nothing, whatever the callbacks do. */
+    table_remove(instance);
+    instance->state = INSTANCE_GONE;
+    if (instance->pid != 0) {
+        pipe_finish(instance, &instance->output, output_take);
+        errors_finish(instance);
+    }
+    end->input_unread = input_unread(instance);
+    if (instance->protocol == PROTOCOL_STDIO)
+        stdio_exited(instance, end);
+    else if (instance->protocol == PROTOCOL_STDIO_LINES)
+        stdio_lines_exited(instance);
+    end->output_tail = instance_output(instance, instance->protocol == PROTOCOL_STDIO ? tail_view(&instance->answer) : VIEW_LITERAL(""));
+    events->on_gone(events->ctx, instance->id, end);
+    instance_free(instance);
+}
+
+/* ---- what the spawner says ---- */
+
+static void on_spawner_ready(void *ctx)
+{
+    struct instances *instances = ctx;
+
+    instances->events.on_spawner_ready(instances->events.ctx);
+}
+
+static void on_started(void *ctx, uint64_t id, pid_t pid, int pidfd)
+{
+    struct instances *instances = ctx;
+    struct instance *instance = table_find(instances, id);
+
+    ASSERT(instance != NULL && instance->pid == 0); /* it leaves the table by the spawner's word only */
+    instance->pid = pid;
+    instance->pidfd = pidfd;
+    fd_close(&instance->child_stdout_fd);
+    fd_close(&instance->child_stderr_fd);
+    if (instance->output.fd >= 0)
+        ev_io_start(instances->loop, &instance->output);
+    ev_io_start(instances->loop, &instance->errors);
+    if (instance->state == INSTANCE_STARTING)
+        instance->state = INSTANCE_RUNNING;
+    if (instance->protocol != PROTOCOL_NATIVE)
+        instances->events.on_started(instances->events.ctx, id, pid);
+}
+
+static void on_failed(void *ctx, uint64_t id, int error_number, const char *step)
+{
+    struct instance *instance = table_find(ctx, id);
+    struct instance_end end = { .reason = END_SPAWN_FAILED, .code = error_number, .step = step };
+
+    ASSERT(instance != NULL);
+    instance_gone(instance, &end);
+}
+
+static int64_t time_us(struct timeval time)
+{
+    return (int64_t)time.tv_sec * 1000000 + time.tv_usec;
+}
+
+static void on_exited(void *ctx, uint64_t id, int wait_status, const struct rusage *usage)
+{
+    struct instance *instance = table_find(ctx, id);
+    struct instance_end end = {
+        .reason = WIFSIGNALED(wait_status) ? END_SIGNALLED : END_EXITED,
+        .code = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
+        .cpu_us = time_us(usage->ru_utime) + time_us(usage->ru_stime),
+        .memory_peak_bytes = (int64_t)usage->ru_maxrss * 1024,
+    };
+
+    ASSERT(instance != NULL);
+    instance_gone(instance, &end);
+}
+
+static void instance_lost(struct instance *instance)
+{
+    struct instance_end end = { .reason = END_SPAWNER_LOST };
+
+    instance_gone(instance, &end);
+}
+
+static void on_ended(struct ev_loop *loop, struct ev_io *watcher, int revents)
+{
+    (void)loop, (void)revents;
+    instance_lost(watcher->data);
+}
+
+/* Its instances die with the spawner (PDEATHSIG). Each is gone when its pidfd says so, not before. */
+static void on_spawner_lost(void *ctx)
+{
+    struct instances *instances = ctx;
+    VEC(uint64_t) unstarted = { 0 };
+
+    for (size_t i = 0; i < TABLE_BUCKETS; i++)
+        for (struct instance *instance = instances->buckets[i]; instance != NULL; instance = instance->next) {
+            if (instance->pid == 0) {
+                VEC_PUSH(&unstarted, instance->id);
+                continue;
+            }
+            (void)syscall(SYS_pidfd_send_signal, instance->pidfd, SIGKILL, NULL, 0); /* exec of a setuid program clears PDEATHSIG */
+            ev_io_set(&instance->ended, instance->pidfd, EV_READ);
+            ev_io_start(instances->loop, &instance->ended);
+        }
+    for (size_t i = 0; i < unstarted.count; i++)
+        instance_lost(table_find(instances, unstarted.items[i]));
+    VEC_DONE(&unstarted);
+}
+
+/* ---- start ---- */
+
+static const char *variable_value(const char *variable)
+{
+    const char *equals = strchr(variable, '=');
+
+    return equals != NULL ? equals + 1 : variable + strlen(variable);
+}
+
+static bool variable_is_in(const char *variable, char *const *variables, size_t count)
+{
+    size_t name_len = (size_t)(variable_value(variable) - variable);
+
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(variables[i], variable, name_len) == 0)
+            return true;
+    return false;
+}
+
+/* Ours first, so that none of them can be replaced; then the function's; then the few that are inherited. */
+static char **environment_make(const struct instances *instances, uint64_t instance, const struct config_function *function)
+{
+    static const char *const inherited[] = { "PATH", "HOME", "LANG", "TZ" };
+    struct arena *arena = instances->arena;
+    size_t given = 0, count = 0;
+
+    while (function->environment != NULL && function->environment[given] != NULL)
+        given++;
+    char **variables = arena_alloc(arena, (given + 5 + sizeof inherited / sizeof *inherited + 1) * sizeof *variables);
+    variables[count++] = arena_format(arena, SLUICE_ENV_FUNCTION "=%s", function->name);
+    variables[count++] = arena_format(arena, SLUICE_ENV_INSTANCE "=%" PRIu64, instance);
+    if (function->protocol == PROTOCOL_NATIVE) {
+        variables[count++] = arena_format(arena, SLUICE_ENV_BUS "=%s", instances->bus_url);
+        variables[count++] = arena_format(arena, SLUICE_ENV_CONCURRENCY "=%u", function->concurrency);
+        variables[count++] = arena_format(arena, SLUICE_ENV_BATCH_SIZE "=%u", function->batch_size);
+    }
+    size_t ours = count;
+    for (size_t i = 0; i < given; i++)
+        if (!variable_is_in(function->environment[i], variables, ours))
+            variables[count++] = (char *)(uintptr_t)function->environment[i];
+    for (size_t i = 0; i < sizeof inherited / sizeof *inherited; i++) {
+        const char *value = getenv(inherited[i]);
+        char *variable = value != NULL ? arena_format(arena, "%s=%s", inherited[i], value) : NULL;
+        if (variable != NULL && !variable_is_in(variable, variables, count))
+            variables[count++] = variable;
+    }
+    variables[count] = NULL;
+    return variables;
+}
+
+/* Our end does not block, the child's does: O_NONBLOCK belongs to the end, not to the descriptor, so the child would have it too. */
+static bool pipe_make(bool we_write, int *ret_ours, int *ret_childs)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return false;
+    *ret_ours = ends[we_write];
+    *ret_childs = ends[!we_write];
+    (void)fcntl(*ret_ours, F_SETFL, O_NONBLOCK); /* cannot fail on a fresh pipe */
+    return true;
+}
+
+static bool pipes_make(struct instance *instance)
+{
+    int ours;
+
+    if (!pipe_make(false, &ours, &instance->child_stderr_fd))
+        return false;
+    ev_io_set(&instance->errors, ours, EV_READ);
+    if (instance->protocol == PROTOCOL_NATIVE)
+        return true; /* stdin is /dev/null, stdout goes where stderr goes */
+    if (!pipe_make(false, &ours, &instance->child_stdout_fd))
+        return false;
+    ev_io_set(&instance->output, ours, EV_READ);
+    if (!pipe_make(true, &ours, &instance->child_stdin_fd))
+        return false;
+    ev_io_set(&instance->input, ours, EV_WRITE);
+    return true;
+}
+
+void instance_signal(struct instance *instance, int signal)
+{
+    spawner_signal(instance->all->spawner, instance->id, signal);
+}
+
+void instance_grace_start(struct instance *instance)
+{
+    if (!ev_is_active(&instance->grace)) {
+        ev_timer_set(&instance->grace, STOP_GRACE_MS / 1000.0, 0);
+        ev_timer_start(instance->all->loop, &instance->grace);
+    }
+}
+
+static void on_grace_over(struct ev_loop *loop, struct ev_timer *watcher, int revents)
+{
+    (void)loop, (void)revents;
+    instance_signal(watcher->data, SIGKILL);
+}
+
+static struct instance *instance_new(struct instances *instances, uint64_t id, const struct config_function *function)
+{
+    struct instance *instance = calloc(1, sizeof *instance);
+
+    if (instance == NULL)
+        return NULL;
+    instance->all = instances;
+    instance->id = id;
+    instance->protocol = function->protocol;
+    instance->pidfd = instance->child_stdin_fd = instance->child_stdout_fd = instance->child_stderr_fd = -1;
+    ev_io_init(&instance->input, on_input, -1, EV_WRITE);
+    ev_io_init(&instance->output, on_output, -1, EV_READ);
+    ev_io_init(&instance->errors, on_errors, -1, EV_READ);
+    ev_io_init(&instance->ended, on_ended, -1, EV_READ);
+    ev_timer_init(&instance->grace, on_grace_over, 0, 0);
+    instance->input.data = instance->output.data = instance->errors.data = instance->ended.data = instance->grace.data = instance;
+    instance->capture = capture_open(instances->captures, function->name);
+    return instance;
+}
+
+static enum sluice_err instance_spawn(struct instance *instance, const struct config_function *function, struct sluice_error *reterr)
+{
+    struct instances *instances = instance->all;
+
+    if (instance->capture == NULL)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for an instance", function->name);
+    if (!pipes_make(instance))
+        return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s': no pipe for another instance: %s; raise the limit of open files",
+                           function->name, strerror(errno));
+    bool native = function->protocol == PROTOCOL_NATIVE;
+    arena_reset(instances->arena);
+    struct spawn_request request = {
+        .instance = instance->id,
+        .command = function->command,
+        .environment = (const char *const *)environment_make(instances, instance->id, function),
+        .directory = function->directory,
+        .memory_bytes = function->memory_bytes,
+        .stdin_fd = native ? instances->null_fd : instance->child_stdin_fd,
+        .stdout_fd = native ? instance->child_stderr_fd : instance->child_stdout_fd,
+        .stderr_fd = instance->child_stderr_fd,
+    };
+    return spawner_spawn(instances->spawner, &request, reterr);
+}
+
+/* ---- the interface ---- */
+
+enum sluice_err instances_start(struct instances *instances, uint64_t id, const struct config_function *function,
+                                struct sluice_error *reterr)
+{
+    ASSERT(table_find(instances, id) == NULL);
+    struct instance *instance = instance_new(instances, id, function);
+    if (instance == NULL)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for an instance", function->name);
+    enum sluice_err err = instance_spawn(instance, function, reterr);
+    if (err != SLUICE_OK) {
+        instance_free(instance);
+        return err;
+    }
+    instance->next = instances->buckets[id % TABLE_BUCKETS];
+    instances->buckets[id % TABLE_BUCKETS] = instance;
+    return SLUICE_OK;
+}
+
+void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+{
+    struct instance *instance = table_find(instances, id);
+
+    ASSERT(count > 0);
+    if (instance == NULL || instance->input.fd < 0)
+        return; /* gone or stopping meanwhile: on_gone says so, or has */
+    ASSERT(instance->protocol != PROTOCOL_NATIVE);
+    VEC_PUSH(&instance->leases, (struct leased){ .lease = lease, .count = count });
+    input_put(instance, inputs, count);
+    instance->input_ends = instance->protocol == PROTOCOL_STDIO;
+    input_write(instance);
+}
+
+void instances_stop(struct instances *instances, uint64_t id)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL || instance->state == INSTANCE_STOPPING)
+        return;
+    instance->state = INSTANCE_STOPPING;
+    watched_close(instance, &instance->input);
+    instance_signal(instance, SIGTERM);
+    instance_grace_start(instance);
+}
+
+void instances_kill(struct instances *instances, uint64_t id)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance != NULL)
+        instance_signal(instance, SIGKILL);
+}
+
+bool instances_pid(const struct instances *instances, uint64_t id, pid_t *ret_pid)
+{
+    const struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL || instance->pid == 0)
+        return false;
+    *ret_pid = instance->pid;
+    return true;
+}
+
+enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out)
+{
+    return captures_tail(instances->captures, function, bytes_max, out);
+}
+
+enum sluice_err instances_new(struct ev_loop *loop, const char *program, const char *data_dir, const char *bus_url,
+                              const struct instances_events *events, struct instances **ret_instances, struct sluice_error *reterr)
+{
+    struct instances *instances = calloc(1, sizeof *instances);
+
+    if (instances == NULL)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory for instances");
+    instances->loop = loop;
+    instances->events = *events;
+    instances->arena = arena_new(ENVIRONMENT_ARENA_BYTES);
+    instances->bus_url = strdup(bus_url);
+    instances->null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    char *logs = arena_format(instances->arena, "%s/logs", data_dir), *lock = arena_format(instances->arena, "%s/spawner.lock", data_dir);
+    struct spawner_events spawner_events = {
+        .ctx = instances, .on_ready = on_spawner_ready, .on_started = on_started,
+        .on_failed = on_failed, .on_exited = on_exited, .on_lost = on_spawner_lost,
+    };
+    enum sluice_err err = SLUICE_OK;
+    if (instances->bus_url == NULL || instances->null_fd < 0)
+        err = sluice_fail(reterr, SLUICE_EIO, "cannot set up instances: %s", strerror(errno));
+    if (err == SLUICE_OK)
+        err = captures_new(logs, &instances->captures, reterr);
+    if (err == SLUICE_OK)
+        err = spawner_start(loop, program, lock, &spawner_events, &instances->spawner, reterr);
+    if (err != SLUICE_OK) {
+        instances_free(instances);
+        return err;
+    }
+    *ret_instances = instances;
+    return SLUICE_OK;
+}
+
+void instances_free(struct instances *instances)
+{
+    if (instances == NULL)
+        return;
+    spawner_stop(instances->spawner);
+    for (size_t i = 0; i < TABLE_BUCKETS; i++)
+        while (instances->buckets[i] != NULL) {
+            struct instance *instance = instances->buckets[i];
+            table_remove(instance);
+            if (instance->pid != 0)
+                errors_finish(instance);
+            instance_free(instance);
+        }
+    captures_free(instances->captures);
+    fd_close(&instances->null_fd);
+    arena_free(instances->arena);
+    free(instances->bus_url);
+    free(instances);
+}

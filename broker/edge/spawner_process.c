@@ -1,0 +1,400 @@
+/* The spawner: one small single-threaded process that turns SPAWN messages into instances and their ends into EXITED messages.
+ *
+ *   poll ── socket: a packet of requests ──┐
+ *    ^      signalfd: children changed ────┼── replies gather in one packet ── sent at the end of the turn
+ *    └─────────────────────────────────────┘   (while it cannot be sent nothing else is taken: zombies and requests wait)
+ *
+ * An instance is the leader of a process group. When a leader ends, its group is killed before the leader is reaped, so that its
+ * number cannot have been given to others. What left the group (setsid) loses its parents sooner or later and, as this process is a
+ * subreaper, becomes its child: a child that is no leader. It belongs to the instance of its group or of the SLUICE_INSTANCE in its
+ * environment; when that one is not alive, or there is no telling, it is killed. */
+#include "broker/edge/spawner.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "broker/base/assert.h"
+#include "broker/base/vec.h"
+#include "broker/edge/descendants.h"
+#include "broker/edge/spawner_wire.h"
+
+enum {
+    REAPED_PER_TURN_MAX = 256,       /* their EXITED messages and a full packet's STARTED fit one reply */
+    ESCAPED_SCAN_MS = 20,            /* at most so often: a scan reads the list of all children */
+    LOCK_RETRY_MS = 20,
+    KILL_RETRY_MS = 5,
+};
+_Static_assert((REAPED_PER_TURN_MAX + PACKET_FDS_MAX) * sizeof(struct wire_exited) <= PACKET_BYTES_MAX, "a turn's replies fit");
+
+struct leader {
+    uint64_t instance;
+    pid_t pid;
+};
+
+struct spawner_process {
+    int signal_fd;
+    VEC(struct leader) leaders;      /* in no order; searched, as there are few and an exec costs a thousand times as much */
+    struct packet received, reply;
+    bool escaped_possible;           /* a child ended: others may have become ours */
+    int64_t escaped_scanned_ms;
+};
+
+static int64_t mono_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- starting ---- */
+
+struct child {                       /* what the vforked child needs, made before, and what it leaves: they share their memory */
+    char **arguments, **variables;
+    const char *directory;
+    int64_t memory_bytes;
+    int fds[3];
+    pid_t parent;
+    volatile int error_number;       /* 0: exec'd */
+    volatile enum spawn_step step;
+};
+
+/* Runs between vfork and exec on the parent's stack and memory: only system calls, never returning. Descriptors need no closing,
+ * all are close-on-exec from birth; handlers need no resetting, there are none. */
+#define CHILD_TRY(step_, call) do { if ((call) != 0) { child->step = (step_); child->error_number = errno; _exit(127); } } while (0)
+__attribute__((noinline, noreturn, no_sanitize("address", "undefined"))) static void child_run(struct child *child)
+{
+    CHILD_TRY(STEP_GROUP, setpgid(0, 0));
+    CHILD_TRY(STEP_GROUP, prctl(PR_SET_PDEATHSIG, SIGKILL));
+    if (getppid() != child->parent)
+        _exit(127); /* it died before the line above: nobody waits for us */
+    for (int fd = 0; fd < 3; fd++)
+        CHILD_TRY(STEP_DESCRIPTORS, dup2(child->fds[fd], fd) != fd);
+    CHILD_TRY(STEP_DIRECTORY, chdir(child->directory));
+    if (child->memory_bytes > 0) {
+        struct rlimit limit = { .rlim_cur = (rlim_t)child->memory_bytes, .rlim_max = (rlim_t)child->memory_bytes };
+        CHILD_TRY(STEP_MEMORY, setrlimit(RLIMIT_DATA, &limit));
+    }
+    sigset_t none;
+    (void)sigemptyset(&none);
+    CHILD_TRY(STEP_EXEC, sigprocmask(SIG_SETMASK, &none, NULL));
+    CHILD_TRY(STEP_EXEC, execve(child->arguments[0], child->arguments, child->variables));
+    _exit(127);
+}
+
+static const char *take_string(const char **at, const char *end)
+{
+    const char *string = *at;
+    const char *nul = memchr(string, '\0', (size_t)(end - string));
+
+    ASSERT(nul != NULL);
+    *at = nul + 1;
+    return string;
+}
+
+static void reply_failed(struct spawner_process *spawner, uint64_t instance, int error_number, enum spawn_step step)
+{
+    struct wire_failed *failed = packet_add(&spawner->reply, WIRE_FAILED, instance, sizeof *failed);
+
+    failed->error_number = error_number;
+    failed->step = step;
+}
+
+static void spawn(struct spawner_process *spawner, const struct wire_spawn *request, const int fds[3])
+{
+    static char *strings[SPAWN_STRINGS_MAX + 2]; /* with both NULLs; too large for the stack the child shares */
+    const char *at = request->strings, *end = (const char *)request + request->head.bytes;
+    struct child child = { .memory_bytes = request->memory_bytes, .fds = { fds[0], fds[1], fds[2] }, .parent = getpid() };
+
+    ASSERT(request->arguments >= 1 && request->arguments + request->variables <= SPAWN_STRINGS_MAX);
+    child.directory = take_string(&at, end);
+    child.arguments = strings;
+    for (uint32_t i = 0; i < request->arguments; i++)
+        strings[i] = (char *)(uintptr_t)take_string(&at, end);
+    strings[request->arguments] = NULL;
+    child.variables = strings + request->arguments + 1;
+    for (uint32_t i = 0; i < request->variables; i++)
+        child.variables[i] = (char *)(uintptr_t)take_string(&at, end);
+    child.variables[request->variables] = NULL;
+
+    pid_t pid = vfork();
+    if (pid == 0)
+        child_run(&child);
+    if (pid < 0) {
+        reply_failed(spawner, request->head.instance, errno, STEP_FORK);
+        return;
+    }
+    if (child.error_number != 0) {
+        (void)waitpid(pid, NULL, 0); /* it has called _exit */
+        reply_failed(spawner, request->head.instance, child.error_number, child.step);
+        return;
+    }
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0) {
+        int error_number = errno;
+        (void)kill(-pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
+        spawner->escaped_possible = true;
+        reply_failed(spawner, request->head.instance, error_number, STEP_PIDFD);
+        return;
+    }
+    VEC_PUSH(&spawner->leaders, (struct leader){ .instance = request->head.instance, .pid = pid });
+    struct wire_started *started = packet_add(&spawner->reply, WIRE_STARTED, request->head.instance, sizeof *started);
+    started->pid = pid;
+    packet_add_fd(&spawner->reply, pidfd);
+}
+
+static void signal_group(const struct spawner_process *spawner, const struct wire_signal *request)
+{
+    for (size_t i = 0; i < spawner->leaders.count; i++)
+        if (spawner->leaders.items[i].instance == request->head.instance)
+            (void)kill(-spawner->leaders.items[i].pid, (int)request->signal); /* not reaped by us, so it is there */
+}
+
+static void serve_requests(struct spawner_process *spawner)
+{
+    const struct packet *packet = &spawner->received;
+    const struct wire_head *head;
+    size_t offset = 0;
+    unsigned fds_taken = 0;
+
+    while ((head = packet_next(packet, &offset)) != NULL) {
+        if (head->kind == WIRE_SPAWN) {
+            ASSERT(fds_taken + 3 <= packet->fds_count);
+            spawn(spawner, (const struct wire_spawn *)(const void *)head, packet->fds + fds_taken);
+            fds_taken += 3;
+        } else {
+            ASSERT(head->kind == WIRE_SIGNAL);
+            signal_group(spawner, (const struct wire_signal *)(const void *)head);
+        }
+    }
+    for (unsigned i = 0; i < packet->fds_count; i++)
+        (void)close(packet->fds[i]);
+}
+
+/* ---- ending ---- */
+
+static size_t leader_find(const struct spawner_process *spawner, pid_t pid)
+{
+    size_t i = 0;
+
+    while (i < spawner->leaders.count && spawner->leaders.items[i].pid != pid)
+        i++;
+    return i;
+}
+
+static bool instance_alive(const struct spawner_process *spawner, uint64_t instance)
+{
+    for (size_t i = 0; i < spawner->leaders.count; i++)
+        if (spawner->leaders.items[i].instance == instance)
+            return true;
+    return false;
+}
+
+/* One child that ended; false: none has. */
+static bool reap_one(struct spawner_process *spawner)
+{
+    siginfo_t ended = { 0 };
+    struct rusage usage;
+    int status;
+
+    if (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0)
+        return false;
+    spawner->escaped_possible = true;
+    size_t i = leader_find(spawner, ended.si_pid);
+    if (i == spawner->leaders.count) {
+        (void)waitpid(ended.si_pid, NULL, 0);
+        return true;
+    }
+    (void)kill(-ended.si_pid, SIGKILL); /* the leader is a zombie still, so the group is there and ours */
+    ASSERT(wait4(ended.si_pid, &status, 0, &usage) == ended.si_pid);
+    struct wire_exited *exited =
+        packet_add(&spawner->reply, WIRE_EXITED, spawner->leaders.items[i].instance, sizeof *exited);
+    exited->status = status;
+    exited->usage = usage;
+    spawner->leaders.items[i] = spawner->leaders.items[--spawner->leaders.count];
+    return true;
+}
+
+static void reap(struct spawner_process *spawner)
+{
+    struct signalfd_siginfo drained;
+
+    while (read(spawner->signal_fd, &drained, sizeof drained) > 0)
+        continue;
+    unsigned reaped = 0;
+    while (reaped < REAPED_PER_TURN_MAX && reap_one(spawner))
+        reaped++;
+    /* Signals of one number do not queue: for those left over there may come no other. */
+    if (reaped == REAPED_PER_TURN_MAX)
+        (void)kill(getpid(), SIGCHLD);
+}
+
+static bool escaped_is_owned(const struct spawner_process *spawner, pid_t pid)
+{
+    uint64_t instance;
+    pid_t group = getpgid(pid);
+
+    if (group > 0 && leader_find(spawner, group) < spawner->leaders.count)
+        return true;
+    return process_instance(pid, &instance) && instance_alive(spawner, instance);
+}
+
+static void kill_escaped(struct spawner_process *spawner, bool owned_too)
+{
+    static pid_t pids[DESCENDANTS_MAX];
+    size_t count = children_of_thread(pids, DESCENDANTS_MAX);
+
+    for (size_t i = 0; i < count; i++)
+        if (leader_find(spawner, pids[i]) == spawner->leaders.count && (owned_too || !escaped_is_owned(spawner, pids[i])))
+            (void)kill(pids[i], SIGKILL); /* our child, not reaped yet */
+    spawner->escaped_possible = false;
+    spawner->escaped_scanned_ms = mono_ms();
+}
+
+/* The daemon is gone: nothing of it may stay, however long the kernel takes to let go. The lock is held until then. */
+static void kill_and_reap_all(struct spawner_process *spawner)
+{
+    struct pollfd ended = { .fd = spawner->signal_fd, .events = POLLIN };
+
+    for (;;) {
+        for (size_t i = 0; i < spawner->leaders.count; i++)
+            (void)kill(-spawner->leaders.items[i].pid, SIGKILL);
+        kill_escaped(spawner, true);
+        (void)poll(&ended, 1, KILL_RETRY_MS);
+        do {
+            spawner->reply.len = 0; /* nobody reads it */
+            reap(spawner);
+        } while (spawner->reply.len > 0);
+        siginfo_t left;
+        if (waitid(P_ALL, 0, &left, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD)
+            return;
+    }
+}
+
+/* ---- life ---- */
+
+static bool reply_flush(struct packet *reply)
+{
+    if (reply->len == 0)
+        return true;
+    /* A closed socket is seen by the next receive; until then there is nobody to tell. */
+    if (packet_send(SPAWNER_SOCKET_FD, reply) == PACKET_LATER)
+        return false;
+    for (unsigned i = 0; i < reply->fds_count; i++)
+        (void)close(reply->fds[i]);
+    reply->len = 0;
+    reply->fds_count = 0;
+    return true;
+}
+
+static int escaped_wait_ms(const struct spawner_process *spawner)
+{
+    if (!spawner->escaped_possible)
+        return -1;
+    int64_t left = spawner->escaped_scanned_ms + ESCAPED_SCAN_MS - mono_ms();
+    return left < 0 ? 0 : (int)left;
+}
+
+static void serve(struct spawner_process *spawner)
+{
+    for (;;) {
+        bool sent = reply_flush(&spawner->reply);
+        struct pollfd fds[2] = {
+            { .fd = SPAWNER_SOCKET_FD, .events = sent ? POLLIN : POLLOUT },
+            { .fd = sent ? spawner->signal_fd : -1, .events = POLLIN },
+        };
+        /* An unsent reply may wait for descriptors in flight, of which no poll tells. */
+        if (poll(fds, 2, sent ? escaped_wait_ms(spawner) : ESCAPED_SCAN_MS) < 0 && errno != EINTR) {
+            perror("level=error msg=\"spawner: poll failed, ending\" error");
+            return;
+        }
+        if (!sent) {
+            if (fds[0].revents & (POLLHUP | POLLERR))
+                return;
+            continue;
+        }
+        if (fds[0].revents != 0) {
+            enum packet_io got = packet_receive(SPAWNER_SOCKET_FD, &spawner->received);
+            if (got == PACKET_CLOSED)
+                return;
+            if (got == PACKET_DONE)
+                serve_requests(spawner);
+        }
+        if (fds[1].revents != 0)
+            reap(spawner);
+        if (escaped_wait_ms(spawner) == 0)
+            kill_escaped(spawner, false);
+    }
+}
+
+/* Also those two that belong to the C library, which posix_spawn leaves ignored and sigaction() refuses: hence the system call. */
+static void signals_default(void)
+{
+    static const uint64_t by_default[4]; /* the kernel's struct sigaction: all zero is SIG_DFL */
+
+    for (int signal = 1; signal <= 64; signal++)
+        (void)syscall(SYS_rt_sigaction, signal, by_default, NULL, sizeof(uint64_t)); /* KILL and STOP refuse, and need none */
+}
+
+/* Waits until no spawner of an earlier daemon holds the lock; false: the daemon left, or the file cannot be locked. */
+static bool lock_take(const char *path)
+{
+    struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    struct pollfd daemon_end = { .fd = SPAWNER_SOCKET_FD, .events = 0 };
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* stays open: closing it would give up the lock */
+
+    if (fd < 0) {
+        (void)fprintf(stderr, "level=error msg=\"spawner: cannot open its lock\" path=%s error=\"%s\"\n", path, strerror(errno));
+        return false;
+    }
+    while (fcntl(fd, F_SETLK, &whole) != 0) {
+        if (errno != EACCES && errno != EAGAIN && errno != EINTR) {
+            (void)fprintf(stderr, "level=error msg=\"spawner: cannot lock\" path=%s error=\"%s\"\n", path, strerror(errno));
+            return false;
+        }
+        if (poll(&daemon_end, 1, LOCK_RETRY_MS) > 0)
+            return false;
+    }
+    return true;
+}
+
+int spawner_main(const char *lock_path)
+{
+    static struct spawner_process spawner; /* zero; too large for a stack */
+    sigset_t all;
+
+    /* Whatever else was inherited would be inherited on. Signals are blocked, not ignored: what is ignored stays so across exec. The
+     * daemon alone decides when we end, so a ^C or a stop of the whole unit does not. */
+    (void)syscall(SYS_close_range, SPAWNER_SOCKET_FD + 1, ~0U, 0);
+    (void)fcntl(SPAWNER_SOCKET_FD, F_SETFD, FD_CLOEXEC);
+    signals_default();
+    (void)sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, NULL);
+    (void)prctl(PR_SET_NAME, "sluice-spawner");
+    sigset_t children;
+    (void)sigemptyset(&children);
+    (void)sigaddset(&children, SIGCHLD);
+    spawner.signal_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (spawner.signal_fd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
+        perror("level=error msg=\"spawner: cannot set up\" error");
+        return 1;
+    }
+    if (!lock_take(lock_path))
+        return 1;
+    (void)packet_add(&spawner.reply, WIRE_READY, 0, sizeof(struct wire_head));
+    serve(&spawner);
+    kill_and_reap_all(&spawner);
+    VEC_DONE(&spawner.leaders);
+    return 0;
+}

@@ -1,0 +1,165 @@
+/* Protocol stdio-lines: a resident filter. One line in, one line out, in order, many of them ahead.
+ * Answers that came in one read and belong to one lease are reported as one run, so that a fast filter costs one callback for thousands
+ * of lines. */
+#include "broker/edge/instance.h"
+
+#include <signal.h>
+
+#include "schemas/codec/json.h"
+
+enum { ANSWER_KEPT_BYTES = 1 << 20, LEASES_COMPACT_COUNT = 256 };
+
+static struct leased *lease_first(struct instance *instance)
+{
+    return instance->leases_at < instance->leases.count ? &instance->leases.items[instance->leases_at] : NULL;
+}
+
+static void lease_advance(struct instance *instance, unsigned count)
+{
+    struct leased *leased = lease_first(instance);
+
+    leased->done += count;
+    if (leased->done == leased->count)
+        instance->leases_at++;
+    if (instance->leases_at == instance->leases.count) {
+        instance->leases.count = instance->leases_at = 0;
+    } else if (instance->leases_at >= LEASES_COMPACT_COUNT) {
+        instance->leases.count -= instance->leases_at;
+        memmove(instance->leases.items, instance->leases.items + instance->leases_at, instance->leases.count * sizeof *leased);
+        instance->leases_at = 0;
+    }
+}
+
+/* Reports the next `count` outstanding inputs of the first lease. The callback may deliver more to this very instance. */
+static void report(struct instance *instance, unsigned count, const struct invocation_failure *failure)
+{
+    const struct instances_events *events = instance_events(instance);
+
+    if (count == 0)
+        return;
+    struct leased leased = *lease_first(instance);
+    lease_advance(instance, count);
+    events->on_result(events->ctx, instance->id, leased.lease, leased.done, count, failure);
+}
+
+/* Whether `line` is {"error":{...}}; its bytes `"error"` are looked for first, as nearly no answer has them. */
+static bool error_find(struct view line, struct view *ret_error)
+{
+    static const char key[] = "\"error\"";
+    struct view error;
+
+    if (memmem(line.data, line.len, key, sizeof key - 1) == NULL)
+        return false;
+    if (json_check(line, JSON_OBJECT, JSON_DEPTH_MAX, NULL) != SLUICE_OK || !json_member(line, VIEW_LITERAL("error"), &error))
+        return false;
+    if (error.len == 0 || error.data[0] != '{')
+        return false;
+    *ret_error = error;
+    return true;
+}
+
+/* The decoded string at `name`, or `otherwise`. */
+static struct view text_of(struct view object, const char *name, struct view otherwise, struct bytes *decoded)
+{
+    struct view value;
+
+    if (!json_member(object, view_of(name), &value) || !json_string_decode(value, decoded) || decoded->failed)
+        return otherwise;
+    return bytes_view(decoded);
+}
+
+static void report_error(struct instance *instance, struct view line, struct view error)
+{
+    struct bytes type = { 0 }, message = { 0 };
+    struct view line_end = line;
+
+    if (line_end.len > OUTPUT_TAIL_BYTES)
+        line_end.len = OUTPUT_TAIL_BYTES;
+    struct invocation_failure failure = {
+        .type = text_of(error, "type", VIEW_LITERAL("Unhandled"), &type),
+        .message = text_of(error, "message", VIEW_LITERAL(""), &message),
+        .output = instance_output(instance, line_end),
+    };
+    report(instance, 1, &failure);
+    bytes_done(&type);
+    bytes_done(&message);
+}
+
+static void answer_too_large(struct instance *instance, unsigned *successes)
+{
+    struct invocation_failure failure = failure_too_large(instance_output(instance, VIEW_LITERAL("")));
+
+    instance->too_large = true;
+    bytes_done(&instance->answer);
+    report(instance, *successes, NULL);
+    *successes = 0;
+    capture_note(instance->capture, instance->id, "sluice: an answer line is over %d bytes: killed", RESULT_BYTES_MAX);
+    if (lease_first(instance) != NULL)
+        report(instance, 1, &failure);
+    instance_signal(instance, SIGKILL);
+}
+
+/* `successes` counts answers of the first lease not reported yet. */
+static void answer_line(struct instance *instance, struct view line, unsigned *successes)
+{
+    const struct leased *leased = lease_first(instance);
+    struct view error;
+
+    if (leased == NULL) {
+        capture_note(instance->capture, instance->id, "sluice: dropped a line that answers no input: %.*s",
+                     line.len < 200 ? (int)line.len : 200, line.data);
+        return;
+    }
+    if (error_find(line, &error)) {
+        report(instance, *successes, NULL);
+        *successes = 0;
+        report_error(instance, line, error);
+        return;
+    }
+    if (leased->done + ++*successes == leased->count) {
+        report(instance, *successes, NULL);
+        *successes = 0;
+    }
+}
+
+void stdio_lines_read(struct instance *instance, struct view data)
+{
+    const char *at = data.data, *end = data.data + data.len;
+    unsigned successes = 0;
+
+    while (at < end && !instance->too_large) {
+        const char *line_break = memchr(at, '\n', (size_t)(end - at));
+        struct view part = { .data = at, .len = (size_t)((line_break != NULL ? line_break : end) - at) };
+        at = line_break != NULL ? line_break + 1 : end;
+        if (instance->answer.len + part.len > RESULT_BYTES_MAX) {
+            answer_too_large(instance, &successes);
+        } else if (line_break == NULL) {
+            bytes_put_view(&instance->answer, part);
+        } else if (instance->answer.len == 0) {
+            answer_line(instance, part, &successes);
+        } else {
+            bytes_put_view(&instance->answer, part);
+            answer_line(instance, bytes_view(&instance->answer), &successes);
+            bytes_clear(&instance->answer);
+            if (instance->answer.capacity > ANSWER_KEPT_BYTES)
+                bytes_done(&instance->answer);
+        }
+        if (instance->answer.failed)
+            answer_too_large(instance, &successes); /* too large for this machine */
+    }
+    report(instance, successes, NULL);
+}
+
+void stdio_lines_closed(struct instance *instance)
+{
+    /* Many programs close it on their way out: they get the time to say how they end. */
+    if (instance->state == INSTANCE_RUNNING)
+        instance_grace_start(instance);
+}
+
+void stdio_lines_exited(struct instance *instance)
+{
+    if (instance->answer.len > 0)
+        capture_note(instance->capture, instance->id, "sluice: ended within a line of %zu bytes, which answers nothing",
+                     instance->answer.len);
+}
