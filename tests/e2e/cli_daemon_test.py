@@ -1,4 +1,4 @@
-"""Every command of the `sluice` tool against a real daemon, and the daemon's answers against the examples of schemas/control.md."""
+"""Every command of the `sluice` tool against a real daemon, and its answers against the examples of schemas/control.md."""
 
 import json
 import pathlib
@@ -77,13 +77,15 @@ class Control(sluice_daemon.DaemonTest):
         self.assert_like(example("function.logs"), daemon.json("function", "logs", "keep"))
         self.assert_like(example("event.show"), daemon.json("event", "show", "failing-1"))
         self.assertEqual({"holds", "functions"}, set(daemon.json("balance")))
-        self.assertEqual({"name", "accepted", "succeeded", "dead_lettered", "expired", "discarded", "pending"}, set(daemon.balance("keep")))
+        self.assertEqual({"name", "accepted", "succeeded", "dead_lettered", "expired", "discarded", "pending"},
+                         set(daemon.balance("keep")))
 
     def test_people_get_text_from_the_same_commands(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("fail"))
         daemon.wait_balance("fail", dead_lettered=1)
-        for arguments in (["status"], ["balance"], ["function", "list"], ["function", "show", "fail"], ["rule", "list"], ["dead-letter", "list"]):
+        for arguments in (["status"], ["balance"], ["function", "list"], ["function", "show", "fail"], ["rule", "list"],
+                          ["dead-letter", "list"]):
             with self.subTest(arguments=arguments):
                 text = daemon.sluice(*arguments)
                 self.assertNotIn("{\"", text.splitlines()[0])
@@ -117,7 +119,8 @@ class Events(sluice_daemon.DaemonTest):
         self.assertEqual(list(range(250)), [json.loads(line)["detail"]["n"] for line in lines])
         shown = daemon.json("event", "show", "w-7")
         self.assertTrue(shown["scanned"])
-        self.assertEqual([("wait", "wait", "ready")], [(row["function"], row["rule"], row["state"]) for row in shown["deliveries"]])
+        self.assertEqual([("wait", "wait", "ready")], [(row["function"], row["rule"],
+                                                        row["state"]) for row in shown["deliveries"]])
         self.assertEqual(7, shown["event"]["detail"]["n"])
         made = daemon.sluice("event", "put", "--source", "wait", "--type", "t", "--detail", "{}").strip()
         self.assertFalse(daemon.json("event", "show", made)["scanned"])
