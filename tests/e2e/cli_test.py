@@ -225,8 +225,8 @@ class EventPut(Stub):
     def test_refused_lines_are_named_and_the_others_published(self):
         lines = [
             json.dumps(EVENT), "", "  ", "{", json.dumps({"source": "s", "detail": {}}), json.dumps({**EVENT, "detail": 1}),
-            json.dumps({**EVENT, "bus": "nosuch"}), json.dumps({**EVENT, "time": "yesterday"}), json.dumps({**EVENT,
-                                                                                                            "resources": [1]}),
+            json.dumps({**EVENT, "bus": "nosuch"}), json.dumps({**EVENT, "time": "yesterday"}),
+            json.dumps({**EVENT, "resources": [1]}),
             json.dumps({**EVENT, "source": "a\0b"}), json.dumps({**EVENT, "resources": ["r"] * 101}), '["a"]',
             json.dumps({**EVENT, "time": None}),
         ]
@@ -242,8 +242,8 @@ class EventPut(Stub):
         self.assertEqual(2, len(self.published()))
 
     def test_json_gives_the_counts(self):
-        result = self.sluice("event", "put", "--json", "-", stdin=json.dumps(EVENT) + "\n" + json.dumps({**EVENT,
-                                                                                                         "bus": "nosuch"}))
+        lines = json.dumps(EVENT) + "\n" + json.dumps({**EVENT, "bus": "nosuch"})
+        result = self.sluice("event", "put", "--json", "-", stdin=lines)
         self.assertEqual(1, result.returncode)
         self.assertEqual({"acked": 1, "refused": 1, "unconfirmed": 0}, json.loads(result.stdout))
 
@@ -308,8 +308,8 @@ class Events(Stub):
         self.assertRegex(result.stdout, r"5\.0 +f +r +retry +1 +2026-11-21 22:58:36 +Runtime\.ExitError: exit status 1\n")
         self.assertRegex(result.stdout, r"5\.1 +g +r +leased +0 +- +with instance 7\n")
         self.assertIn("whole log was searched", result.stderr)
-        self.assertEqual({**answer, "event": json.loads(self.ENVELOPE)}, json.loads(self.sluice("event", "show", "--json",
-                                                                                                "e-1").stdout))
+        shown = json.loads(self.sluice("event", "show", "--json", "e-1").stdout)
+        self.assertEqual({**answer, "event": json.loads(self.ENVELOPE)}, shown)
 
     def test_an_error_of_the_daemon_is_said_and_exits_1(self):
         self.answers("event.show", "!4 no event 'e-2'")
@@ -434,10 +434,10 @@ class DeadLetters(Stub):
     def test_an_event_id_stands_for_its_dead_deliveries_of_the_function(self):
         delivery = {"rule": "r", "attempts": 3, "due_ms": None, "instance": None, "reason": "x", "message": "y"}
         self.answers("event.show", {"id": "e-1", "deliveries": [
-            {**delivery, "delivery": "5.0", "function": "f", "state": "dead"}, {**delivery, "delivery": "5.1", "function": "g",
-                                                                                "state": "dead"},
-            {**delivery, "delivery": "5.2", "function": "f", "state": "settled"}, {**delivery, "delivery": "5.3",
-                                                                                   "function": "f", "state": "dead"}]})
+            {**delivery, "delivery": "5.0", "function": "f", "state": "dead"},
+            {**delivery, "delivery": "5.1", "function": "g", "state": "dead"},
+            {**delivery, "delivery": "5.2", "function": "f", "state": "settled"},
+            {**delivery, "delivery": "5.3", "function": "f", "state": "dead"}]})
         self.answers("dead-letter.purge", {"purged": 1, "cursor": None})
         result = self.sluice("dead-letter", "purge", "f", "e-1", "--json")
         self.assertEqual({"purged": 2}, json.loads(result.stdout))
