@@ -112,6 +112,21 @@ class Events(sluice_daemon.DaemonTest):
         self.assertRegex(done.stderr, r"in\.jsonl:4: refused: 'detail-type' is missing")
         self.assertEqual(2, daemon.balance("wait")["accepted"])
 
+    def test_putting_events_outlives_a_killed_daemon_and_takes_each_once(self):
+        daemon = self.start(CONFIGURATION)
+        put = subprocess.Popen([sluice_daemon.program("sluice"), "event", "put", "--json", "-"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=daemon.environment, text=True)
+        for number in range(1000):
+            put.stdin.write(json.dumps(event("wait", number)) + "\n")
+        put.stdin.flush()
+        daemon.kill()
+        for number in range(1000, 2000):
+            put.stdin.write(json.dumps(event("wait", number)) + "\n")
+        daemon.start()
+        answer, _ = put.communicate(timeout=sluice_daemon.DEADLINE_S)
+        self.assertEqual({"acked": 2000, "refused": 0, "unconfirmed": 0}, json.loads(answer))
+        self.assertEqual(2000, daemon.balance("wait")["accepted"])
+
     def test_tail_shows_the_log_in_order_and_show_says_where_deliveries_stand(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(*(event("wait", number, id=f"w-{number}") for number in range(250)))
