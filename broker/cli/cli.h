@@ -15,7 +15,8 @@
 #include "schemas/codec/view.h"
 #include "sluice/error.h"
 
-typedef struct json_t json_t;    /* jansson.h's, which cannot stand beside schemas/codec/json.h in one file: both say JSON_OBJECT */
+/* jansson.h's. It cannot stand beside schemas/codec/json.h in one file: both say JSON_OBJECT. */
+typedef struct json_t json_t;
 
 enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 

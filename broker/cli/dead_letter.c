@@ -54,8 +54,8 @@ static bool is_delivery(const char *text)
     return ordinal > 0 && text[seq + 1 + ordinal] == '\0';
 }
 
-/* Deliveries as an array of names, to be json_decref'ed; NULL: there is none, and that was said. Two rules may have sent one event
- * to the same function, so an event's id may stand for several. */
+/* Deliveries as an array of names, to be json_decref'ed; NULL: there is none, and that was said. Two rules may have sent one
+ * event to the same function, so an event's id may stand for several. */
 static json_t *deliveries_of(const struct cli *cli, const char *function, const char *which)
 {
     if (is_delivery(which))

@@ -89,7 +89,8 @@ static const struct {
 };
 enum { ENVELOPE_TEXTS = sizeof envelope_texts / sizeof *envelope_texts };
 
-static enum sluice_err take_texts(struct view line, struct bytes *texts, size_t ret_offsets[ENVELOPE_TEXTS], struct sluice_error *reterr)
+static enum sluice_err take_texts(struct view line, struct bytes *texts, size_t ret_offsets[ENVELOPE_TEXTS],
+                                  struct sluice_error *reterr)
 {
     for (size_t i = 0; i < ENVELOPE_TEXTS; i++) {
         enum sluice_err err = take_text(line, envelope_texts[i].name, texts, &ret_offsets[i], reterr);

@@ -13,8 +13,8 @@ struct envelope_line {
 };
 
 /* Required: source, detail-type (strings), detail (an object). Also taken: id, time, account, region, resources, bus or
- * event-bus-name, key, dedup-id, traceparent, not-before; null is as good as absent. Other members, such as version, are not kept.
- * SLUICE_EINVAL: what is wrong with the line. ret_event lives as long as `line`, and until the scratch's next use. */
+ * event-bus-name, key, dedup-id, traceparent, not-before; null is as good as absent. Other members, such as version, are not
+ * kept. SLUICE_EINVAL: what is wrong with the line. ret_event lives as long as `line`, and until the scratch's next use. */
 enum sluice_err envelope_line_read(struct view line, struct envelope_line *scratch, struct sluice_event *ret_event,
                                    struct sluice_error *reterr);
 

@@ -44,8 +44,9 @@ enum cli_exit event_tail(struct cli *cli)
     enum cli_exit exit = CLI_DONE;
     while (left > 0 && exit == CLI_DONE && !ferror(stdout)) {
         int max = left < TAIL_PAGE && cli->options[OPTION_BUS] == NULL ? (int)left : TAIL_PAGE;
-        json_t *arguments = after < 0 ? json_pack("{s:i,s:i}", "max", max, "wait_ms", TAIL_WAIT_MS)
-                                      : json_pack("{s:I,s:i,s:i}", "after_seq", (json_int_t)after, "max", max, "wait_ms", TAIL_WAIT_MS);
+        json_t *arguments = json_pack("{s:i,s:i}", "max", max, "wait_ms", TAIL_WAIT_MS);
+        if (after >= 0)
+            json_object_set_new(arguments, "after_seq", json_integer(after));
         json_t *result = call(cli, "event.tail", arguments, TAIL_WAIT_MS);
         if (result == NULL) {
             exit = CLI_FAILED;
@@ -62,8 +63,8 @@ enum cli_exit event_tail(struct cli *cli)
 static void print_deliveries(const json_t *result)
 {
     static const struct column columns[] = {
-        { "DELIVERY", false }, { "FUNCTION", false }, { "RULE", false }, { "STATE", false }, { "ATTEMPTS", true }, { "WHEN", false },
-        { "WHY", false },
+        { "DELIVERY", false }, { "FUNCTION", false }, { "RULE", false }, { "STATE", false }, { "ATTEMPTS", true },
+        { "WHEN", false }, { "WHY", false },
     };
     struct table table;
     size_t index;

@@ -78,13 +78,18 @@ static void show_configuration(struct table *table, const json_t *configuration)
     table_text(table, "protocol"), table_cell(table, member_text(configuration, "protocol"));
     table_text(table, "timeout"), table_text(table, format_span(member_int(configuration, "timeout_ms")).text);
     table_text(table, "memory");
-    table_text(table, member_is_null(configuration, "memory_bytes") ? "no limit" : format_bytes(member_int(configuration, "memory_bytes")).text);
+    if (member_is_null(configuration, "memory_bytes"))
+        table_text(table, "no limit");
+    else
+        table_text(table, format_bytes(member_int(configuration, "memory_bytes")).text);
     table_text(table, "concurrency"), table_int(table, member_int(configuration, "concurrency"));
     table_text(table, "batch");
-    table_format(table, "up to %" PRId64 ", waiting %s", member_int(batch, "size"), format_span(member_int(batch, "window_ms")).text);
+    table_format(table, "up to %" PRId64 ", waiting %s", member_int(batch, "size"),
+                 format_span(member_int(batch, "window_ms")).text);
     table_text(table, "scale");
-    table_format(table, "%" PRId64 " to %" PRId64 ", idle %s, drain target %s", member_int(scale, "min"), member_int(scale, "max"),
-                 format_span(member_int(scale, "idle_ms")).text, format_span(member_int(scale, "drain_target_ms")).text);
+    table_format(table, "%" PRId64 " to %" PRId64 ", idle %s, drain target %s", member_int(scale, "min"),
+                 member_int(scale, "max"), format_span(member_int(scale, "idle_ms")).text,
+                 format_span(member_int(scale, "drain_target_ms")).text);
     table_text(table, "retry");
     table_format(table, "%" PRId64 " attempts, backoff %s to %s, max age %s", member_int(retry, "attempts"),
                  format_span(member_int(retry, "backoff_min_ms")).text, format_span(member_int(retry, "backoff_max_ms")).text,
@@ -224,7 +229,8 @@ enum cli_exit function_logs(struct cli *cli)
     do {
         struct sluice_error error;
         /* After the first answer only what is new matters, however much it is. */
-        json_t *arguments = json_pack("{s:s,s:I}", "name", cli->arguments[0], "bytes_max", (json_int_t)(printed < 0 ? bytes : LOGS_BYTES_MAX));
+        json_int_t bytes_max = printed < 0 ? bytes : LOGS_BYTES_MAX;
+        json_t *arguments = json_pack("{s:s,s:I}", "name", cli->arguments[0], "bytes_max", bytes_max);
         json_t *result = call_try(cli, "function.logs", arguments, 0, &error);
         if (result == NULL)
             return cli_failed("%s", error.text);

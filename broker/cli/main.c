@@ -1,5 +1,6 @@
 /* main.c - sluice: talks to a running sluiced, and checks patterns and configurations without one.
- * The two tables below are all there is to know about the command line: parsing, help and the synopsis of sluice(1) come from them. */
+ * The two tables below are all there is to know about the command line: parsing, help and the synopsis of sluice(1) come from
+ * them. */
 #include "broker/cli/cli.h"
 
 #include <errno.h>
@@ -49,12 +50,14 @@ static const struct command commands[] = {
     { "event", "show", "ID", 0, 0, "show an event and where its deliveries stand", event_show },
     { "function", "list", "", 0, 0, "list functions with queues and instances", function_list },
     { "function", "show", "FUNCTION", 0, 0, "show a function: configuration, queue, instances, scaling and why", function_show },
-    { "function", "logs", "FUNCTION", 0, SET(FOLLOW) | SET(BYTES), "print the end of a function's captured output", function_logs },
+    { "function", "logs", "FUNCTION", 0, SET(FOLLOW) | SET(BYTES),
+      "print the end of a function's captured output", function_logs },
     { "rule", "list", "", 0, 0, "list rules with their targets", rule_list },
     { "rule", "test", "", SET(PATTERN) | SET(EVENT), 0, "does the pattern match the event? needs no daemon", rule_test },
     { "dead-letter", "list", "[FUNCTION]", 0, 0, "list deliveries that were given up", dead_letter_list },
     { "dead-letter", "show", "FUNCTION DELIVERY", 0, 0, "show one with its event, reason and last output", dead_letter_show },
-    { "dead-letter", "redrive", "FUNCTION [DELIVERY]", 0, 0, "put one, or all of a function, back on the queue", dead_letter_redrive },
+    { "dead-letter", "redrive", "FUNCTION [DELIVERY]", 0, 0,
+      "put one, or all of a function, back on the queue", dead_letter_redrive },
     { "dead-letter", "purge", "FUNCTION [DELIVERY]", 0, 0, "throw one, or all of a function, away", dead_letter_purge },
     { "config", "check", "PATH", 0, 0, "check a configuration; needs no daemon", config_check },
     { "config", "reload", "", 0, 0, "have the daemon read its configuration again", config_reload },
@@ -111,6 +114,17 @@ bool cli_number(const struct cli *cli, enum option option, int64_t min, int64_t 
     return false;
 }
 
+/* "event put", or "status". */
+struct command_name { char text[64]; };
+
+static struct command_name command_name(const struct command *command)
+{
+    struct command_name name;
+    const char *verb = command->verb == NULL ? "" : command->verb;
+    (void)snprintf(name.text, sizeof name.text, "%s%s%s", command->noun, verb[0] == '\0' ? "" : " ", verb);
+    return name;
+}
+
 /* ---- help ---- */
 
 /* The next word of an `arguments` text: "[FUNCTION]" or "FUNCTION". NULL: no more. */
@@ -128,12 +142,13 @@ static const char *argument_next(const char *text, struct view *ret_word, bool *
 
 static void print_usage_option(const struct option_spec *option, bool needed)
 {
-    printf(needed ? " --%s%s%s" : " [--%s%s%s]", option->name, option->value == NULL ? "" : " ", option->value == NULL ? "" : option->value);
+    const char *value = option->value == NULL ? "" : option->value;
+    printf(needed ? " --%s%s%s" : " [--%s%s%s]", option->name, value[0] == '\0' ? "" : " ", value);
 }
 
 static void print_usage(const struct command *command)
 {
-    printf("sluice %s%s%s", command->noun, command->verb == NULL ? "" : " ", command->verb == NULL ? "" : command->verb);
+    printf("sluice %s", command_name(command).text);
     for (unsigned i = 0; i < OPTIONS; i++) {
         if ((command->needs | command->takes) & 1u << i)
             print_usage_option(&options[i], command->needs & 1u << i);
@@ -146,7 +161,7 @@ static void print_mdoc(const struct command *command)
 {
     struct view word;
     bool optional;
-    printf(".Nm\n.Cm %s%s%s\n", command->noun, command->verb == NULL ? "" : " ", command->verb == NULL ? "" : command->verb);
+    printf(".Nm\n.Cm %s\n", command_name(command).text);
     for (unsigned i = 0; i < OPTIONS; i++) {
         if (!((command->needs | command->takes) & 1u << i))
             continue;
@@ -186,12 +201,8 @@ static void print_help_command(const struct command *command)
 static void print_help_all(void)
 {
     puts("sluice: Lambda and EventBridge on your own machine: the tool to a running sluiced\n");
-    for (unsigned i = 0; i < COMMANDS; i++) {
-        char name[64];
-        (void)snprintf(name, sizeof name, "%s%s%s", commands[i].noun, commands[i].verb == NULL ? "" : " ",
-                       commands[i].verb == NULL ? "" : commands[i].verb);
-        printf("  %-20s %s\n", name, commands[i].summary);
-    }
+    for (unsigned i = 0; i < COMMANDS; i++)
+        printf("  %-20s %s\n", command_name(&commands[i]).text, commands[i].summary);
     puts("\nWith every command:");
     print_options(OPTIONS_COMMON);
     puts("\nExit status: 0 done, 1 failed, 2 wrong usage. `sluice help event put` says more; so does man sluice.");
@@ -338,24 +349,16 @@ static const struct command *command_find(const struct words *words)
     return unknown_command(words);
 }
 
-/* "event put" into `name` for messages. */
-static const char *command_name(const struct command *command, char name[64])
-{
-    (void)snprintf(name, 64, "%s%s%s", command->noun, command->verb == NULL ? "" : " ", command->verb == NULL ? "" : command->verb);
-    return name;
-}
-
 static bool check_options(const struct cli *cli)
 {
     const struct command *command = cli->command;
-    char name[64];
     for (unsigned i = 0; i < OPTIONS; i++) {
         if (cli->options[i] != NULL && !((command->needs | command->takes | OPTIONS_COMMON) & 1u << i)) {
-            (void)cli_usage("%s takes no --%s", command_name(command, name), options[i].name);
+            (void)cli_usage("%s takes no --%s", command_name(command).text, options[i].name);
             return false;
         }
         if (cli->options[i] == NULL && command->needs & 1u << i) {
-            (void)cli_usage("%s needs --%s %s", command_name(command, name), options[i].name, options[i].value);
+            (void)cli_usage("%s needs --%s %s", command_name(command).text, options[i].name, options[i].value);
             return false;
         }
     }
@@ -367,18 +370,17 @@ static bool take_arguments(struct cli *cli, const struct words *words)
     unsigned at = cli->command->verb == NULL ? 1 : 2, count = 0;
     struct view word;
     bool optional;
-    char name[64];
     for (const char *text = cli->command->arguments; (text = argument_next(text, &word, &optional)) != NULL; count++) {
         if (at < words->count) {
             cli->arguments[count] = words->items[at++];
         } else if (!optional) {
-            (void)cli_usage("%s needs %.*s", command_name(cli->command, name), VIEW_ARGS(word));
+            (void)cli_usage("%s needs %.*s", command_name(cli->command).text, VIEW_ARGS(word));
             return false;
         }
     }
     if (at == words->count)
         return true;
-    (void)cli_usage("%s: unexpected argument '%s'", command_name(cli->command, name), words->items[at]);
+    (void)cli_usage("%s: unexpected argument '%s'", command_name(cli->command).text, words->items[at]);
     return false;
 }
 

@@ -1,7 +1,8 @@
 /* put.c - `event put`: one event from options, or a file of EventBridge envelopes, one a line.
  *
  * Events are published asynchronously; an ack comes on a thread of the library, which only counts it or notes the refusal.
- * What is said about refusals is said by the main thread, between lines and at the end, so a slow terminal slows reading, not acks.
+ * What is said about refusals is said by the main thread, between lines and at the end, so a slow terminal slows reading, not
+ * acks.
  * Memory: one line, and what the library holds unanswered (buffer_bytes); a refusal is noted only for an event held there. */
 #include "broker/cli/cli.h"
 #include "broker/cli/envelope_line.h"
@@ -22,7 +23,7 @@
 #include "sluice/producer.h"
 
 enum {
-    LINE_BYTES_MAX = 8 << 20,          /* JSON text is bigger than the 1 MiB it is encoded to; the library refuses what is over that */
+    LINE_BYTES_MAX = 8 << 20,          /* bigger than any event: JSON may take more bytes than its encoding */
     PUT_TIMEOUT_S_DEFAULT = 30,
     PROGRESS_AFTER_MS = 1000,          /* also the time after which a missing daemon is mentioned */
     CLOSE_MS = 100,                    /* after a flush that failed: nothing more is expected */
@@ -145,7 +146,8 @@ static void show_progress(struct put *put)
     sluice_producer_stats(put->producer, &stats);
     if (!stats.connected && !put->waiting_said) {
         progress_clear(put);
-        fprintf(stderr, "sluice: no daemon answers at %s yet; waiting for it up to %" PRId64 " s\n", put->url, put->timeout_ms / 1000);
+        fprintf(stderr, "sluice: no daemon answers at %s yet; waiting for it up to %" PRId64 " s\n", put->url,
+                put->timeout_ms / 1000);
         put->waiting_said = true;
     }
     if (!put->terminal || put->source_name == NULL)
@@ -377,10 +379,11 @@ static enum cli_exit put_report(struct put *put, const struct cli *cli, const ch
         puts(id);
     }
     if (put->lost > 0)
-        (void)cli_failed("%" PRIu64 " events have no answer from the daemon at %s: they may be on disk or not", put->lost, put->url);
+        (void)cli_failed("%" PRIu64 " events have no answer from the daemon at %s: they may be on disk or not", put->lost,
+                         put->url);
     if (put->source_name != NULL && !cli->json && (put->terminal || !all_acked))
-        fprintf(stderr, "sluice: %" PRIu64 " events acked, %" PRIu64 " refused, %" PRIu64 " without an answer\n", put->acked, refused,
-                put->lost);
+        fprintf(stderr, "sluice: %" PRIu64 " events acked, %" PRIu64 " refused, %" PRIu64 " without an answer\n", put->acked,
+                refused, put->lost);
     return all_acked ? CLI_DONE : CLI_FAILED;
 }
 
@@ -402,7 +405,7 @@ static enum cli_exit put_run(struct put *put, const struct cli *cli, int fd, con
     return put_report(put, cli, id, complete);
 }
 
-/* Which of its three forms was meant. On success either *ret_path is a file or "-", or it is NULL and the options are complete. */
+/* Which of its three forms was meant. On success *ret_path is a file or "-", or it is NULL and the options are complete. */
 static enum cli_exit put_form(const struct cli *cli, const char **ret_path)
 {
     static const enum option one_event[] = { OPTION_SOURCE, OPTION_TYPE, OPTION_DETAIL };
@@ -418,7 +421,7 @@ static enum cli_exit put_form(const struct cli *cli, const char **ret_path)
         all = all && cli->options[one_event[i]] != NULL;
     }
     if (*ret_path != NULL && any)
-        return cli_usage("event put: --source, --type, --detail, --bus and --id do not go with a file, whose lines say all of it");
+        return cli_usage("event put: --source, --type, --detail, --bus and --id do not go with a file: its lines say it");
     if (*ret_path == NULL && !all)
         return cli_usage("event put: needs --source, --type and --detail, or --file, or - for stdin");
     return CLI_DONE;

@@ -37,7 +37,8 @@ static void flush_page(void *ctx)
 enum cli_exit rule_list(struct cli *cli)
 {
     static const struct column columns[] = {
-        { "NAME", false }, { "BUS", false }, { "ENABLED", false }, { "MATCHED", true }, { "TARGETS", false }, { "PATTERN", false },
+        { "NAME", false }, { "BUS", false }, { "ENABLED", false }, { "MATCHED", true }, { "TARGETS", false },
+        { "PATTERN", false },
     };
     struct table table;
     table_open(&table, columns, sizeof columns / sizeof *columns);
@@ -103,7 +104,8 @@ enum cli_exit rule_test(struct cli *cli)
     struct bytes pattern = { 0 }, event = { 0 };
     struct sluice_error error;
     enum cli_exit exit = CLI_USAGE;
-    if (read_input("pattern", cli->options[OPTION_PATTERN], &pattern) && read_input("event", cli->options[OPTION_EVENT], &event)) {
+    if (read_input("pattern", cli->options[OPTION_PATTERN], &pattern) &&
+        read_input("event", cli->options[OPTION_EVENT], &event)) {
         struct match_rule rule = { .pattern = bytes_view(&pattern), .id = 1 };
         struct match_set *set = NULL;
         /* Alone first: its message gives the place in the text. */

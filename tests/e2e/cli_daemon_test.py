@@ -1,4 +1,4 @@
-"""Every command of the `sluice` tool against a real daemon, and the daemon's answers against the examples of schemas/control.md."""
+"""Every command of the `sluice` tool against a real daemon, and its answers against the examples of schemas/control.md."""
 
 import json
 import pathlib
@@ -77,13 +77,15 @@ class Control(sluice_daemon.DaemonTest):
         self.assert_like(example("function.logs"), daemon.json("function", "logs", "keep"))
         self.assert_like(example("event.show"), daemon.json("event", "show", "failing-1"))
         self.assertEqual({"holds", "functions"}, set(daemon.json("balance")))
-        self.assertEqual({"name", "accepted", "succeeded", "dead_lettered", "expired", "discarded", "pending"}, set(daemon.balance("keep")))
+        self.assertEqual({"name", "accepted", "succeeded", "dead_lettered", "expired", "discarded", "pending"},
+                         set(daemon.balance("keep")))
 
     def test_people_get_text_from_the_same_commands(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("fail"))
         daemon.wait_balance("fail", dead_lettered=1)
-        for arguments in (["status"], ["balance"], ["function", "list"], ["function", "show", "fail"], ["rule", "list"], ["dead-letter", "list"]):
+        for arguments in (["status"], ["balance"], ["function", "list"], ["function", "show", "fail"], ["rule", "list"],
+                          ["dead-letter", "list"]):
             with self.subTest(arguments=arguments):
                 text = daemon.sluice(*arguments)
                 self.assertNotIn("{\"", text.splitlines()[0])
@@ -110,6 +112,21 @@ class Events(sluice_daemon.DaemonTest):
         self.assertRegex(done.stderr, r"in\.jsonl:4: refused: 'detail-type' is missing")
         self.assertEqual(2, daemon.balance("wait")["accepted"])
 
+    def test_putting_events_outlives_a_killed_daemon_and_takes_each_once(self):
+        daemon = self.start(CONFIGURATION)
+        put = subprocess.Popen([sluice_daemon.program("sluice"), "event", "put", "--json", "-"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=daemon.environment, text=True)
+        for number in range(1000):
+            put.stdin.write(json.dumps(event("wait", number)) + "\n")
+        put.stdin.flush()
+        daemon.kill()
+        for number in range(1000, 2000):
+            put.stdin.write(json.dumps(event("wait", number)) + "\n")
+        daemon.start()
+        answer, _ = put.communicate(timeout=sluice_daemon.DEADLINE_S)
+        self.assertEqual({"acked": 2000, "refused": 0, "unconfirmed": 0}, json.loads(answer))
+        self.assertEqual(2000, daemon.balance("wait")["accepted"])
+
     def test_tail_shows_the_log_in_order_and_show_says_where_deliveries_stand(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(*(event("wait", number, id=f"w-{number}") for number in range(250)))
@@ -117,7 +134,8 @@ class Events(sluice_daemon.DaemonTest):
         self.assertEqual(list(range(250)), [json.loads(line)["detail"]["n"] for line in lines])
         shown = daemon.json("event", "show", "w-7")
         self.assertTrue(shown["scanned"])
-        self.assertEqual([("wait", "wait", "ready")], [(row["function"], row["rule"], row["state"]) for row in shown["deliveries"]])
+        self.assertEqual([("wait", "wait", "ready")], [(row["function"], row["rule"],
+                                                        row["state"]) for row in shown["deliveries"]])
         self.assertEqual(7, shown["event"]["detail"]["n"])
         made = daemon.sluice("event", "put", "--source", "wait", "--type", "t", "--detail", "{}").strip()
         self.assertFalse(daemon.json("event", "show", made)["scanned"])

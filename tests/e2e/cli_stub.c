@@ -4,7 +4,8 @@
  *               "!CODE TEXT" is an error
  *   calls       is written: a line "COMMAND ARGUMENTS" per control call
  *   published   is written: a line per event that was taken
- * The bus of an event says what becomes of it: "nosuch" is refused, "full" is ELIMIT every second time, "silent" gets no answer. */
+ * The bus of an event says what becomes of it: "nosuch" is refused, "full" is ELIMIT every second time, "silent" gets no
+ * answer. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -116,8 +117,8 @@ static void stub_write(FILE *out, const struct sluice_event *event)
     fprintf(out, " detail=%.*s\n", (int)(event->detail_len == 0 ? strlen(event->detail) : event->detail_len), event->detail);
 }
 
-enum sluice_err sluice_publish_async(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack, void *user,
-                                     struct sluice_error *reterr)
+enum sluice_err sluice_publish_async(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack,
+                                     void *user, struct sluice_error *reterr)
 {
     const char *bus = or_dash(event->bus);
     struct sluice_error error;

@@ -19,7 +19,8 @@ def run(*arguments, binary=None, stdin=None, env=None):
     environment = {key: value for key, value in os.environ.items() if key != "SLUICE_URL"}
     environment["TZ"] = "UTC"
     environment.update(env or {})
-    return subprocess.run([binary or SLUICE, *arguments], input=stdin, env=environment, stdin=None if stdin else subprocess.DEVNULL,
+    return subprocess.run([binary or SLUICE, *arguments], input=stdin, env=environment,
+                          stdin=None if stdin else subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
 
 
@@ -66,7 +67,8 @@ class Usage(unittest.TestCase):
     def test_help_goes_to_stdout_and_names_every_command(self):
         everything = run("help")
         self.assertEqual(0, everything.returncode)
-        for name in ("event put", "event tail", "function logs", "rule test", "dead-letter redrive", "config check", "balance", "status"):
+        for name in ("event put", "event tail", "function logs", "rule test", "dead-letter redrive", "config check", "balance",
+                     "status"):
             self.assertIn(name, everything.stdout)
         self.assertEqual(everything.stdout, run("--help").stdout)
         one = run("event", "put", "--help")
@@ -212,8 +214,9 @@ class EventPut(Stub):
 
     def test_a_line_keeps_its_detail_byte_for_byte(self):
         detail = '{ "n": 1.50, "n": 2e0,  "t": "\\u00e9\\/" , "big": 123456789012345678901234567890}'
-        line = '{"version":"0","id":"abc","detail-type":"t\\u00e9","source":"s","account":"1","time":"2026-11-21T22:58:34.5Z","region":"eu",' \
-               f'"resources":["r1","r2"],"key":"k","event-bus-name":"orders","not-before":"1970-01-01T00:00:01Z","detail":{detail}}}\r\n'
+        line = '{"version":"0","id":"abc","detail-type":"t\\u00e9","source":"s","account":"1","region":"eu",' \
+               '"time":"2026-11-21T22:58:34.5Z","key":"k",' \
+               f'"resources":["r1","r2"],"event-bus-name":"orders","not-before":"1970-01-01T00:00:01Z","detail":{detail}}}\r\n'
         result = self.sluice("event", "put", "-", stdin=line)
         self.assertEqual((0, "", ""), (result.returncode, result.stdout, result.stderr))
         self.assertEqual([f"source=s type=té bus=orders id=abc time=1795301914500 account=1 region=eu key=k not-before=1000 "
@@ -222,7 +225,8 @@ class EventPut(Stub):
     def test_refused_lines_are_named_and_the_others_published(self):
         lines = [
             json.dumps(EVENT), "", "  ", "{", json.dumps({"source": "s", "detail": {}}), json.dumps({**EVENT, "detail": 1}),
-            json.dumps({**EVENT, "bus": "nosuch"}), json.dumps({**EVENT, "time": "yesterday"}), json.dumps({**EVENT, "resources": [1]}),
+            json.dumps({**EVENT, "bus": "nosuch"}), json.dumps({**EVENT, "time": "yesterday"}),
+            json.dumps({**EVENT, "resources": [1]}),
             json.dumps({**EVENT, "source": "a\0b"}), json.dumps({**EVENT, "resources": ["r"] * 101}), '["a"]',
             json.dumps({**EVENT, "time": None}),
         ]
@@ -238,7 +242,8 @@ class EventPut(Stub):
         self.assertEqual(2, len(self.published()))
 
     def test_json_gives_the_counts(self):
-        result = self.sluice("event", "put", "--json", "-", stdin=json.dumps(EVENT) + "\n" + json.dumps({**EVENT, "bus": "nosuch"}))
+        lines = json.dumps(EVENT) + "\n" + json.dumps({**EVENT, "bus": "nosuch"})
+        result = self.sluice("event", "put", "--json", "-", stdin=lines)
         self.assertEqual(1, result.returncode)
         self.assertEqual({"acked": 1, "refused": 1, "unconfirmed": 0}, json.loads(result.stdout))
 
@@ -266,7 +271,8 @@ class EventPut(Stub):
 
 
 class Events(Stub):
-    ENVELOPE = json.dumps({"version": "0", "id": "e-1", "detail-type": "order.paid", "source": "shop", "time": "2026-11-21T22:58:34Z",
+    ENVELOPE = json.dumps({"version": "0", "id": "e-1", "detail-type": "order.paid", "source": "shop",
+                           "time": "2026-11-21T22:58:34Z",
                            "detail": {"order": 7, "text": "a\u001b[31mb"}}, separators=(",", ":"))
 
     def test_tail_asks_on_from_where_it_is_and_prints_envelopes_as_they_are(self):
@@ -283,14 +289,18 @@ class Events(Stub):
     def test_tail_shows_people_one_clean_line_an_event(self):
         self.answers("event.tail", {"events": [{"seq": 5, "bus": "default", "event": self.ENVELOPE}], "next_seq": 6, "gap": 0})
         result = self.sluice("event", "tail", "--after", "0", "-n1")
-        self.assertEqual('5         default  2026-11-21T22:58:34Z  shop  order.paid  e-1  {"order":7,"text":"a\\u001b[31mb"}\n', result.stdout)
+        self.assertEqual('5         default  2026-11-21T22:58:34Z  shop  order.paid  e-1  {"order":7,"text":"a\\u001b[31mb"}\n',
+                         result.stdout)
         self.assertEqual(0, self.calls()[0][1]["after_seq"])
 
     def test_show_tells_where_each_delivery_stands(self):
-        answer = {"id": "e-1", "seq": 5, "bus": "default", "committed_ms": 1795301914000, "event": self.ENVELOPE, "scanned": True, "deliveries": [
-            {"delivery": "5.0", "function": "f", "rule": "r", "state": "retry", "attempts": 1, "due_ms": 1795301916000, "instance": None,
+        answer = {"id": "e-1", "seq": 5, "bus": "default", "committed_ms": 1795301914000, "event": self.ENVELOPE,
+                  "scanned": True, "deliveries": [
+            {"delivery": "5.0", "function": "f", "rule": "r", "state": "retry", "attempts": 1, "due_ms": 1795301916000,
+             "instance": None,
              "reason": "Runtime.ExitError", "message": "exit status 1"},
-            {"delivery": "5.1", "function": "g", "rule": "r", "state": "leased", "attempts": 0, "due_ms": None, "instance": 7, "reason": None,
+            {"delivery": "5.1", "function": "g", "rule": "r", "state": "leased", "attempts": 0, "due_ms": None, "instance": 7,
+             "reason": None,
              "message": None}]}
         self.answers("event.show", answer)
         result = self.sluice("event", "show", "e-1")
@@ -298,7 +308,8 @@ class Events(Stub):
         self.assertRegex(result.stdout, r"5\.0 +f +r +retry +1 +2026-11-21 22:58:36 +Runtime\.ExitError: exit status 1\n")
         self.assertRegex(result.stdout, r"5\.1 +g +r +leased +0 +- +with instance 7\n")
         self.assertIn("whole log was searched", result.stderr)
-        self.assertEqual({**answer, "event": json.loads(self.ENVELOPE)}, json.loads(self.sluice("event", "show", "--json", "e-1").stdout))
+        shown = json.loads(self.sluice("event", "show", "--json", "e-1").stdout)
+        self.assertEqual({**answer, "event": json.loads(self.ENVELOPE)}, shown)
 
     def test_an_error_of_the_daemon_is_said_and_exits_1(self):
         self.answers("event.show", "!4 no event 'e-2'")
@@ -308,7 +319,8 @@ class Events(Stub):
 
 class Lists(Stub):
     def row(self, name):
-        return {"name": name, "protocol": "stdio", "orphaned": False, "paused": False, "ready": 3, "leased": 1, "retry": 0, "dead": 12,
+        return {"name": name, "protocol": "stdio", "orphaned": False, "paused": False, "ready": 3, "leased": 1, "retry": 0,
+                "dead": 12,
                 "instances": {"starting": 1, "ready": 0, "busy": 2, "draining": 0}, "target": 4, "circuit": "open"}
 
     def test_pages_are_put_together(self):
@@ -332,8 +344,10 @@ class Lists(Stub):
             self.sluice("function", "list").stdout)
 
     def test_rules_show_targets_and_pattern(self):
-        self.answers("rule.list", {"rules": [{"name": "r", "bus": "default", "enabled": True, "pattern": '{"source":["s"]}', "matched": 9,
-                                              "targets": [{"function": "f"}, {"function": "g"}], "file": "x", "line": 1}], "cursor": None})
+        self.answers("rule.list", {"rules": [{"name": "r", "bus": "default", "enabled": True, "pattern": '{"source":["s"]}',
+                                              "matched": 9,
+                                              "targets": [{"function": "f"},
+                                                          {"function": "g"}], "file": "x", "line": 1}], "cursor": None})
         self.assertRegex(self.sluice("rule", "list").stdout, r'r +default +yes +9 +f,g +\{"source":\["s"\]\}\n')
 
 
@@ -344,7 +358,8 @@ class Functions(Stub):
                           "timeout_ms": 30000, "memory_bytes": 536870912, "concurrency": 1,
                           "batch": {"size": 1, "window_ms": 0, "partial_failures": False},
                           "scale": {"min": 0, "max": 8, "idle_ms": 60000, "drain_target_ms": 1000},
-                          "retry": {"attempts": 3, "backoff_min_ms": 1500, "backoff_max_ms": 60000, "max_age_ms": 21600000}, "input": "event"},
+                          "retry": {"attempts": 3, "backoff_min_ms": 1500, "backoff_max_ms": 60000,
+                                    "max_age_ms": 21600000}, "input": "event"},
         "counters": {"accepted": 10, "succeeded": 9, "dead_lettered": 1, "expired": 0, "discarded": 0, "attempts_failed": 3},
         "queue": {"ready": 0, "leased": 1, "retry": 0, "dead": 1},
         "instances": [{"instance": 7, "state": "starting", "pid": None, "since_ms": 1795301914000, "leased": 0}],
@@ -356,7 +371,8 @@ class Functions(Stub):
     def test_show_says_all_of_it_to_people(self):
         self.answers("function.show", self.SHOWN)
         shown = self.sluice("function", "show", "thumbnail").stdout
-        for line in (r"command +/srv/t\.sh -x", r"timeout +30s", r"memory +512 MiB", r"scale +0 to 8, idle 1m00s, drain target 1s",
+        for line in (r"command +/srv/t\.sh -x", r"timeout +30s", r"memory +512 MiB",
+                     r"scale +0 to 8, idle 1m00s, drain target 1s",
                      r"retry +3 attempts, backoff 1\.5s to 1m00s, max age 6h00m", r"queue +ready 0, leased 1, retry 0, dead 1",
                      r"instances wanted +8: ready 30: 12 wanted, scale\.max is 8",
                      r"circuit +open after 4 failed starts; next try 2026-11-21 22:58:36", r"last output +no such file",
@@ -381,9 +397,9 @@ class Functions(Stub):
         self.assertEqual({"name": "f", "bytes_max": 100}, self.calls()[0][1])
 
     def test_following_prints_only_what_is_new(self):
-        self.answers("function.logs", {"name": "f", "text": "tick\ntick\n", "position": 10}, {"name": "f", "text": "tick\ntick\n", "position": 10},
-                     {"name": "f", "text": "tick\ntick\ntick\n", "position": 15}, {"name": "f", "text": "end\n", "position": 23},
-                     {"name": "f", "text": "anew\n", "position": 5}, "!7 the daemon is gone")
+        answers = [("tick\ntick\n", 10), ("tick\ntick\n", 10), ("tick\ntick\ntick\n", 15), ("end\n", 23), ("anew\n", 5)]
+        self.answers("function.logs", *({"name": "f", "text": text, "position": position} for text, position in answers),
+                     "!7 the daemon is gone")
         result = self.sluice("function", "logs", "-f", "f")
         self.assertEqual((1, "tick\ntick\ntick\nend\nanew\n"), (result.returncode, result.stdout))
         self.assertIn("4 bytes of output were missed", result.stderr)
@@ -391,8 +407,10 @@ class Functions(Stub):
 
 
 class DeadLetters(Stub):
-    ROW = {"function": "f", "delivery": "5.0", "id": "e-1", "bus": "default", "source": "shop", "detail_type": "order.paid", "rule": "r",
-           "attempts": 3, "accepted_ms": 1795301914000, "failed_ms": 1795301991000, "reason": "Runtime.ExitError", "message": "exit status 1"}
+    ROW = {"function": "f", "delivery": "5.0", "id": "e-1", "bus": "default", "source": "shop", "detail_type": "order.paid",
+           "rule": "r",
+           "attempts": 3, "accepted_ms": 1795301914000, "failed_ms": 1795301991000, "reason": "Runtime.ExitError",
+           "message": "exit status 1"}
 
     def test_list_is_of_one_function_or_all(self):
         self.answers("dead-letter.list", {"dead_letters": [self.ROW], "cursor": None})
@@ -416,12 +434,15 @@ class DeadLetters(Stub):
     def test_an_event_id_stands_for_its_dead_deliveries_of_the_function(self):
         delivery = {"rule": "r", "attempts": 3, "due_ms": None, "instance": None, "reason": "x", "message": "y"}
         self.answers("event.show", {"id": "e-1", "deliveries": [
-            {**delivery, "delivery": "5.0", "function": "f", "state": "dead"}, {**delivery, "delivery": "5.1", "function": "g", "state": "dead"},
-            {**delivery, "delivery": "5.2", "function": "f", "state": "settled"}, {**delivery, "delivery": "5.3", "function": "f", "state": "dead"}]})
+            {**delivery, "delivery": "5.0", "function": "f", "state": "dead"},
+            {**delivery, "delivery": "5.1", "function": "g", "state": "dead"},
+            {**delivery, "delivery": "5.2", "function": "f", "state": "settled"},
+            {**delivery, "delivery": "5.3", "function": "f", "state": "dead"}]})
         self.answers("dead-letter.purge", {"purged": 1, "cursor": None})
         result = self.sluice("dead-letter", "purge", "f", "e-1", "--json")
         self.assertEqual({"purged": 2}, json.loads(result.stdout))
-        self.assertEqual(["5.0", "5.3"], [arguments["delivery"] for command, arguments in self.calls() if command == "dead-letter.purge"])
+        self.assertEqual(["5.0", "5.3"], [arguments["delivery"] for command,
+                                          arguments in self.calls() if command == "dead-letter.purge"])
         result = self.sluice("dead-letter", "purge", "h", "e-1")
         self.assertEqual(1, result.returncode)
         self.assertIn("no dead letter of function 'h'", result.stderr)
@@ -443,7 +464,8 @@ class Daemon(Stub):
         self.assertEqual({"holds": True, "functions": [self.ROW]}, json.loads(self.sluice("balance", "--json").stdout))
 
     def test_a_balance_that_does_not_hold_is_1_and_names_the_functions(self):
-        for term, change in (("accepted", 1), ("succeeded", -1), ("dead_lettered", 1), ("expired", 3), ("discarded", -1), ("pending", 1)):
+        for term, change in (("accepted", 1), ("succeeded", -1), ("dead_lettered", 1), ("expired", 3), ("discarded", -1),
+                             ("pending", 1)):
             with self.subTest(term):
                 wrong = {**self.ROW, "name": "g", term: self.ROW[term] + change}
                 self.answers("balance", {"holds": False, "functions": [self.ROW, wrong]})
@@ -458,14 +480,17 @@ class Daemon(Stub):
 
     def test_status_is_readable(self):
         self.answers("status", {
-            "pid": 4711, "version": "0.1.0", "uptime_ms": 93784000, "revision": 3, "events_total": 120000, "unmatched": 17, "pending": 42,
+            "pid": 4711, "version": "0.1.0", "uptime_ms": 93784000, "revision": 3, "events_total": 120000, "unmatched": 17,
+            "pending": 42,
             "commit_us": {"p50": 310, "p99": 1900},
-            "store": {"used_bytes": 8388608, "file_bytes": 33554432, "map_bytes": 1099511627776, "reserve_bytes": 16777216, "accepts": False,
+            "store": {"used_bytes": 8388608, "file_bytes": 33554432, "map_bytes": 1099511627776, "reserve_bytes": 16777216,
+                      "accepts": False,
                       "reason": "the disk is full"},
             "bus": ["ipc:///run/sluice/bus.sock"], "functions": 3, "rules": 5,
             "instances": {"starting": 0, "ready": 1, "busy": 4, "draining": 0}, "producers": 2, "unsafe": ["unsafe-no-sync"]})
         shown = self.sluice("status").stdout
-        for line in (r"daemon +pid 4711, version 0\.1\.0, up 1d02h", r"pending +42", r"instances +starting 0, ready 1, busy 4, draining 0",
+        for line in (r"daemon +pid 4711, version 0\.1\.0, up 1d02h", r"pending +42",
+                     r"instances +starting 0, ready 1, busy 4, draining 0",
                      r"store +8 MiB used, file 32 MiB of at most 1 TiB, reserve 16 MiB", r"refuses events +the disk is full",
                      r"commit +310us at the median, 1\.9ms at the 99th percentile", r"UNSAFE +unsafe-no-sync"):
             self.assertRegex(shown, f"(?m)^{line}$")

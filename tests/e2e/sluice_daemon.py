@@ -7,8 +7,8 @@
             daemon.wait_for(lambda: daemon.json("status")["pending"] == 0, "all deliveries done")
                                                            # at the end of the test: TERM, and the exit status must be 0
 
-$SLUICE_BUILD names the build tree. With $SLUICE_KEEP set, the directories of tests stay and their names are printed. All waiting is
-for a condition, with a deadline; a failure shows the end of the daemon's log."""
+$SLUICE_BUILD names the build tree. With $SLUICE_KEEP set, the directories of tests stay and their names are printed. All
+waiting is for a condition, with a deadline; a failure shows the end of the daemon's log."""
 
 import collections
 import json
@@ -178,12 +178,14 @@ class Daemon:
 
     def wait_log(self, text, deadline_s=DEADLINE_S):
         """The first line of the log that holds `text`."""
-        return self.wait_for(lambda: next((line for line in self.log().splitlines() if text in line), None), f"a log line with {text!r}",
+        return self.wait_for(lambda: next((line for line in self.log().splitlines() if text in line), None),
+                             f"a log line with {text!r}",
                              deadline_s)
 
     def run(self, *arguments, stdin=None, deadline_s=DEADLINE_S):
         """The tool, whatever its exit status."""
-        done = subprocess.run([program("sluice"), *arguments], input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+        done = subprocess.run([program("sluice"), *arguments], input=stdin,
+                              stdin=None if stdin is not None else subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment, text=True, errors="replace",
                               timeout=deadline_s)
         return Ran(done.returncode, done.stdout, done.stderr)
