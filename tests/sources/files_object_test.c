@@ -1,3 +1,5 @@
+#include <sys/wait.h>
+
 #include "producers/sources/files/names.h"
 #include "producers/sources/files/object.h"
 #include "tests/sources/files_bench.h"
@@ -51,6 +53,38 @@ TEST(a_file_open_for_writing_is_not_complete_however_it_was_seen)
     EXPECT(write(fd, "!", 1) == 1 && close(fd) == 0);
     EXPECT_EQ(OBJECT_COMPLETE, read_it(&place, "file", OBJECT_SEEN_LYING, &object));
     EXPECT_EQ(6, object.identity.size);
+}
+
+/* As somebody who is neither the owner nor root, and so learns nothing from the kernel about writers. Exits with the result. */
+static enum object_result read_as_nobody(const struct place *place, const char *name, enum object_seen seen, int64_t age_ms)
+{
+    struct file_identity identity;
+    struct object object;
+    struct sluice_error error;
+    int status = -1;
+
+    EXPECT_EQ(OBJECT_COMPLETE, object_identify(place_path(place, name), &identity, &error));
+    pid_t child = fork();
+    if (child == 0)
+        _exit(setresuid(65534, 65534, 65534) != 0 ? 99
+              : (int)object_read(place_path(place, name), seen, identity.mtime_ns / 1000000 + age_ms, &object, &error));
+    EXPECT(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return (enum object_result)WEXITSTATUS(status);
+}
+
+TEST(where_the_kernel_does_not_say_a_close_counts_or_two_quiet_seconds)
+{
+    struct place place = place_new();
+
+    if (geteuid() != 0)
+        return; /* only root can become somebody else */
+    EXPECT(chmod(test_directory(), 0755) == 0 && chmod(place.root, 0755) == 0 && chmod(place.watched, 0755) == 0);
+    place_write(&place, "file", "x");
+    EXPECT_EQ(OBJECT_COMPLETE, read_as_nobody(&place, "file", OBJECT_SEEN_CLOSED, 0));
+    EXPECT_EQ(OBJECT_UNSETTLED, read_as_nobody(&place, "file", OBJECT_SEEN_LYING, OBJECT_QUIET_MS - 1));
+    EXPECT_EQ(OBJECT_COMPLETE, read_as_nobody(&place, "file", OBJECT_SEEN_LYING, OBJECT_QUIET_MS));
+    EXPECT(chmod(place_path(&place, "file"), 0600) == 0);
+    EXPECT_EQ(OBJECT_UNREADABLE, read_as_nobody(&place, "file", OBJECT_SEEN_CLOSED, 0));
 }
 
 TEST(what_is_no_regular_file_is_left_alone)

@@ -213,8 +213,10 @@ TEST(a_folder_moved_out_is_no_longer_ours)
     struct place place = place_new();
     struct source *source = given_started(&place);
     char outside[PATH_MAX], leaf[PATH_MAX + 16];
+    struct source_stats stats = { 0 };
 
     place_mkdir(&place, "folder");
+    place_mkdir(&place, "folder/sub");
     place_mkdir(&place, "folderol"); /* begins with the same letters, stays */
     step(source);
     (void)snprintf(outside, sizeof outside, "%s/away", place.root);
@@ -227,6 +229,8 @@ TEST(a_folder_moved_out_is_no_longer_ours)
     step(source);
     EXPECT_EQ(1, daemon_events(&place));
     EXPECT_EQ(1, daemon_has_key(&place, "folderol/2"));
+    EXPECT_EQ(SLUICE_OK, source_stats(source, &stats, NULL));
+    EXPECT_EQ(2, stats.directories); /* the root and folderol: no watch is left behind */
     source_close(source);
 }
 
