@@ -12,7 +12,9 @@ static enum object_result read_it(const struct place *place, const char *name, e
 
 TEST(etag_is_the_md5_of_the_content)
 {
-    static const struct { const char *label, *content, *etag; } cases[] = {
+    static const struct {
+        const char *label, *content, *etag;
+    } cases[] = {
         { "empty", "", "d41d8cd98f00b204e9800998ecf8427e" },
         { "short", "hello\n", "b1946ac92492d2347c6235b4d2611184" },
     };
@@ -66,8 +68,9 @@ static enum object_result read_as_nobody(const struct place *place, const char *
     EXPECT_EQ(OBJECT_COMPLETE, object_identify(place_path(place, name), &identity, &error));
     pid_t child = fork();
     if (child == 0)
-        _exit(setresuid(65534, 65534, 65534) != 0 ? 99
-              : (int)object_read(place_path(place, name), seen, identity.mtime_ns / 1000000 + age_ms, &object, &error));
+        _exit(setresuid(65534, 65534, 65534) != 0
+                  ? 99
+                  : (int)object_read(place_path(place, name), seen, identity.mtime_ns / 1000000 + age_ms, &object, &error));
     EXPECT(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
     return (enum object_result)WEXITSTATUS(status);
 }
@@ -121,22 +124,29 @@ TEST(the_detail_has_the_shape_of_an_s3_event)
     struct object object = { .identity = { .size = 6 }, .etag = "b1946ac92492d2347c6235b4d2611184" };
     struct bytes out = { 0 };
 
-    object_put_detail(&out, &(struct object_event){ .bucket = "pictures", .key = "a \"b\"/ü.jpg", .object = &object,
-                                                    .sequencer = 0x18a2b3, .request_id = 0xC3D13FE58DE4C810 });
+    object_put_detail(&out, &(struct object_event){ .bucket = "pictures",
+                                                    .key = "a \"b\"/ü.jpg",
+                                                    .object = &object,
+                                                    .sequencer = 0x18a2b3,
+                                                    .request_id = 0xC3D13FE58DE4C810 });
     EXPECT_VIEW("{\"version\":\"0\",\"bucket\":{\"name\":\"pictures\"},\"object\":{\"key\":\"a \\\"b\\\"/ü.jpg\",\"size\":6,"
                 "\"etag\":\"b1946ac92492d2347c6235b4d2611184\",\"sequencer\":\"000000000018A2B3\"},"
                 "\"request-id\":\"C3D13FE58DE4C810\",\"requester\":\"000000000000\",\"source-ip-address\":\"127.0.0.1\","
-                "\"reason\":\"PutObject\"}", bytes_view(&out));
+                "\"reason\":\"PutObject\"}",
+                bytes_view(&out));
     bytes_done(&out);
 }
 
 TEST(unfinished_names_are_ignored)
 {
     static const char *const more[] = { "*.log", "tmp?", NULL };
-    static const struct { const char *name; bool without, with; } cases[] = {
-        { "a.jpg", false, false },   { ".hidden", true, true },    { "a.txt~", true, true },  { "a.swp", true, true },
-        { "a.part", true, true },    { "a.tmp", true, true },      { "partial", false, false }, { "a.log", false, true },
-        { "tmp1", false, true },     { "tmp", false, false },      { "a.tmp.jpg", false, false },
+    static const struct {
+        const char *name;
+        bool without, with;
+    } cases[] = {
+        { "a.jpg", false, false }, { ".hidden", true, true }, { "a.txt~", true, true },      { "a.swp", true, true },
+        { "a.part", true, true },  { "a.tmp", true, true },   { "partial", false, false },   { "a.log", false, true },
+        { "tmp1", false, true },   { "tmp", false, false },   { "a.tmp.jpg", false, false },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_label(cases[i].name);

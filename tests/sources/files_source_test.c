@@ -19,6 +19,7 @@ static void log_line(void *ctx, const char *line)
     overflows += strncmp(line, "overflow", 8) == 0;
     scans += strncmp(line, "scanned", 7) == 0;
     agains += strncmp(line, "again", 5) == 0;
+    EXPECT(strchr(line, '\n') == NULL);
 }
 
 static struct source *open_source(const struct place *place)
@@ -29,8 +30,12 @@ static struct source *open_source(const struct place *place)
     struct sluice_error error = { 0 };
 
     stop_now = false;
-    options = (struct source_options){ .directory = place->watched, .bucket = "pictures", .state_path = place->state,
-                                       .ignore = ignore, .stopping = stopping, .log = log_line };
+    options = (struct source_options){ .directory = place->watched,
+                                       .bucket = "pictures",
+                                       .state_path = place->state,
+                                       .ignore = ignore,
+                                       .stopping = stopping,
+                                       .log = log_line };
     EXPECT_EQ(SLUICE_OK, source_open(&options, &source, &error));
     EXPECT_TEXT("", error.text);
     return source;
@@ -308,8 +313,12 @@ TEST(an_unanswered_batch_is_published_again_under_its_number_even_if_the_file_is
     struct source *source = NULL;
     struct source_stats stats;
     struct sluice_error error = { 0 };
-    const struct source_options options = { .directory = place.watched, .bucket = "pictures", .state_path = place.state,
-                                            .stopping = stop_at_the_second_question, .log = log_line, .ctx = &questions };
+    const struct source_options options = { .directory = place.watched,
+                                            .bucket = "pictures",
+                                            .state_path = place.state,
+                                            .stopping = stop_at_the_second_question,
+                                            .log = log_line,
+                                            .ctx = &questions };
 
     place_write(&place, "a", "1");
     fake_daemon_away(-1);
@@ -366,7 +375,7 @@ TEST(names_that_are_not_utf8_are_left_out_and_the_rest_goes_on)
 {
     struct place place = place_new();
 
-    place_write(&place, "bad\xff.jpg", "1");
+    place_write(&place, "bad\xff\nstopped.jpg", "1"); /* nor does its line break make a line of the log */
     place_write(&place, "g\xc3\xbct.jpg", "1");
     source_close(given_started(&place));
     EXPECT_EQ(1, daemon_events(&place));
