@@ -226,7 +226,7 @@ enum sluice_err envelope_decode(struct mpack_reader *reader, struct event *ret_e
 
     if (decode_fields(reader, false, &event, &fault) && check_required(&event, &fault)) {
         if (event.encoded.len > EVENT_BYTES_MAX)
-            return sluice_fail(reterr, SLUICE_EINVAL, "event: %zu bytes encoded, the limit is %d; send a reference to the data instead",
+            return sluice_fail(reterr, SLUICE_EINVAL, "event: %zu bytes encoded, the limit is %d; publish a reference instead",
                                event.encoded.len, EVENT_BYTES_MAX);
         *ret_event = event;
         return SLUICE_OK;
@@ -237,12 +237,14 @@ enum sluice_err envelope_decode(struct mpack_reader *reader, struct event *ret_e
         return sluice_fail(reterr, SLUICE_EPROTO, "event: not a MessagePack map");
     reader->at = start;
     if (!mpack_skip(reader, EVENT_DEPTH_MAX, NULL))
-        return sluice_fail(reterr, SLUICE_EPROTO, "event: the MessagePack is cut off, broken or nested deeper than %d", EVENT_DEPTH_MAX);
+        return sluice_fail(reterr, SLUICE_EPROTO, "event: the MessagePack is cut off, broken or nested deeper than %d",
+                           EVENT_DEPTH_MAX);
     if (fault.key == KEY_NONE)
         return sluice_fail(reterr, SLUICE_EINVAL, "event: %s", fault.reason);
     if (fault.key >= ENVELOPE_KEYS_END)
         return sluice_fail(reterr, SLUICE_EINVAL, "event: key %" PRIu64 " %s", fault.key, fault.reason);
-    return sluice_fail(reterr, SLUICE_EINVAL, "event: '%s' (key %" PRIu64 ") %s", field_names[fault.key], fault.key, fault.reason);
+    return sluice_fail(reterr, SLUICE_EINVAL, "event: '%s' (key %" PRIu64 ") %s", field_names[fault.key], fault.key,
+                       fault.reason);
 }
 
 bool envelope_decode_stored(struct view bytes, struct event *ret_event)
@@ -256,6 +258,8 @@ bool envelope_decode_stored(struct view bytes, struct event *ret_event)
     *ret_event = event;
     return true;
 }
+
+enum { FIELD_HEAD_BYTES_MAX = 1 + 9 }; /* a key, and the longest head or number; the map itself has one too */
 
 static void put_text_field(struct bytes *out, enum envelope_key key, struct view text)
 {
@@ -293,7 +297,7 @@ void envelope_encode(const struct event *event, struct bytes *out)
         count += texts[i]->data != NULL;
         len += texts[i]->len;
     }
-    if (!bytes_reserve(out, len + 8 * ENVELOPE_KEYS_END + 32)) /* one growth: a key and a head are at most 1 + 5 bytes, times 1 + 9 */
+    if (!bytes_reserve(out, len + FIELD_HEAD_BYTES_MAX * (ENVELOPE_KEYS_END + 1))) /* grow once, not a field at a time */
         return;
 
     mpack_put_map(out, count);

@@ -10,7 +10,7 @@ enum envelope_key {
     ENVELOPE_KIND = 1,        /* uint, enum event_kind; absent = event */
     ENVELOPE_SOURCE = 2,      /* str 1..256 */
     ENVELOPE_DETAIL_TYPE = 3, /* str 1..256 */
-    ENVELOPE_TIME = 4,        /* int, ms since 1970-01-01 UTC */
+    ENVELOPE_TIME = 4,        /* int, ms since 1970-01-01 UTC, years 1 to 9999 */
     ENVELOPE_BUS = 5,         /* str 1..256; absent = "default" */
     ENVELOPE_ACCOUNT = 6,     /* str 1..256 */
     ENVELOPE_REGION = 7,      /* str 1..256 */
@@ -21,7 +21,8 @@ enum envelope_key {
     ENVELOPE_DEDUP_ID = 12,   /* str 1..256 */
     ENVELOPE_NOT_BEFORE = 13, /* int, ms since 1970 */
     ENVELOPE_TRACEPARENT = 14,/* str 1..256 */
-    ENVELOPE_EXTENSIONS = 15, /* map str -> str, int, bool or bin: CloudEvents extensions */
+    ENVELOPE_EXTENSIONS = 15, /* map str -> str, int, bool or bin: CloudEvents extensions;
+                                 names of lower-case letters and digits, not CloudEvents' own */
     ENVELOPE_KEYS_END
 };
 

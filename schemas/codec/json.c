@@ -298,11 +298,13 @@ void json_put_line(struct bytes *out, struct view checked)
     size_t start = out->len;
 
     bytes_put_view(out, checked);
-    if (out->failed)
+    if (out->failed || checked.len == 0)
         return;
-    for (size_t i = start; i < out->len; i++)
-        if (out->data[i] == '\n' || out->data[i] == '\r')
-            out->data[i] = ' ';
+    char *end = out->data + out->len;
+    for (char *at = out->data + start; (at = memchr(at, '\n', (size_t)(end - at))) != NULL;)
+        *at++ = ' ';
+    for (char *at = out->data + start; (at = memchr(at, '\r', (size_t)(end - at))) != NULL;)
+        *at++ = ' ';
 }
 
 void json_put_string(struct bytes *out, struct view text)

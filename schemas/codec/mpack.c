@@ -93,7 +93,8 @@ static bool take_real(struct mpack_reader *reader, const uint8_t *at, double val
     return true;
 }
 
-static bool take_simple(struct mpack_reader *reader, const uint8_t *at, enum mpack_type type, bool boolean, struct mpack_token *token)
+static bool take_simple(struct mpack_reader *reader, const uint8_t *at, enum mpack_type type, bool boolean,
+                        struct mpack_token *token)
 {
     token->type = type;
     token->boolean = boolean;

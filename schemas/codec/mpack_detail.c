@@ -64,7 +64,8 @@ enum sluice_err mpack_check_detail(struct view bytes, unsigned depth_max, struct
         }
     }
     if (!mpack_at_end(&reader))
-        return sluice_fail(reterr, SLUICE_EINVAL, "byte %zu: bytes after the map", (size_t)((const char *)reader.at - bytes.data));
+        return sluice_fail(reterr, SLUICE_EINVAL, "byte %zu: bytes after the map",
+                           (size_t)((const char *)reader.at - bytes.data));
     return SLUICE_OK;
 }
 

@@ -57,7 +57,8 @@ TEST(envelope_survives_encode_and_decode_whole_and_minimal)
     struct event events[3] = { given_event(), given_event(), given_event() };
     events[1] = (struct event){ .kind = EVENT_KIND_INVOKE, .detail = VIEW_LITERAL("") };
     events[2].id = VIEW_LITERAL("order-1"), events[2].id_is_uuid = false;
-    events[2].bus = VIEW_LITERAL("orders"), events[2].account = VIEW_LITERAL("123456789012"), events[2].region = VIEW_LITERAL("eu-west-1");
+    events[2].bus = VIEW_LITERAL("orders"), events[2].account = VIEW_LITERAL("123456789012");
+    events[2].region = VIEW_LITERAL("eu-west-1");
     events[2].resources = (struct view)T("\x92\xa1" "a\xa1" "b"), events[2].content_type = VIEW_LITERAL("application/json");
     events[2].key = VIEW_LITERAL("k"), events[2].dedup_id = VIEW_LITERAL("d"), events[2].traceparent = VIEW_LITERAL("00-1-2-01");
     events[2].has_not_before = true, events[2].not_before_ms = -5;
@@ -82,6 +83,12 @@ TEST(envelope_survives_encode_and_decode_whole_and_minimal)
 
 #define HEAD "\x02\xa1s\x03\xa1t"      /* source, detail-type */
 #define DETAIL "\x09\xa2{}"
+#define BAD_ID "event: 'id' (key 0) must be 16 bytes of a UUID, or UTF-8 text of 1 to 256 bytes"
+#define BAD_SOURCE "event: 'source' (key 2) must be UTF-8 text of 1 to 256 bytes"
+#define BAD_ORDER "event: 'source' (key 2) stands twice, or its key is out of order"
+#define BAD_TIME "event: 'time' (key 4) must be whole milliseconds since 1970, within the years 1 to 9999"
+#define BAD_NAME "event: 'extensions' (key 15) names must be lower-case letters and digits, and not CloudEvents' own"
+#define BAD_VALUE "event: 'extensions' (key 15) values must be text, integers, booleans or bytes"
 
 TEST(envelope_faults_name_the_field)
 {
@@ -94,25 +101,26 @@ TEST(envelope_faults_name_the_field)
         { T("\x82\x02\xa1s" DETAIL), SLUICE_EINVAL, "event: 'detail-type' (key 3) is missing" },
         { T("\x84" HEAD DETAIL "\x10\x01"), SLUICE_EINVAL, "event: key 16 is not one that this version knows" },
         { T("\x84" HEAD DETAIL "\xa1k\x01"), SLUICE_EINVAL, "event: a key of the envelope is not a small integer" },
-        { T("\x84\x02\xa1s\x02\xa1s\x03\xa1t" DETAIL), SLUICE_EINVAL, "event: 'source' (key 2) stands twice, or its key is out of order" },
-        { T("\x83\x03\xa1t\x02\xa1s" DETAIL), SLUICE_EINVAL, "event: 'source' (key 2) stands twice, or its key is out of order" },
-        { T("\x84\x00\xc4\x02xx" HEAD DETAIL), SLUICE_EINVAL, "event: 'id' (key 0) must be 16 bytes of a UUID, or UTF-8 text of 1 to 256 bytes" },
-        { T("\x84\x00\xa0" HEAD DETAIL), SLUICE_EINVAL, "event: 'id' (key 0) must be 16 bytes of a UUID, or UTF-8 text of 1 to 256 bytes" },
-        { T("\x84\x00\x05" HEAD DETAIL), SLUICE_EINVAL, "event: 'id' (key 0) must be 16 bytes of a UUID, or UTF-8 text of 1 to 256 bytes" },
+        { T("\x84\x02\xa1s\x02\xa1s\x03\xa1t" DETAIL), SLUICE_EINVAL, BAD_ORDER },
+        { T("\x83\x03\xa1t\x02\xa1s" DETAIL), SLUICE_EINVAL, BAD_ORDER },
+        { T("\x84\x00\xc4\x02xx" HEAD DETAIL), SLUICE_EINVAL, BAD_ID },
+        { T("\x84\x00\xa0" HEAD DETAIL), SLUICE_EINVAL, BAD_ID },
+        { T("\x84\x00\x05" HEAD DETAIL), SLUICE_EINVAL, BAD_ID },
         { T("\x84\x01\x02" HEAD DETAIL), SLUICE_EINVAL, "event: 'kind' (key 1) must be 0 (event) or 1 (invoke)" },
-        { T("\x83\x02\xa0\x03\xa1t" DETAIL), SLUICE_EINVAL, "event: 'source' (key 2) must be UTF-8 text of 1 to 256 bytes" },
-        { T("\x83\x02\xa1\xff\x03\xa1t" DETAIL), SLUICE_EINVAL, "event: 'source' (key 2) must be UTF-8 text of 1 to 256 bytes" },
-        { T("\x83\x02\x01\x03\xa1t" DETAIL), SLUICE_EINVAL, "event: 'source' (key 2) must be UTF-8 text of 1 to 256 bytes" },
-        { T("\x84" HEAD "\x04\xa1" "1" DETAIL), SLUICE_EINVAL, "event: 'time' (key 4) must be whole milliseconds since 1970, within the years 1 to 9999" },
-        { T("\x84" HEAD "\x04\xcf\x7f\xff\xff\xff\xff\xff\xff\xff" DETAIL), SLUICE_EINVAL, "event: 'time' (key 4) must be whole milliseconds since 1970, within the years 1 to 9999" },
+        { T("\x83\x02\xa0\x03\xa1t" DETAIL), SLUICE_EINVAL, BAD_SOURCE },
+        { T("\x83\x02\xa1\xff\x03\xa1t" DETAIL), SLUICE_EINVAL, BAD_SOURCE },
+        { T("\x83\x02\x01\x03\xa1t" DETAIL), SLUICE_EINVAL, BAD_SOURCE },
+        { T("\x84" HEAD "\x04\xa1" "1" DETAIL), SLUICE_EINVAL, BAD_TIME },
+        { T("\x84" HEAD "\x04\xcf\x7f\xff\xff\xff\xff\xff\xff\xff" DETAIL), SLUICE_EINVAL, BAD_TIME },
         { T("\x84" HEAD "\x08\x01" DETAIL), SLUICE_EINVAL, "event: 'resources' (key 8) must be an array" },
         { T("\x84" HEAD "\x08\x91\x01" DETAIL), SLUICE_EINVAL, "event: 'resources' (key 8) must hold UTF-8 text only" },
         { T("\x83" HEAD "\x09\x80"), SLUICE_EINVAL, "event: 'detail' (key 9) must be text (JSON) or bytes (MessagePack)" },
         { T("\x84" HEAD DETAIL "\x0f\x90"), SLUICE_EINVAL, "event: 'extensions' (key 15) must be a map of at most 64 members" },
-        { T("\x84" HEAD DETAIL "\x0f\x81\xa1" "A\x01"), SLUICE_EINVAL, "event: 'extensions' (key 15) names must be lower-case letters and digits, and not CloudEvents' own" },
-        { T("\x84" HEAD DETAIL "\x0f\x81\xa2id\x01"), SLUICE_EINVAL, "event: 'extensions' (key 15) names must be lower-case letters and digits, and not CloudEvents' own" },
-        { T("\x84" HEAD DETAIL "\x0f\x82\xa1" "a\x01\xa1" "a\x02"), SLUICE_EINVAL, "event: 'extensions' (key 15) has one name twice" },
-        { T("\x84" HEAD DETAIL "\x0f\x81\xa1" "a\xc0"), SLUICE_EINVAL, "event: 'extensions' (key 15) values must be text, integers, booleans or bytes" },
+        { T("\x84" HEAD DETAIL "\x0f\x81\xa1" "A\x01"), SLUICE_EINVAL, BAD_NAME },
+        { T("\x84" HEAD DETAIL "\x0f\x81\xa2id\x01"), SLUICE_EINVAL, BAD_NAME },
+        { T("\x84" HEAD DETAIL "\x0f\x82\xa1" "a\x01\xa1" "a\x02"), SLUICE_EINVAL,
+          "event: 'extensions' (key 15) has one name twice" },
+        { T("\x84" HEAD DETAIL "\x0f\x81\xa1" "a\xc0"), SLUICE_EINVAL, BAD_VALUE },
         { T("\x91\x01"), SLUICE_EPROTO, "event: not a MessagePack map" },
         { T(""), SLUICE_EPROTO, "event: not a MessagePack map" },
         { T("\x83" HEAD "\x09\xa5{}"), SLUICE_EPROTO, "event: the MessagePack is cut off, broken or nested deeper than 1000" },
@@ -228,7 +236,8 @@ TEST(event_json_has_defaults_and_stays_on_one_line)
     bytes_clear(&out);
     event_put_json(&out, &event, EVENT_SHAPE_CLOUDEVENT);
     EXPECT_VIEW("{\"specversion\":\"1.0\",\"id\":\"0198c7d2-0000-7000-8000-000000000001\",\"source\":\"shop\",\"type\":\"paid\","
-                "\"time\":\"2026-11-21T22:58:34.123Z\",\"datacontenttype\":\"application/json\",\"data\":{\"n\":  1}}", bytes_view(&out));
+                "\"time\":\"2026-11-21T22:58:34.123Z\",\"datacontenttype\":\"application/json\",\"data\":{\"n\":  1}}",
+                bytes_view(&out));
     bytes_clear(&out);
     event_put_json(&out, &event, EVENT_SHAPE_DETAIL);
     EXPECT_VIEW("{\"n\":  1}", bytes_view(&out));
@@ -236,6 +245,28 @@ TEST(event_json_has_defaults_and_stays_on_one_line)
     event.kind = EVENT_KIND_INVOKE;
     event_put_json(&out, &event, EVENT_SHAPE_EVENTBRIDGE);
     EXPECT_VIEW("{\"n\":  1}", bytes_view(&out));
+    bytes_done(&out);
+}
+
+TEST(a_stored_envelope_fills_its_bytes)
+{
+    static const struct view whole = T("\x83" HEAD DETAIL "\x00");
+    struct event event;
+    EXPECT(envelope_decode_stored((struct view){ whole.data, whole.len - 1 }, &event));
+    EXPECT(!envelope_decode_stored(whole, &event));
+    EXPECT(!envelope_decode_stored((struct view){ whole.data, whole.len - 2 }, &event));
+}
+
+TEST(a_cloudevent_has_one_traceparent)
+{
+    struct event event = given_event();
+    struct bytes out = { 0 };
+    event.traceparent = VIEW_LITERAL("ours");
+    event.extensions = (struct view)T("\x82\xabtraceparent\xa6theirs\xa1z\x01");
+    event_put_json(&out, &event, EVENT_SHAPE_CLOUDEVENT);
+    bytes_put_char(&out, '\0');
+    EXPECT(strstr(out.data, ",\"traceparent\":\"theirs\",\"z\":1,\"data\":") != NULL);
+    EXPECT(strstr(out.data, "ours") == NULL);
     bytes_done(&out);
 }
 

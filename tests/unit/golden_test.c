@@ -96,13 +96,16 @@ static const struct { const char *name, *what; struct event event; } envelopes[]
     { "envelope_json", "an event with every field, its detail JSON over two lines",
       { .id = T(UUID_SAMPLE), .id_is_uuid = true, .source = T("com.example.shop"), .detail_type = T("Order \"paid\""),
         .has_time = true, .time_ms = 1795301914123, .bus = T("orders"), .account = T("123456789012"), .region = T("eu-west-1"),
-        .resources = T("\x92\xa7order/1\xa8" "buyer/\xc3\xa9"), .resources_count = 2, .detail = T("{\"total\": 12.50,\r\n\t\"items\":[\"a\\nb\"]}"),
+        .resources = T("\x92\xa7order/1\xa8" "buyer/\xc3\xa9"), .resources_count = 2,
+        .detail = T("{\"total\": 12.50,\r\n\t\"items\":[\"a\\nb\"]}"),
         .content_type = T("application/json"), .key = T("buyer-7"), .dedup_id = T("order-1-paid"),
-        .has_not_before = true, .not_before_ms = 1795301915000, .traceparent = T("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        .has_not_before = true, .not_before_ms = 1795301915000,
+        .traceparent = T("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
         .extensions = T("\x84\xa5" "count\x05\xa4last\xc3\xa6" "digest\xc4\x02\x01\x02\xa6tenant\xa4" "acme") } },
     { "envelope_mpack", "the least an event may be, its detail MessagePack",
       { .id = T("order-1"), .source = T("shop"), .detail_type = T("paid"), .has_time = true, .time_ms = 0,
-        .detail = T("\x84\xa1" "n\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a\xa1" "i\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xa1" "b\xc4\x03" "abc\xa1" "l\x92\xc0\xc2"),
+        .detail = T("\x84\xa1" "n\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a\xa1" "i\xcf\xff\xff\xff\xff\xff\xff\xff\xff"
+                    "\xa1" "b\xc4\x03" "abc\xa1" "l\x92\xc0\xc2"),
         .detail_format = DETAIL_MPACK } },
     { "envelope_invoke", "an asynchronous Invoke: any JSON, for one function",
       { .kind = EVENT_KIND_INVOKE, .id = T(UUID_SAMPLE), .id_is_uuid = true, .has_time = true, .time_ms = 1795301914123,
@@ -127,7 +130,8 @@ TEST(golden_envelopes_are_read_and_written_as_ever)
         for (int shape = EVENT_SHAPE_EVENTBRIDGE; shape <= EVENT_SHAPE_DETAIL; shape++) {
             size_t start = json.len;
             event_put_json(&json, &event, (enum event_shape)shape);
-            EXPECT_EQ(SLUICE_OK, json_check((struct view){ json.data + start, json.len - start }, JSON_ANY, JSON_DEPTH_MAX, &err));
+            struct view shaped = { .data = json.data + start, .len = json.len - start };
+            EXPECT_EQ(SLUICE_OK, json_check(shaped, JSON_ANY, JSON_DEPTH_MAX, &err));
             bytes_put_char(&json, '\n');
         }
         const char *path = golden_path(envelopes[i].name, "json");
@@ -162,7 +166,8 @@ TEST(golden_record_is_read_and_written_as_ever)
     }
     record_writer_finish(&writer, 41, 1795301914200, functions, 2, &ours);
     record_seal(ours.data, ours.len);
-    struct bytes file = golden("record_v1", "a log record: the three envelopes from sequence 41, with 2, 1 and no targets", bytes_view(&ours));
+    struct bytes file = golden("record_v1", "a log record: the three envelopes from sequence 41, with 2, 1 and no targets",
+                               bytes_view(&ours));
 
     struct record record = { 0 };
     EXPECT(record_open(bytes_view(&file), true, &record));

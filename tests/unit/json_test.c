@@ -172,6 +172,7 @@ TEST(json_member_finds_values_and_the_last_of_two)
         { "{\"a\":{\"b\":1}}", "b", NULL },
         { "{\"a\":1,\"a\":2}", "a", "2" },
         { "{\"a\":1,\"ab\":2}", "ab", "2" },
+        { "{\"a\":1,\"ab\":2}", "abc", NULL },
         { "{\"\\u0061\\/\\ud83d\\ude00\":-1.5e3 }", "a/\xf0\x9f\x98\x80", "-1.5e3" },
         { "{\"\\ud83d\":1}", "\xef\xbf\xbd", NULL },
         { "{}", "a", NULL },

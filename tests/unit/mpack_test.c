@@ -81,7 +81,8 @@ TEST(mpack_refuses_counts_that_cannot_be_true)
 {
     static const struct view lies[] = {
         T("\xdd\xff\xff\xff\xff"), T("\xdf\xff\xff\xff\xff"), T("\xdf\x80\x00\x00\x00\x01\x01"), T("\x92\x01"), T("\x81\x01"),
-        T("\xdc\x00\x03\x01\x02"), T("\xdb\xff\xff\xff\xff" "abc"), T("\xc6\x00\x00\x00\x04" "abc"), T("\xc1"), T("\xc9\xff\xff\xff\xff\x01"),
+        T("\xdc\x00\x03\x01\x02"), T("\xdb\xff\xff\xff\xff" "abc"), T("\xc6\x00\x00\x00\x04" "abc"),
+        T("\xc1"), T("\xc9\xff\xff\xff\xff\x01"),
     };
     for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
         struct mpack_token token;
@@ -117,7 +118,8 @@ TEST(mpack_skip_takes_one_whole_value_within_its_depth)
 
 TEST(mpack_typed_reads_leave_other_types_alone)
 {
-    static const struct view bytes = T("\x05\xfb\xc3\xa2\xc3\xa9\xc4\x01x\x91\x81\x01\x02\xc0\xcf\xff\xff\xff\xff\xff\xff\xff\xff");
+    static const struct view bytes =
+        T("\x05\xfb\xc3\xa2\xc3\xa9\xc4\x01x\x91\x81\x01\x02\xc0\xcf\xff\xff\xff\xff\xff\xff\xff\xff");
     struct mpack_reader reader = mpack_reader_of(bytes);
     uint64_t uint;
     int64_t sint;
@@ -252,7 +254,8 @@ TEST(mpack_becomes_json)
         { T("\x93\x90\x80\x91\x90"), "[[],{},[[]]]" },
         { T("\x83\xa1" "a\x01\xa1" "b\x92\xc0\xc3\xa1" "c\x81\xa1\"\xc2"), "{\"a\":1,\"b\":[null,true],\"c\":{\"\\\"\":false}}" },
         { T("\x92\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xd3\x80\0\0\0\0\0\0\0"), "[18446744073709551615,-9223372036854775808]" },
-        { T("\x95\xc4\0\xc4\x01\xff\xc4\x02\xff\xfe\xc4\x03\0\x01\x02\xc4\x04\xfb\xff\xff\xff"), "[\"\",\"/w==\",\"//4=\",\"AAEC\",\"+////w==\"]" },
+        { T("\x95\xc4\0\xc4\x01\xff\xc4\x02\xff\xfe\xc4\x03\0\x01\x02\xc4\x04\xfb\xff\xff\xff"),
+          "[\"\",\"/w==\",\"//4=\",\"AAEC\",\"+////w==\"]" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bytes out = { 0 };
@@ -266,7 +269,8 @@ TEST(mpack_doubles_take_the_fewest_digits_that_read_back)
 {
     static const struct { double value; const char *json; } cases[] = {
         { 0.1, "0.1" }, { 1.0, "1" }, { -0.0, "-0" }, { 1.5, "1.5" }, { 0.1 + 0.2, "0.30000000000000004" }, { 1e21, "1e+21" },
-        { 5e-324, "5e-324" }, { 1.7976931348623157e308, "1.7976931348623157e+308" }, { 123456789012345680.0, "1.2345678901234568e+17" },
+        { 5e-324, "5e-324" }, { 1.7976931348623157e308, "1.7976931348623157e+308" },
+        { 123456789012345680.0, "1.2345678901234568e+17" },
         { 2.2250738585072014e-308, "2.2250738585072014e-308" }, { 1.0 / 3, "0.3333333333333333" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -281,10 +285,22 @@ TEST(mpack_doubles_take_the_fewest_digits_that_read_back)
 TEST(utf8_valid_is_strict)
 {
     static const struct { struct view text; bool valid; } cases[] = {
-        { T(""), true }, { T("0123456789abcdef"), true }, { T("01234567\xc3\xa9"), true }, { T("\xed\x9f\xbf\xee\x80\x80"), true },
-        { T("\xf4\x8f\xbf\xbf"), true }, { T("0123456\xc3"), false }, { T("\xed\xa0\x80"), false }, { T("\xf4\x90\x80\x80"), false },
-        { T("\xc1\xbf"), false }, { T("\xe0\x9f\xbf"), false }, { T("\xf0\x8f\xbf\xbf"), false }, { T("\x80"), false }, { T("\xfe"), false },
+        { T(""), true }, { T("0123456789abcdef"), true }, { T("01234567\xc3\xa9"), true },
+        { T("\xed\x9f\xbf\xee\x80\x80"), true },
+        { T("\xf4\x8f\xbf\xbf"), true }, { T("0123456\xc3"), false }, { T("\xed\xa0\x80"), false },
+        { T("\xf4\x90\x80\x80"), false },
+        { T("\xc1\xbf"), false }, { T("\xe0\x9f\xbf"), false }, { T("\xf0\x8f\xbf\xbf"), false },
+        { T("\x80"), false }, { T("\xfe"), false },
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         EXPECT_EQ(cases[i].valid, utf8_valid(cases[i].text));
+
+    static const struct view sequences[] = { T("\xc3\xa9"), T("\xe2\x82\xac"), T("\xf0\x9f\x98\x80") };
+    for (size_t i = 0; i < sizeof sequences / sizeof sequences[0]; i++)
+        for (size_t len = 1; len <= sequences[i].len; len++) {
+            char *cut = malloc(len); /* of its exact size, so that a read too far is seen */
+            memcpy(cut, sequences[i].data, len);
+            EXPECT_EQ(len == sequences[i].len, utf8_valid((struct view){ cut, len }));
+            free(cut);
+        }
 }

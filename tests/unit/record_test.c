@@ -50,6 +50,7 @@ TEST(record_writer_is_empty_after_finish_and_appends)
     record_writer_add(&writer, VIEW_LITERAL("x"), NULL, 0);
     record_writer_finish(&writer, 1, 2, NULL, 0, &again);
     EXPECT_EQ(0, writer.count);
+    EXPECT_EQ(0, writer.targets_count);
     EXPECT_EQ(6 + RECORD_HEADER_BYTES + 4 + 8 + 1, again.len);
     record_seal(again.data + 6, again.len - 6);
     struct record record;
@@ -97,6 +98,36 @@ TEST(record_checksum_finds_every_flipped_bit)
     }
     EXPECT(record_open(bytes_view(&out), true, &record));
     bytes_done(&out);
+    bytes_done(&writer.body);
+}
+
+TEST(record_head_and_offsets_must_make_sense)
+{
+    static const struct { const char *label; size_t at; uint8_t value; bool opens; } cases[] = {
+        { "magic", 0, 's', false },
+        { "newer version", 4, 2, false },
+        { "unknown flag", 6, 1, false },
+        { "one event more", 24, 3, false },
+        { "one function more", 28, 3, false },
+        { "body longer than it is", 32, 255, false },
+        { "reserved", 36, 1, false },
+        { "an offset into the head", RECORD_HEADER_BYTES + 8, RECORD_HEADER_BYTES, true },
+        { "an offset behind the end", RECORD_HEADER_BYTES + 9, 1, true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bytes out = given_record();
+        struct record record;
+        struct record_event event;
+        test_label(cases[i].label);
+        out.data[cases[i].at] = (char)cases[i].value;
+        EXPECT_EQ(cases[i].opens, record_open(bytes_view(&out), false, &record));
+        EXPECT(!cases[i].opens || !record_event(&record, 0, &event));
+        bytes_done(&out);
+    }
+    /* No event at all, with lengths that add up. */
+    static const char empty[RECORD_HEADER_BYTES] = "SLRC\1";
+    struct record record;
+    EXPECT(!record_open((struct view){ empty, sizeof empty }, false, &record));
     bytes_done(&writer.body);
 }
 
