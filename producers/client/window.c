@@ -89,15 +89,10 @@ static unsigned window_size(const struct sluice_producer *producer)
 
 static void timer_set(struct sluice_producer *producer, int64_t due_us)
 {
-    if (producer->timer_due_us != 0) {
-        /* Fires too early: it looks again then. Too late: cancelling makes it look now. */
-        if (due_us < producer->timer_due_us)
-            nng_aio_cancel(producer->timer);
-        return;
-    }
-    int64_t wait_us = due_us - window_now_us();
+    if (producer->timer_due_us != 0 && producer->timer_due_us <= due_us)
+        return; /* it wakes earlier, and looks again then */
     producer->timer_due_us = due_us;
-    nng_sleep_aio(wait_us <= 0 ? 0 : (nng_duration)((wait_us + 999) / 1000), producer->timer);
+    pthread_cond_signal(&producer->timer_changed);
 }
 
 /* The lowest number that waits to be sent. What stands before it is out (a window's worth) or about to be told of. */
@@ -275,7 +270,7 @@ static enum verdict verdict_of(enum sluice_err code)
     case SLUICE_ENOMEM:
     case SLUICE_EIO:
         return VERDICT_LATER;
-    case SLUICE_EPROTO: /* also "no hello on this pipe": a new connection, and a hello on it, repairs that */
+    case SLUICE_EPROTO: /* also "no hello on this pipe": a new hello repairs that */
         return VERDICT_FAULT;
     case SLUICE_OK:
     case SLUICE_ENOTFOUND:
@@ -289,17 +284,17 @@ static enum verdict verdict_of(enum sluice_err code)
     return VERDICT_DONE; /* a code of a later version: it said no, and we cannot know that it will say yes */
 }
 
-static void batch_answered(struct sluice_producer *producer, struct batch *batch, nng_msg *reply)
+/* false: the link must be told of a fault, `ret_why`. */
+static bool batch_answered(struct sluice_producer *producer, struct batch *batch, nng_msg *reply, struct sluice_error *ret_why)
 {
-    struct sluice_error why;
     struct wire_published published;
     struct view message = { .data = nng_msg_body(reply), .len = nng_msg_len(reply) };
-    enum sluice_err err = wire_read_published(message, batch->count, &published, &why);
+    enum sluice_err err = wire_read_published(message, batch->count, &published, ret_why);
     enum verdict verdict = err != SLUICE_OK ? VERDICT_FAULT : verdict_of(published.code);
 
     if (err == SLUICE_OK && verdict == VERDICT_FAULT) {
         const struct wire_head head = { .code = published.code, .text = published.text };
-        (void)wire_refusal(&head, "a batch", &why);
+        (void)wire_refusal(&head, "a batch", ret_why);
         if (++batch->protocol_errors >= PROTOCOL_ERRORS_MAX)
             verdict = VERDICT_DONE;
     }
@@ -311,17 +306,17 @@ static void batch_answered(struct sluice_producer *producer, struct batch *batch
         if (published.code == SLUICE_OK && published.credit != 0)
             producer->limits.credit = published.credit;
         batch_finish(producer, batch);
-        return;
+        return true;
     case VERDICT_LATER:
         producer->stats.backpressure++;
         break;
     case VERDICT_FAULT:
-        link_fault(producer->link, nng_msg_get_pipe(reply), &why);
         break;
     }
     batch->state = BATCH_QUEUED;
     pause_sending(producer);
     nng_msg_free(reply);
+    return verdict == VERDICT_LATER;
 }
 
 /* A slot's aio is used for the send, then for the reply: see hello_progressed(). */
@@ -329,6 +324,8 @@ void window_slot_progressed(void *user)
 {
     struct slot *slot = user;
     struct sluice_producer *producer = slot->producer;
+    struct sluice_error why;
+    bool sound = true;
 
     pthread_mutex_lock(&producer->mutex);
     int rv = nng_aio_result(slot->aio);
@@ -347,7 +344,7 @@ void window_slot_progressed(void *user)
     if (!current)
         producer->slots_stale--;
     if (sent && rv == 0) {
-        batch_answered(producer, batch, nng_aio_get_msg(slot->aio));
+        sound = batch_answered(producer, batch, nng_aio_get_msg(slot->aio), &why);
     } else {
         if (rv != 0 && !sent)
             nng_msg_free(nng_aio_get_msg(slot->aio)); /* nng gives back what it did not take */
@@ -356,16 +353,29 @@ void window_slot_progressed(void *user)
     window_pump(producer);
     window_deliver(producer);
     pthread_mutex_unlock(&producer->mutex);
+    if (!sound)
+        link_fault(producer->link, &why); /* which calls window_down() */
 }
 
-void window_timer_fired(void *user)
+void *window_timer_run(void *user)
 {
     struct sluice_producer *producer = user;
 
     pthread_mutex_lock(&producer->mutex);
-    producer->timer_due_us = 0;
-    window_pump(producer);
+    while (!producer->closing) {
+        int64_t due_us = producer->timer_due_us;
+        const struct timespec due = { .tv_sec = due_us / 1000000, .tv_nsec = due_us % 1000000 * 1000 };
+        if (due_us == 0) {
+            (void)pthread_cond_wait(&producer->timer_changed, &producer->mutex);
+        } else if (window_now_us() < due_us) {
+            (void)pthread_cond_timedwait(&producer->timer_changed, &producer->mutex, &due);
+        } else {
+            producer->timer_due_us = 0;
+            window_pump(producer);
+        }
+    }
     pthread_mutex_unlock(&producer->mutex);
+    return NULL;
 }
 
 void window_up(void *user, const struct wire_limits *limits)
