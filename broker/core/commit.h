@@ -71,6 +71,7 @@ enum exception_table { TABLE_EXCEPTIONS, TABLE_DEAD };
 struct commit_exception {        /* put replaces a row of the same (function, delivery); `delete` needs only these two */
     enum exception_table table;
     bool delete;
+    bool of_publish;             /* a delayed event: belongs to the publish part */
     struct exception row;
 };
 

@@ -18,7 +18,22 @@ enum {
     CONFIG_BATCH_MAX = 10000,
     CONFIG_INSTANCES_MAX = 10000,
     CONFIG_ATTEMPTS_MAX = 1000,
+    CONFIG_ARGUMENTS_MAX = 1000,         /* of a command; variables of an environment */
+    CONFIG_ARGUMENT_BYTES_MAX = 128 << 10, /* one argument or NAME=value: the kernel's own MAX_ARG_STRLEN */
+    CONFIG_DESCRIPTION_BYTES_MAX = 512,  /* as EventBridge */
+    CONFIG_INPUT_BYTES_MAX = 256 << 10,  /* a target's constant input */
+    CONFIG_INPUT_PATH_BYTES_MAX = 256,   /* as EventBridge */
 };
+
+/* Bounds of durations and sizes: wide enough to never be met in earnest, narrow enough that their sums do not overflow. */
+#define CONFIG_TIMEOUT_MS_MAX (INT64_C(7) * 86400000)
+#define CONFIG_BATCH_WINDOW_MS_MAX (INT64_C(5) * 60000)
+#define CONFIG_IDLE_MS_MAX (INT64_C(7) * 86400000)
+#define CONFIG_DRAIN_TARGET_MS_MAX (INT64_C(24) * 3600000)
+#define CONFIG_BACKOFF_MS_MAX (INT64_C(24) * 3600000)
+#define CONFIG_MAX_AGE_MS_MAX (INT64_C(365) * 86400000)
+#define CONFIG_MEMORY_BYTES_MIN (INT64_C(1) << 20)
+#define CONFIG_MEMORY_BYTES_MAX (INT64_C(1) << 50)
 
 enum function_protocol { PROTOCOL_STDIO, PROTOCOL_STDIO_LINES, PROTOCOL_NATIVE };
 
@@ -61,11 +76,12 @@ struct config_rule {
 };
 
 struct config {
-    const char *const *bus_listeners;    /* nng URLs, NULL-terminated; never empty */
+    const char *const *bus_listeners;    /* nng URLs, NULL-terminated; empty: not said, the daemon listens on its default socket */
     const char *token_file;              /* NULL: none */
     const char *http;                    /* "host:port"; NULL: no HTTP */
     const char *data;                    /* the data directory; NULL: not said */
     const char *const *buses;            /* all known ones, "default" included, sorted, NULL-terminated */
+    unsigned buses_count;
     const struct config_function *functions;
     unsigned functions_count;
     const struct config_rule *rules;

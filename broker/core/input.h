@@ -4,6 +4,8 @@
 
 #include "broker/core/config.h"
 
+enum { INPUT_PATH_BYTES_MAX = 256 }; /* as EventBridge */
+
 /* EventBridge's JSONPath subset: $, $.a.b, $.a[0], $['a b']; no filters or wildcards. SLUICE_EINVAL with the place. */
 enum sluice_err input_path_check(struct view path, struct sluice_error *reterr);
 /* Appends one line of JSON without its line break. PATH: the value at the path of the EventBridge envelope; a path that finds

@@ -13,6 +13,11 @@ enum {
     PATTERN_BYTES_MAX = 1 << 20,
     PATTERN_FIELDS_MAX = 256,       /* distinct paths in one pattern */
     PATTERN_BRANCHES_MAX = 1000,    /* $or combinations of one pattern */
+
+    /* Array consistency on hostile events: one path that leads to several arrays (names given twice or written with dots)
+     * can make their items multiply. An ordinary event of 1 MiB stays below a quarter of the steps. */
+    MATCH_STEPS_MAX = 1 << 22,      /* values looked at for one rule */
+    MATCH_STATE_ITEMS_MAX = 6,      /* independent arrays behind one path, in one match */
 };
 
 /* Compiles `pattern` alone, for the check at `config check` and `rule test`. SLUICE_EINVAL: the reason, the place as a path
@@ -38,10 +43,12 @@ struct match_scratch *match_scratch_free(struct match_scratch *scratch);
 
 /* The ids of all rules that `event` satisfies, each once, ascending, in scratch until the next call. `event` has passed the door:
  * its detail was checked. The fields absent from it count as EventBridge fills them in (version "0", default account and region,
- * time as RFC 3339 with whole seconds, resources [], id as text). SLUICE_ENOMEM only. */
+ * time as RFC 3339 with whole seconds, resources [], id as text). SLUICE_ELIMIT: over MATCH_STEPS_MAX or
+ * MATCH_STATE_ITEMS_MAX, no answer; such an event can never be matched and is to be refused. */
 enum sluice_err match_event(const struct match_set *set, struct match_scratch *scratch, const struct event *event,
                             const uint32_t **ret_ids, size_t *ret_count);
-/* The same for any JSON object, strictly checked: no field is required. SLUICE_EINVAL: not a JSON object; the reason. */
+/* The same for any JSON object, strictly checked: no field is required. SLUICE_EINVAL: not a JSON object; the reason.
+ * SLUICE_ELIMIT as above. */
 enum sluice_err match_json(const struct match_set *set, struct match_scratch *scratch, struct view object,
                            const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr);
 /* The same for a MessagePack map (mpack_check_detail's rules); for tests: JSON and MessagePack must agree. */

@@ -8,13 +8,16 @@
 #ifndef SLUICE_STORE_STORE_H
 #define SLUICE_STORE_STORE_H
 
-#include "broker/core/commit.h"
+#include "broker/core/reader.h"
 
 struct store;
 
 struct store_options {
     uint64_t map_bytes;          /* 0: STORE_MAP_BYTES_DEFAULT */
     bool read_only;              /* for tools: takes no lock, cannot commit */
+    /* A line for the log about stored bytes that fail their check, once per record; NULL: silence. The calling thread. */
+    void (*on_corrupt)(void *ctx, const char *text);
+    void *on_corrupt_ctx;
 };
 
 /* Makes `dir` (0700) if it is not there, takes its lock, checks the format version, starts the committer.
@@ -47,32 +50,19 @@ bool store_accepts(struct store *store, const char **ret_reason);
 void store_read_begin(struct store *store);
 void store_read_end(struct store *store);
 
-struct batch_row {
-    uint64_t first_seq;
-    int64_t committed_ms;
-    uint32_t count, runs_count;
-    const char *runs;            /* encoded; batch_row_run() decodes the i-th */
-};
 struct run batch_row_run(const struct batch_row *row, uint32_t index);
-/* The first row of `function` with first_seq > after (after 0: the first). false: none. */
+/* The first row of `function` with first_seq > after (after 0: the first). false: none. A row that fails its check is given
+ * with no runs, so that the reader goes on behind it (reported through on_corrupt). */
 bool store_batch_after(struct store *store, uint32_t function, uint64_t after, struct batch_row *ret_row);
 /* The last row of `function` with first_seq <= at_most. false: none. */
 bool store_batch_at(struct store *store, uint32_t function, uint64_t at_most, struct batch_row *ret_row);
 
-struct stored_event {
-    uint64_t seq;
-    int64_t committed_ms;
-    struct record_event event;
-};
 /* SLUICE_ENOTFOUND: trimmed or never there; SLUICE_ECORRUPT: its record fails its check (logged once per record). */
 enum sluice_err store_event(struct store *store, uint64_t seq, struct stored_event *ret_event);
-/* The first log record with first_seq > after; for trimming and for tails. */
+/* The first log record with first_seq > after; for trimming and for tails. One that fails its check has count 0 and no functions:
+ * tails pass over it, trimming by its first_seq removes it with its batches rows. */
 bool store_record_after(struct store *store, uint64_t after, struct record *ret_record);
 
-struct due_key {
-    int64_t due_ms;
-    struct delivery delivery;
-};
 /* Exceptions of `function` in order of due time, after `after`. false: none. */
 bool store_due_after(struct store *store, uint32_t function, struct due_key after, struct due_key *ret_key);
 enum sluice_err store_exception(struct store *store, enum exception_table table, uint32_t function, struct delivery delivery,

@@ -32,29 +32,6 @@ bool bytes_grow(struct bytes *bytes, size_t more)
     return true;
 }
 
-void bytes_put(struct bytes *bytes, const void *data, size_t len)
-{
-    if (len == 0 || !bytes_reserve(bytes, len))
-        return;
-    memcpy(bytes->data + bytes->len, data, len);
-    bytes->len += len;
-}
-
-void bytes_put_view(struct bytes *bytes, struct view view)
-{
-    bytes_put(bytes, view.data, view.len);
-}
-
-void bytes_put_text(struct bytes *bytes, const char *text)
-{
-    bytes_put(bytes, text, strlen(text));
-}
-
-void bytes_put_char(struct bytes *bytes, char c)
-{
-    bytes_put(bytes, &c, 1);
-}
-
 void bytes_put_format(struct bytes *bytes, const char *format, ...)
 {
     va_list args, again;

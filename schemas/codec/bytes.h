@@ -20,10 +20,16 @@ static inline bool bytes_reserve(struct bytes *bytes, size_t more)
 {
     return (!bytes->failed && bytes->capacity - bytes->len >= more) || bytes_grow(bytes, more);
 }
-void bytes_put(struct bytes *bytes, const void *data, size_t len);
-void bytes_put_view(struct bytes *bytes, struct view view);
-void bytes_put_text(struct bytes *bytes, const char *text);
-void bytes_put_char(struct bytes *bytes, char c);
+static inline void bytes_put(struct bytes *bytes, const void *data, size_t len)
+{
+    if (len == 0 || !bytes_reserve(bytes, len))
+        return;
+    memcpy(bytes->data + bytes->len, data, len);
+    bytes->len += len;
+}
+static inline void bytes_put_view(struct bytes *bytes, struct view view) { bytes_put(bytes, view.data, view.len); }
+static inline void bytes_put_text(struct bytes *bytes, const char *text) { bytes_put(bytes, text, strlen(text)); }
+static inline void bytes_put_char(struct bytes *bytes, char c) { bytes_put(bytes, &c, 1); }
 void bytes_put_format(struct bytes *bytes, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static inline struct view bytes_view(const struct bytes *bytes)
 {

@@ -1,24 +1,28 @@
 #include "schemas/codec/envelope.h"
 #include "schemas/codec/ids.h"
 
+#include <inttypes.h>
+
 /* Names for error texts, by key. */
 static const char *const field_names[ENVELOPE_KEYS_END] = {
     "id", "kind", "source", "detail-type", "time", "bus", "account", "region", "resources", "detail", "content-type", "key",
     "dedup-id", "not-before", "traceparent", "extensions",
 };
 
-/* What is wrong with which field; field ENVELOPE_KEYS_END: with the envelope as a whole. */
+/* What is wrong with which key. */
 struct fault {
-    unsigned field;
+    uint64_t key;
     const char *reason;
 };
 
-static bool fault_at(struct fault *fault, unsigned field, const char *reason)
+static bool fault_at(struct fault *fault, uint64_t key, const char *reason)
 {
-    *fault = (struct fault){ .field = field, .reason = reason };
+    *fault = (struct fault){ .key = key, .reason = reason };
     return false;
 }
 
+#define KEY_NONE UINT64_MAX /* the fault is the envelope's as a whole */
+static const char reason_unknown[] = "is not one that this version knows";
 static const char reason_text[] = "must be UTF-8 text of 1 to 256 bytes";
 static const char reason_time[] = "must be whole milliseconds since 1970, within the years 1 to 9999";
 
@@ -173,7 +177,7 @@ static bool read_field(struct mpack_reader *reader, unsigned key, bool trusted, 
     case ENVELOPE_KEYS_END: break;
     }
     if (text == NULL)
-        return fault_at(fault, ENVELOPE_KEYS_END, "has a key that this version does not know");
+        return fault_at(fault, key, reason_unknown);
     return read_text(reader, trusted, text) || fault_at(fault, key, reason_text);
 }
 
@@ -184,15 +188,15 @@ static bool decode_fields(struct mpack_reader *reader, bool trusted, struct even
     unsigned next = 0; /* keys ascend, so none comes twice */
 
     if (!mpack_read_map(reader, &count))
-        return fault_at(fault, ENVELOPE_KEYS_END, "is not a map");
+        return fault_at(fault, KEY_NONE, "the envelope is not a map");
     for (uint32_t i = 0; i < count; i++) {
         uint64_t key;
-        if (!mpack_read_uint(reader, UINT64_MAX, &key))
-            return fault_at(fault, ENVELOPE_KEYS_END, "has a key that is not a small integer");
+        if (!mpack_read_uint(reader, KEY_NONE - 1, &key))
+            return fault_at(fault, KEY_NONE, "a key of the envelope is not a small integer");
         if (key >= ENVELOPE_KEYS_END)
-            return fault_at(fault, ENVELOPE_KEYS_END, "has a key that this version does not know");
+            return fault_at(fault, key, reason_unknown);
         if (key < next)
-            return fault_at(fault, (unsigned)key, "stands twice, or its key is out of order");
+            return fault_at(fault, key, "stands twice, or its key is out of order");
         if (!read_field(reader, (unsigned)key, trusted, event, fault))
             return false;
         next = (unsigned)key + 1;
@@ -216,12 +220,11 @@ static bool check_required(const struct event *event, struct fault *fault)
 
 enum sluice_err envelope_decode(struct mpack_reader *reader, struct event *ret_event, struct sluice_error *reterr)
 {
-    struct mpack_reader cursor = *reader;
+    const uint8_t *start = reader->at;
     struct event event = { 0 };
     struct fault fault;
 
-    if (decode_fields(&cursor, false, &event, &fault) && check_required(&event, &fault)) {
-        *reader = cursor;
+    if (decode_fields(reader, false, &event, &fault) && check_required(&event, &fault)) {
         if (event.encoded.len > EVENT_BYTES_MAX)
             return sluice_fail(reterr, SLUICE_EINVAL, "event: %zu bytes encoded, the limit is %d; send a reference to the data instead",
                                event.encoded.len, EVENT_BYTES_MAX);
@@ -229,14 +232,17 @@ enum sluice_err envelope_decode(struct mpack_reader *reader, struct event *ret_e
         return SLUICE_OK;
     }
     /* Refused; but where it ends must be known, or nothing behind it can be read. */
-    cursor = *reader;
-    if (!mpack_read_map(&cursor, &(uint32_t){ 0 }))
+    reader->at = start;
+    if (!mpack_read_map(reader, &(uint32_t){ 0 }))
         return sluice_fail(reterr, SLUICE_EPROTO, "event: not a MessagePack map");
+    reader->at = start;
     if (!mpack_skip(reader, EVENT_DEPTH_MAX, NULL))
         return sluice_fail(reterr, SLUICE_EPROTO, "event: the MessagePack is cut off, broken or nested deeper than %d", EVENT_DEPTH_MAX);
-    if (fault.field == ENVELOPE_KEYS_END)
-        return sluice_fail(reterr, SLUICE_EINVAL, "event: the envelope %s", fault.reason);
-    return sluice_fail(reterr, SLUICE_EINVAL, "event: '%s' (key %u) %s", field_names[fault.field], fault.field, fault.reason);
+    if (fault.key == KEY_NONE)
+        return sluice_fail(reterr, SLUICE_EINVAL, "event: %s", fault.reason);
+    if (fault.key >= ENVELOPE_KEYS_END)
+        return sluice_fail(reterr, SLUICE_EINVAL, "event: key %" PRIu64 " %s", fault.key, fault.reason);
+    return sluice_fail(reterr, SLUICE_EINVAL, "event: '%s' (key %" PRIu64 ") %s", field_names[fault.key], fault.key, fault.reason);
 }
 
 bool envelope_decode_stored(struct view bytes, struct event *ret_event)

@@ -3,8 +3,6 @@
 #include "schemas/codec/ids.h"
 #include "schemas/codec/json.h"
 
-#include <inttypes.h>
-
 enum sluice_err envelope_check_detail(const struct event *event, struct sluice_error *reterr)
 {
     bool is_event = event->kind == EVENT_KIND_EVENT;

@@ -1,22 +1,30 @@
 #include "schemas/codec/json.h"
 #include "schemas/codec/utf8.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* The check is one loop over tokens. What is open is a stack of single bits (1: object, 0: array), so depth costs no
- * memory worth naming. Inside strings, where most bytes are, it goes eight at a time: a byte that needs a look is a
- * control character, a quote, a backslash or not ASCII, and arithmetic on the whole word finds the first of them. */
+ * memory worth naming. Inside strings, where most bytes are, it goes sixteen or eight at a time: a byte that needs a
+ * look is a control character, a quote, a backslash or not ASCII, and arithmetic on the whole word finds the first one. */
 
 #define ONES UINT64_C(0x0101010101010101)
 
+/* The scanners take the place where something begins and return the place behind it; NULL: stopped, and why is here. */
 struct scan {
-    const uint8_t *at, *end;
-    const char *reason; /* set where the scan stopped; `at` stands there */
+    const uint8_t *end;
+    const uint8_t *stopped_at;
+    const char *reason;
 };
 
-static bool stop(struct scan *scan, const uint8_t *at, const char *reason)
+static const char reason_depth[] = "nested too deep";
+
+static const uint8_t *stop(struct scan *scan, const uint8_t *at, const char *reason)
 {
-    scan->at = at;
+    scan->stopped_at = at;
     scan->reason = reason;
-    return false;
+    return NULL;
 }
 
 /* High bit set in each byte that ends a run of plain string bytes. Above the first such byte there may be false ones
@@ -31,6 +39,19 @@ static uint64_t special_bytes(uint64_t word)
 
 static inline const uint8_t *skip_plain(const uint8_t *at, const uint8_t *end)
 {
+#ifdef __SSE2__
+    /* As signed bytes, what is not ASCII is negative: one comparison with the space finds it and the control characters. */
+    const __m128i space = _mm_set1_epi8(' '), quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
+    while (end - at >= 16) {
+        __m128i word = _mm_loadu_si128((const __m128i *)at);
+        __m128i special = _mm_or_si128(_mm_cmplt_epi8(word, space),
+                                       _mm_or_si128(_mm_cmpeq_epi8(word, quote), _mm_cmpeq_epi8(word, backslash)));
+        int places = _mm_movemask_epi8(special);
+        if (places != 0)
+            return at + __builtin_ctz((unsigned)places);
+        at += 16;
+    }
+#endif
     while (end - at >= 8) {
         uint64_t special = special_bytes(utf8_load8(at));
         if (special != 0)
@@ -49,7 +70,7 @@ static inline bool is_space(uint8_t c)
 
 static inline const uint8_t *skip_space(const uint8_t *at, const uint8_t *end)
 {
-    while (at != end && is_space(*at))
+    while (at != end && *at <= ' ' && is_space(*at))
         at++;
     return at;
 }
@@ -79,18 +100,14 @@ static int32_t hex4(const uint8_t *at, const uint8_t *end)
 }
 
 /* at: behind the opening quote. */
-static inline bool scan_string(struct scan *scan, const uint8_t *at)
+static inline const uint8_t *scan_string(struct scan *scan, const uint8_t *at, const uint8_t *end)
 {
-    const uint8_t *end = scan->end;
-
     for (;;) {
         at = skip_plain(at, end);
         if (at == end)
             return stop(scan, at, "a string that does not end");
-        if (*at == '"') {
-            scan->at = at + 1;
-            return true;
-        }
+        if (*at == '"')
+            return at + 1;
         if (*at == '\\') {
             if (end - at < 2)
                 return stop(scan, end, "a string that does not end");
@@ -121,10 +138,8 @@ static inline bool is_digit(const uint8_t *at, const uint8_t *end)
     return at != end && (uint8_t)(*at - '0') <= 9;
 }
 
-static bool scan_number(struct scan *scan, const uint8_t *at)
+static inline const uint8_t *scan_number(struct scan *scan, const uint8_t *at, const uint8_t *end)
 {
-    const uint8_t *end = scan->end;
-
     at += *at == '-';
     if (!is_digit(at, end))
         return stop(scan, at, "a number without digits");
@@ -151,51 +166,49 @@ static bool scan_number(struct scan *scan, const uint8_t *at)
         while (is_digit(at, end))
             at++;
     }
-    scan->at = at;
-    return true;
+    return at;
 }
 
-static bool scan_literal(struct scan *scan, const uint8_t *at, const char *literal, size_t len)
+static const uint8_t *scan_literal(struct scan *scan, const uint8_t *at, const char *literal, size_t len)
 {
     if ((size_t)(scan->end - at) < len || memcmp(at, literal, len) != 0)
         return stop(scan, at, "not a value: only true, false and null are bare words");
-    scan->at = at + len;
-    return true;
+    return at + len;
 }
 
-static inline bool scan_scalar(struct scan *scan, const uint8_t *at)
+static inline const uint8_t *scan_scalar(struct scan *scan, const uint8_t *at, const uint8_t *end)
 {
     switch (*at) {
-    case '"': return scan_string(scan, at + 1);
+    case '"': return scan_string(scan, at + 1, end);
     case 't': return scan_literal(scan, at, "true", 4);
     case 'f': return scan_literal(scan, at, "false", 5);
     case 'n': return scan_literal(scan, at, "null", 4);
     case '-': case '0': case '1': case '2': case '3': case '4':
-    case '5': case '6': case '7': case '8': case '9': return scan_number(scan, at);
+    case '5': case '6': case '7': case '8': case '9': return scan_number(scan, at, end);
     default: return stop(scan, at, "not the start of a value");
     }
 }
 
-/* at: where the key should be. Leaves the scan at the first byte of the value. */
-static inline bool scan_key(struct scan *scan, const uint8_t *at)
+/* at: where the key should be. Returns the first byte of the value. */
+static inline const uint8_t *scan_key(struct scan *scan, const uint8_t *at, const uint8_t *end)
 {
-    if (at == scan->end || *at != '"')
+    if (at == end || *at != '"')
         return stop(scan, at, "expected a key in quotes");
-    if (!scan_string(scan, at + 1))
-        return false;
-    at = skip_space(scan->at, scan->end);
-    if (at == scan->end || *at != ':')
+    at = scan_string(scan, at + 1, end);
+    if (at == NULL)
+        return NULL;
+    at = skip_space(at, end);
+    if (at == end || *at != ':')
         return stop(scan, at, "expected ':' after a key");
-    scan->at = skip_space(at + 1, scan->end);
-    return true;
+    return skip_space(at + 1, end);
 }
 
-static bool scan_value(struct scan *scan, unsigned depth_max)
+static const uint8_t *scan_value(struct scan *scan, const uint8_t *at, unsigned depth_max)
 {
     uint64_t objects[JSON_DEPTH_MAX / 64 + 1]; /* bit d: the level d is an object */
     unsigned depth = 0;
     bool in_object = false;
-    const uint8_t *at = scan->at, *end = scan->end;
+    const uint8_t *end = scan->end;
 
     for (;;) {
         /* A value begins here. */
@@ -203,31 +216,27 @@ static bool scan_value(struct scan *scan, unsigned depth_max)
             return stop(scan, at, "expected a value");
         if (*at == '{' || *at == '[') {
             if (depth == depth_max)
-                return stop(scan, at, "nested too deep");
+                return stop(scan, at, reason_depth);
             in_object = *at == '{';
             uint64_t bit = UINT64_C(1) << (depth & 63);
-            objects[depth >> 6] = (depth & 63) == 0 ? in_object : in_object ? objects[depth >> 6] | bit : objects[depth >> 6] & ~bit;
+            uint64_t above = (depth & 63) == 0 ? 0 : objects[depth >> 6] & (bit - 1);
+            objects[depth >> 6] = above | (in_object ? bit : 0);
             depth++;
             at = skip_space(at + 1, end);
             if (at == end || *at != (in_object ? '}' : ']')) {
-                if (in_object) {
-                    if (!scan_key(scan, at))
-                        return false;
-                    at = scan->at;
-                }
+                if (in_object && (at = scan_key(scan, at, end)) == NULL)
+                    return NULL;
                 continue;
             }
         } else {
-            if (!scan_scalar(scan, at))
-                return false;
-            at = scan->at;
+            at = scan_scalar(scan, at, end);
+            if (at == NULL)
+                return NULL;
         }
         /* A value, or an empty object or array up to its closing bracket, ended here. */
         for (;;) {
-            if (depth == 0) {
-                scan->at = at;
-                return true;
-            }
+            if (depth == 0)
+                return at;
             at = skip_space(at, end);
             if (at == end)
                 return stop(scan, at, in_object ? "an object that does not end" : "an array that does not end");
@@ -241,11 +250,8 @@ static bool scan_value(struct scan *scan, unsigned depth_max)
         if (*at != ',')
             return stop(scan, at, in_object ? "expected ',' or '}'" : "expected ',' or ']'");
         at = skip_space(at + 1, end);
-        if (in_object) {
-            if (!scan_key(scan, at))
-                return false;
-            at = scan->at;
-        }
+        if (in_object && (at = scan_key(scan, at, end)) == NULL)
+            return NULL;
     }
 }
 
@@ -254,37 +260,36 @@ static enum sluice_err fail_at(struct view text, const struct scan *scan, unsign
 {
     unsigned long line = 1, column = 1;
 
-    for (const char *at = text.data; at != (const char *)scan->at; at++) {
+    for (const char *at = text.data; at != (const char *)scan->stopped_at; at++) {
         if (*at == '\n')
             line++, column = 1;
         else if ((*at & 0xc0) != 0x80)
             column++;
     }
-    if (strcmp(scan->reason, "nested too deep") == 0)
+    if (scan->reason == reason_depth)
         return sluice_fail(reterr, SLUICE_EINVAL, "JSON line %lu, column %lu: nested deeper than %u", line, column, depth_max);
     return sluice_fail(reterr, SLUICE_EINVAL, "JSON line %lu, column %lu: %s%s", line, column, scan->reason,
-                       scan->at == scan->end ? " (the text ends here)" : "");
+                       scan->stopped_at == scan->end ? " (the text ends here)" : "");
 }
 
 enum sluice_err json_check(struct view text, enum json_kind kind, unsigned depth_max, struct sluice_error *reterr)
 {
-    struct scan scan = { .at = (const uint8_t *)text.data, .end = (const uint8_t *)text.data + text.len };
+    struct scan scan = { .end = (const uint8_t *)text.data + text.len };
+    const uint8_t *at = skip_space((const uint8_t *)text.data, scan.end);
 
     if (depth_max > JSON_DEPTH_MAX)
         depth_max = JSON_DEPTH_MAX;
-    scan.at = skip_space(scan.at, scan.end);
-    if (kind == JSON_OBJECT && (scan.at == scan.end || *scan.at != '{')) {
-        scan.reason = "expected an object";
-        return fail_at(text, &scan, depth_max, reterr);
+    if (kind == JSON_OBJECT && (at == scan.end || *at != '{'))
+        at = stop(&scan, at, "expected an object");
+    else
+        at = scan_value(&scan, at, depth_max);
+    if (at != NULL) {
+        at = skip_space(at, scan.end);
+        if (at == scan.end)
+            return SLUICE_OK;
+        (void)stop(&scan, at, "something after the value");
     }
-    if (!scan_value(&scan, depth_max))
-        return fail_at(text, &scan, depth_max, reterr);
-    scan.at = skip_space(scan.at, scan.end);
-    if (scan.at != scan.end) {
-        scan.reason = "something after the value";
-        return fail_at(text, &scan, depth_max, reterr);
-    }
-    return SLUICE_OK;
+    return fail_at(text, &scan, depth_max, reterr);
 }
 
 /* In checked JSON a raw line break can only stand between tokens. */

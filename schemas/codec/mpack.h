@@ -40,13 +40,13 @@ static inline struct mpack_reader mpack_reader_of(struct view bytes)
 }
 
 /* false: truncated or an illegal byte; the reader stays where it was. Counts that cannot fit in the bytes left are false too. */
-bool mpack_read(struct mpack_reader *reader, struct mpack_token *ret_token);
+static inline bool mpack_read(struct mpack_reader *reader, struct mpack_token *ret_token);
 /* Skips one whole value of any nesting up to `depth_max`, iteratively. ret_value (may be NULL): the value's bytes. */
 bool mpack_skip(struct mpack_reader *reader, unsigned depth_max, struct view *ret_value);
 static inline bool mpack_at_end(const struct mpack_reader *reader) { return reader->at == reader->end; }
 
 /* Typed reads: false when the next token is of another type or out of range; the reader stays where it was. */
-bool mpack_read_uint(struct mpack_reader *reader, uint64_t max, uint64_t *ret_value);
+static inline bool mpack_read_uint(struct mpack_reader *reader, uint64_t max, uint64_t *ret_value);
 bool mpack_read_int(struct mpack_reader *reader, int64_t *ret_value);
 bool mpack_read_bool(struct mpack_reader *reader, bool *ret_value);
 bool mpack_read_str(struct mpack_reader *reader, struct view *ret_text);   /* checks UTF-8 */
@@ -76,5 +76,41 @@ size_t mpack_put_array_open(struct bytes *out);
 void mpack_put_array_close(struct bytes *out, size_t offset, uint32_t count);
 
 bool utf8_valid(struct view text);
+
+/* Most tokens of a message are small integers and short text: these are read in place, all others by the slow half. */
+bool mpack_read_slow(struct mpack_reader *reader, struct mpack_token *ret_token);
+static inline bool mpack_read(struct mpack_reader *reader, struct mpack_token *ret_token)
+{
+    const uint8_t *at = reader->at;
+    size_t left = (size_t)(reader->end - at);
+    uint8_t first = left > 0 ? *at : 0xc1; /* 0xc1 is never used: the slow half refuses it */
+
+    if (first < 0x80) {
+        ret_token->type = MPACK_UINT;
+        ret_token->uint = first;
+        reader->at = at + 1;
+        return true;
+    }
+    size_t head = (first & 0xe0) == 0xa0 ? 1 : first == 0xd9 || first == 0xc4 ? 2 : 0;
+    if (head == 0 || left < head)
+        return mpack_read_slow(reader, ret_token);
+    size_t len = head == 1 ? first & 0x1f : at[1];
+    if (left - head < len)
+        return false;
+    ret_token->type = first == 0xc4 ? MPACK_BIN : MPACK_STR;
+    ret_token->bytes.data = (const char *)at + head;
+    ret_token->bytes.len = len;
+    reader->at = at + head + len;
+    return true;
+}
+
+bool mpack_read_uint_slow(struct mpack_reader *reader, uint64_t max, uint64_t *ret_value);
+static inline bool mpack_read_uint(struct mpack_reader *reader, uint64_t max, uint64_t *ret_value)
+{
+    if (reader->at == reader->end || *reader->at >= 0x80 || *reader->at > max)
+        return mpack_read_uint_slow(reader, max, ret_value);
+    *ret_value = *reader->at++;
+    return true;
+}
 
 #endif

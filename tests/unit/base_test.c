@@ -26,3 +26,60 @@ TEST(vec_grows_and_keeps_order)
     EXPECT_EQ(99, numbers.items[99]);
     VEC_DONE(&numbers);
 }
+
+#include "broker/base/heap.h"
+#include "broker/base/map.h"
+
+TEST(map_finds_what_was_put_after_any_removals)
+{
+    struct map map = { 0 };
+    uint64_t value;
+    for (uint64_t key = 0; key < 2000; key++)
+        map_put(&map, key * 7, key);
+    for (uint64_t key = 0; key < 2000; key += 3)
+        EXPECT(map_remove(&map, key * 7, NULL));
+    for (uint64_t key = 0; key < 2000; key++) {
+        bool found = map_get(&map, key * 7, &value);
+        EXPECT_EQ(key % 3 != 0, found);
+        if (found)
+            EXPECT_EQ(key, value);
+    }
+    EXPECT(!map_remove(&map, 0, NULL));
+    map_done(&map);
+}
+
+TEST(names_tell_equal_hash_slots_apart)
+{
+    struct names names = { 0 };
+    char keys[500][8];
+    uint32_t value = 0;
+    for (uint32_t i = 0; i < 500; i++) {
+        (void)snprintf(keys[i], sizeof keys[i], "k%u", i);
+        names_put(&names, view_of(keys[i]), i);
+    }
+    EXPECT(names_get(&names, VIEW_LITERAL("k499"), &value));
+    EXPECT_EQ(499, value);
+    EXPECT(!names_get(&names, VIEW_LITERAL("k500"), &value));
+    names_done(&names);
+}
+
+TEST(heap_gives_keys_in_order_after_moves_and_removals)
+{
+    struct heap heap = { 0 };
+    struct heap_node nodes[100] = { 0 };
+    for (int i = 0; i < 100; i++)
+        heap_set(&heap, &nodes[i], (i * 37) % 100);
+    heap_set(&heap, &nodes[0], 1000);
+    heap_remove(&heap, &nodes[1]);
+    heap_remove(&heap, &nodes[1]);
+    int64_t last = -1;
+    for (int left = 99; left > 0; left--) {
+        struct heap_node *first = heap_first(&heap);
+        EXPECT(first->key >= last);
+        last = first->key;
+        heap_remove(&heap, first);
+    }
+    EXPECT_EQ(1000, last);
+    EXPECT(heap_first(&heap) == NULL);
+    heap_done(&heap);
+}

@@ -1,0 +1,778 @@
+/* engine.c - the engine's life: restoring what is stored, taking a configuration, the cycle of commits, and what can be looked at. */
+#include "broker/core/engine_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define MAX_AGE_DEFAULT_MS (6LL * 3600 * 1000)
+
+/* ---- small services for the other files ---- */
+
+void function_dirty(struct engine *engine, struct function *function)
+{
+    if (!function->dirty) {
+        function->dirty = true;
+        VEC_PUSH(&engine->dirty, function);
+    }
+}
+
+void function_touch(struct engine *engine, struct function *function)
+{
+    if (!function->touched) {
+        function->touched = true;
+        VEC_PUSH(&engine->touched, function);
+    }
+}
+
+void engine_log(struct engine *engine, enum log_level level, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    engine->world.log(engine->world.ctx, level, line);
+}
+
+void function_note(struct engine *engine, struct function *function, enum log_level level, struct now now, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+
+    int head = snprintf(line, sizeof line, "function=%s ", function->name);
+    va_start(args, format);
+    (void)vsnprintf(line + head, sizeof line - (size_t)head, format, args);
+    va_end(args);
+    for (char *at = line; *at != '\0'; at++) { /* one fact, one line, whatever a function wrote */
+        if ((unsigned char)*at < ' ')
+            *at = ' ';
+    }
+    engine->world.log(engine->world.ctx, level, line);
+    if (function->notes == NULL) {
+        function->notes = calloc(FUNCTION_NOTES, sizeof *function->notes);
+        ASSERT(function->notes != NULL);
+    }
+    struct function_note *note = &function->notes[function->notes_count++ % FUNCTION_NOTES];
+    note->wall_ms = now.wall_ms;
+    (void)snprintf(note->text, sizeof note->text, "%s", line + head);
+}
+
+/* ---- life ---- */
+
+struct engine *engine_new(const struct engine_options *options, const struct world *world)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+    ASSERT(engine != NULL);
+    engine->options = *options;
+    if (engine->options.cores == 0)
+        engine->options.cores = 1;
+    engine->world = *world;
+    engine->chance.state = options->seed;
+    engine->names_arena = arena_new(64 << 10);
+    engine->config_arena = arena_new(64 << 10);
+    engine->producers = producers_new();
+    engine->scratch = match_scratch_new();
+    ASSERT(engine->scratch != NULL);
+    engine->gathering = commit_new();
+    engine->spare = commit_new();
+    engine->next_seq = 1;
+    list_init(&engine->early);
+    return engine;
+}
+
+static void function_free(struct function *function)
+{
+    runs_done(&function->ready);
+    map_done(&function->claims);
+    VEC_DONE(&function->due);
+    VEC_DONE(&function->row.runs);
+    free(function->restored_holes);
+    free(function->notes);
+    free(function);
+}
+
+static void buses_free(struct bus *buses, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        match_set_free(buses[i].set);
+}
+
+struct engine *engine_free(struct engine *engine)
+{
+    if (engine == NULL)
+        return NULL;
+    for (size_t i = 0; i < engine->functions.count; i++) {
+        struct function *function = engine->functions.items[i];
+        LIST_EACH(at, &function->leases)
+            free(LIST_OWNER(at, struct lease, in_function));
+        LIST_EACH(at, &function->instances) {
+            struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+            VEC_DONE(&instance->wants);
+            free(instance);
+        }
+        function_free(function);
+    }
+    LIST_EACH(at, &engine->early)
+        free(LIST_OWNER(at, struct early, link));
+    VEC_DONE(&engine->functions);
+    VEC_DONE(&engine->targets);
+    names_done(&engine->function_ids);
+    names_done(&engine->target_ids);
+    map_done(&engine->instances);
+    map_done(&engine->leases);
+    buses_free(engine->buses, engine->buses_count);
+    names_done(&engine->bus_ids);
+    arena_free(engine->names_arena);
+    arena_free(engine->config_arena);
+    producers_free(engine->producers);
+    match_scratch_free(engine->scratch);
+    commit_free(engine->gathering);
+    commit_free(engine->sealed);
+    commit_free(engine->spare);
+    VEC_DONE(&engine->acks.items);
+    VEC_DONE(&engine->acks.refusals);
+    VEC_DONE(&engine->sealed_acks.items);
+    VEC_DONE(&engine->sealed_acks.refusals);
+    bytes_done(&engine->record.body);
+    bytes_done(&engine->completed);
+    bytes_done(&engine->line);
+    VEC_DONE(&engine->record_functions);
+    VEC_DONE(&engine->event_targets);
+    VEC_DONE(&engine->dirty);
+    VEC_DONE(&engine->touched);
+    heap_done(&engine->wakes);
+    VEC_DONE(&engine->handovers);
+    VEC_DONE(&engine->leasing);
+    free(engine);
+    return NULL;
+}
+
+/* ---- functions and targets: numbers that stay ---- */
+
+static struct function *function_new(struct engine *engine, uint32_t id, struct view name)
+{
+    struct function *function = calloc(1, sizeof *function);
+    ASSERT(function != NULL);
+    ASSERT(id == engine->functions.count + 1);
+    function->id = id;
+    function->name = arena_text(engine->names_arena, name);
+    function->max_age_ms = MAX_AGE_DEFAULT_MS;
+    list_init(&function->leases);
+    list_init(&function->instances);
+    list_init(&function->free);
+    VEC_PUSH(&engine->functions, function);
+    names_put(&engine->function_ids, view_of(function->name), id);
+    return function;
+}
+
+struct function *engine_function_add(struct engine *engine, struct view name)
+{
+    uint32_t id;
+
+    if (names_get(&engine->function_ids, name, &id))
+        return engine_function(engine, id);
+    struct function *function = function_new(engine, (uint32_t)engine->functions.count + 1, name);
+    VEC_PUSH(&engine->gathering->functions,
+             (struct function_row){ .id = function->id, .name = arena_dup(engine->gathering->arena, name) });
+    return function;
+}
+
+/* Two targets are the same row when function, rule, and input are the same. */
+static struct view target_key(struct arena *arena, const struct target_row *row)
+{
+    char *key = arena_format(arena, "%u:%u:%zu:%.*s:%.*s", row->function, row->input, row->rule.len, VIEW_ARGS(row->rule),
+                             VIEW_ARGS(row->text));
+    return view_of(key);
+}
+
+static void target_add(struct engine *engine, const struct target_row *row)
+{
+    ASSERT(row->id == engine->targets.count + 1);
+    struct target target = { .row = *row };
+    target.row.rule = arena_dup(engine->names_arena, row->rule);
+    target.row.text = row->text.data == NULL ? row->text : arena_dup(engine->names_arena, row->text);
+    VEC_PUSH(&engine->targets, target);
+    names_put(&engine->target_ids, target_key(engine->names_arena, &target.row), row->id);
+}
+
+uint32_t engine_target_id(struct engine *engine, struct target_row *row)
+{
+    struct arena *arena = arena_new(1024);
+    uint32_t id;
+    bool known = names_get(&engine->target_ids, target_key(arena, row), &id);
+    arena_free(arena);
+    if (known)
+        return id;
+    row->id = (uint32_t)engine->targets.count + 1;
+    target_add(engine, row);
+    VEC_PUSH(&engine->gathering->targets, engine->targets.items[row->id - 1].row); /* names live as long as the engine */
+    return row->id;
+}
+
+void engine_restore_function(struct engine *engine, const struct function_row *row)
+{
+    (void)function_new(engine, row->id, row->name);
+}
+
+void engine_restore_target(struct engine *engine, const struct target_row *row)
+{
+    target_add(engine, row);
+}
+
+void engine_restore_queue(struct engine *engine, const struct queue_state *state)
+{
+    struct function *function = engine_function(engine, state->function);
+
+    function->highest = state->highest;
+    memcpy(function->counters, state->counters, sizeof function->counters);
+    function->restored_holes_count = state->holes_count;
+    if (state->holes_count > 0) {
+        function->restored_holes = malloc(state->holes_count * sizeof *state->holes);
+        ASSERT(function->restored_holes != NULL);
+        memcpy(function->restored_holes, state->holes, state->holes_count * sizeof *state->holes);
+    }
+}
+
+void engine_restore_producer(struct engine *engine, const struct producer_row *row)
+{
+    producers_restore(engine->producers, row);
+}
+
+void engine_restore_totals(struct engine *engine, uint64_t revision, uint64_t next_seq, uint64_t events_total, uint64_t unmatched_total)
+{
+    engine->revision = revision;
+    engine->next_seq = next_seq < 1 ? 1 : next_seq;
+    engine->events_total = events_total;
+    engine->unmatched_total = unmatched_total;
+}
+
+void engine_recovered(struct engine *engine, struct now now)
+{
+    (void)now;
+    ASSERT(engine->config != NULL);
+    for (size_t i = 0; i < engine->functions.count; i++) {
+        queue_recover(engine, engine->functions.items[i]);
+        function_touch(engine, engine->functions.items[i]);
+    }
+    engine->recovered = true;
+}
+
+/* ---- configuration ---- */
+
+struct ruleset {                 /* a compiled configuration, before it is put in force */
+    struct arena *arena;
+    struct bus *buses;
+    size_t buses_count;
+    struct names bus_ids;
+    struct rule *rules;
+    uint32_t *rule_targets;
+};
+
+static enum sluice_err ruleset_compile(const struct config *config, struct ruleset *set, struct sluice_error *reterr)
+{
+    size_t buses = 0;
+
+    while (config->buses[buses] != NULL)
+        buses++;
+    set->buses_count = buses;
+    set->buses = arena_zalloc(set->arena, (buses + 1) * sizeof *set->buses);
+    for (size_t b = 0; b < buses; b++) {
+        set->buses[b].name = arena_text(set->arena, view_of(config->buses[b]));
+        names_put(&set->bus_ids, view_of(set->buses[b].name), (uint32_t)b);
+    }
+    struct match_rule *rules = malloc((config->rules_count + 1) * sizeof *rules);
+    ASSERT(rules != NULL);
+    enum sluice_err err = SLUICE_OK;
+    for (size_t b = 0; b < buses && err == SLUICE_OK; b++) {
+        size_t count = 0, wrong;
+        for (uint32_t r = 0; r < config->rules_count; r++) {
+            const struct config_rule *rule = &config->rules[r];
+            if (rule->enabled && strcmp(rule->bus, set->buses[b].name) == 0)
+                rules[count++] = (struct match_rule){ .pattern = view_of(rule->pattern), .id = r };
+        }
+        if (count > 0)
+            err = match_set_new(rules, count, &set->buses[b].set, &wrong, reterr);
+    }
+    free(rules);
+    return err;
+}
+
+/* The same program, so that running instances may go on serving. */
+static bool same_program(const struct config_function *a, const struct config_function *b)
+{
+    const char *const *lists[][2] = { { a->command, b->command }, { a->environment, b->environment } };
+
+    for (size_t l = 0; l < 2; l++) {
+        size_t i = 0;
+        for (; lists[l][0][i] != NULL && lists[l][1][i] != NULL; i++) {
+            if (strcmp(lists[l][0][i], lists[l][1][i]) != 0)
+                return false;
+        }
+        if (lists[l][0][i] != lists[l][1][i])
+            return false;
+    }
+    return strcmp(a->directory, b->directory) == 0 && a->protocol == b->protocol && a->memory_bytes == b->memory_bytes &&
+           a->concurrency == b->concurrency && a->batch_size == b->batch_size;
+}
+
+static void function_configure(struct engine *engine, struct function *function, const struct config_function *config)
+{
+    const struct config_function *old = function->config;
+
+    if (old != NULL && (config == NULL || !same_program(old, config))) {
+        LIST_EACH(at, &function->instances)
+            instance_drain(engine, LIST_OWNER(at, struct instance, in_function), config == NULL ? "function removed" : "new configuration");
+        function->crashes = 0;
+        function->circuit_until.us = 0;
+    }
+    if (config != NULL) {
+        function->max_age_ms = config->max_age_ms;
+        function->shape = config->input;
+        if (old == NULL)
+            function->start_tokens = config->scale_max;
+    }
+    function->config = config;
+    function_touch(engine, function);
+}
+
+static void rules_bind(struct engine *engine, const struct config *config, struct ruleset *set)
+{
+    uint32_t targets = 0;
+
+    for (unsigned r = 0; r < config->rules_count; r++)
+        targets += config->rules[r].targets_count;
+    set->rules = arena_zalloc(set->arena, (config->rules_count + 1) * sizeof *set->rules);
+    set->rule_targets = arena_alloc(set->arena, (targets + 1) * sizeof *set->rule_targets);
+    targets = 0;
+    for (unsigned r = 0; r < config->rules_count; r++) {
+        const struct config_rule *rule = &config->rules[r];
+        set->rules[r] = (struct rule){ .config = rule, .targets_first = targets, .targets_count = rule->targets_count };
+        for (unsigned t = 0; t < rule->targets_count; t++) {
+            uint32_t function = 0;
+            bool known = names_get(&engine->function_ids, view_of(rule->targets[t].function), &function);
+            ASSERT(known); /* the configuration check saw to it */
+            struct target_row row = { .function = function,
+                                      .rule = view_of(rule->name),
+                                      .input = (uint32_t)rule->targets[t].input,
+                                      .text = view_of(rule->targets[t].text) };
+            set->rule_targets[targets++] = engine_target_id(engine, &row);
+        }
+    }
+}
+
+enum sluice_err engine_configure(struct engine *engine, const struct config *config, struct now now, struct sluice_error *reterr)
+{
+    struct ruleset set = { .arena = arena_new(64 << 10) };
+    enum sluice_err err = ruleset_compile(config, &set, reterr);
+
+    (void)now;
+    if (err != SLUICE_OK) {
+        buses_free(set.buses, set.buses_count);
+        names_done(&set.bus_ids);
+        arena_free(set.arena);
+        return err;
+    }
+    for (unsigned f = 0; f < config->functions_count; f++)
+        (void)engine_function_add(engine, view_of(config->functions[f].name));
+    for (size_t i = 0; i < engine->functions.count; i++) {
+        struct function *function = engine->functions.items[i];
+        function_configure(engine, function, config_function_find(config, function->name));
+    }
+    rules_bind(engine, config, &set);
+    buses_free(engine->buses, engine->buses_count);
+    names_done(&engine->bus_ids);
+    arena_free(engine->config_arena);
+    engine->config_arena = set.arena;
+    engine->buses = set.buses;
+    engine->buses_count = set.buses_count;
+    engine->bus_ids = set.bus_ids;
+    engine->rules = set.rules;
+    engine->rule_targets = set.rule_targets;
+    engine->config = config;
+    engine->gathering->revision = ++engine->revision;
+    return SLUICE_OK;
+}
+
+/* ---- the turn ---- */
+
+int64_t engine_wake_us(const struct engine *engine)
+{
+    if (engine->touched.count > 0)
+        return 0;
+    const struct heap_node *first = heap_first(&engine->wakes);
+    return first == NULL ? MONO_NEVER : first->key;
+}
+
+void engine_tick(struct engine *engine, struct now now)
+{
+    struct heap_node *first;
+
+    while ((first = heap_first(&engine->wakes)) != NULL && first->key <= now.mono.us) {
+        heap_remove(&engine->wakes, first);
+        function_touch(engine, (struct function *)(void *)((char *)first - offsetof(struct function, wake)));
+    }
+    /* A function's turn may touch it again (more to sweep): that is for the next tick, so that one turn ends. */
+    size_t count = engine->touched.count;
+    for (size_t i = 0; i < count; i++) {
+        struct function *function = engine->touched.items[i];
+        function->touched = false;
+        function_turn(engine, function, now);
+    }
+    memmove(engine->touched.items, engine->touched.items + count, (engine->touched.count - count) * sizeof(*engine->touched.items));
+    engine->touched.count -= count;
+}
+
+void engine_drain(struct engine *engine, struct now now)
+{
+    (void)now;
+    engine->draining = true;
+    for (size_t i = 0; i < engine->functions.count; i++) {
+        LIST_EACH(at, &engine->functions.items[i]->instances)
+            instance_drain(engine, LIST_OWNER(at, struct instance, in_function), "the daemon stops");
+    }
+}
+
+bool engine_drained(const struct engine *engine)
+{
+    return engine->instances.count == 0;
+}
+
+/* ---- commits ---- */
+
+bool engine_has_commit(const struct engine *engine)
+{
+    return engine->record.count > 0 || engine->dirty.count > 0 || engine->acks.items.count > 0 || !commit_is_empty(engine->gathering);
+}
+
+size_t engine_gathered_bytes(const struct engine *engine)
+{
+    return engine->gathering->log.len + engine->record.body.len + arena_bytes(engine->gathering->arena);
+}
+
+uint64_t engine_commits(const struct engine *engine)
+{
+    return engine->commits;
+}
+
+static uint64_t engine_watermark(const struct engine *engine)
+{
+    uint64_t lowest = engine->next_seq;
+
+    for (size_t i = 0; i < engine->functions.count; i++) {
+        const struct function *function = engine->functions.items[i];
+        if (function_pending(function) == function->counters[QUEUE_EXCEPTIONS])
+            continue; /* nothing of it is open in the log */
+        uint64_t watermark = queue_watermark(function);
+        if (watermark < lowest)
+            lowest = watermark;
+    }
+    return lowest;
+}
+
+/* Log records that lie wholly below the watermark go, a few with each commit: more than come in, never a bulk. */
+void engine_trim(struct engine *engine)
+{
+    const struct reader *reader = &engine->world.reader;
+    uint64_t watermark = engine_watermark(engine);
+    struct record record, next;
+
+    for (unsigned i = 0; i < TRIMS_PER_COMMIT; i++) {
+        if (engine->trim_after >= watermark || !reader->record_after(reader->ctx, engine->trim_after, &record))
+            return;
+        uint64_t end = record.first_seq + record.count;
+        if (record.count == 0) /* it fails its check: it reaches to the next one */
+            end = reader->record_after(reader->ctx, record.first_seq, &next) ? next.first_seq : UINT64_MAX;
+        if (end > watermark)
+            return;
+        VEC_PUSH(&engine->gathering->trims, record.first_seq);
+        engine->trim_after = record.first_seq;
+    }
+}
+
+struct commit *engine_seal(struct engine *engine, struct now now)
+{
+    struct commit *commit = engine->gathering;
+    struct run_builder holes = { 0 };
+
+    ASSERT(engine->sealed == NULL);
+    record_finish(engine, now);
+    for (size_t i = 0; i < engine->dirty.count; i++) {
+        struct function *function = engine->dirty.items[i];
+        struct queue_state state = { .function = function->id, .highest = function->highest };
+        memcpy(state.counters, function->counters, sizeof state.counters);
+        queue_holes(function, &holes);
+        struct run *runs = arena_alloc(commit->arena, holes.runs.count * sizeof *runs);
+        if (holes.runs.count > 0)
+            memcpy(runs, holes.runs.items, holes.runs.count * sizeof *runs);
+        state.holes = runs;
+        state.holes_count = (uint32_t)holes.runs.count;
+        VEC_PUSH(&commit->queues, state);
+        function->dirty = false;
+    }
+    VEC_DONE(&holes.runs);
+    engine->dirty.count = 0;
+    engine_trim(engine);
+    commit->next_seq = engine->next_seq;
+    commit->events_total = engine->events_total;
+    commit->unmatched_total = engine->unmatched_total;
+
+    struct acks acks = engine->sealed_acks;
+    engine->sealed_acks = engine->acks;
+    engine->acks = acks;
+    engine->acks.items.count = engine->acks.refusals.count = 0;
+    engine->sealed = commit;
+    engine->gathering = engine->spare;
+    engine->spare = NULL;
+    return commit;
+}
+
+static void acks_release(struct engine *engine, struct acks *acks, enum sluice_err code, const char *text)
+{
+    for (size_t i = 0; i < acks->items.count; i++) {
+        const struct ack *ack = &acks->items.items[i];
+        struct publish_answer answer = { .code = code, .text = text };
+        if (code == SLUICE_OK) {
+            answer.accepted = ack->accepted;
+            answer.duplicate = ack->duplicate;
+            answer.refusals = acks->refusals.items + ack->refusals_first;
+            answer.refusals_count = ack->refusals_count;
+        }
+        engine->world.publish_answered(engine->world.ctx, ack->reply, &answer);
+    }
+    acks->items.count = acks->refusals.count = 0;
+}
+
+static void commit_took_effect(struct engine *engine, struct commit *commit, struct now now)
+{
+    for (size_t i = 0; i < commit->batches.count; i++) {
+        const struct commit_batch *batch = &commit->batches.items[i];
+        struct function *function = engine_function(engine, batch->function);
+        ASSERT(function->uncommitted >= batch->count);
+        function->uncommitted -= batch->count;
+        function->unpaged += batch->count;
+        rate_add(&function->arrivals, batch->count, now.mono.us);
+        function_touch(engine, function);
+    }
+    for (size_t i = 0; i < commit->exceptions.count; i++) {
+        const struct commit_exception *op = &commit->exceptions.items[i];
+        struct function *function = engine_function(engine, op->row.function);
+        (void)map_remove(&function->claims, claim_key(op->row.delivery), NULL);
+        function->due_stale = true;
+        function_touch(engine, function);
+    }
+}
+
+static struct view moved(struct arena *arena, struct view view)
+{
+    return view.data == NULL ? view : arena_dup(arena, view);
+}
+
+/* There was no room: new events are forgotten (their producers are told to come again), and what settles old ones goes
+ * to the front of the commit being gathered. */
+static void commit_roll_back(struct engine *engine, struct commit *commit)
+{
+    struct commit *into = engine->gathering;
+    VEC(struct commit_exception) exceptions = { 0 };
+    uint64_t events = 0;
+
+    for (size_t i = 0; i < commit->records.count; i++) {
+        struct record record;
+        const struct commit_record *at = &commit->records.items[i];
+        bool whole = record_open((struct view){ commit->log.data + at->offset, at->len }, false, &record);
+        ASSERT(whole);
+        events += record.count;
+    }
+    engine->events_total -= events;
+    engine->unmatched_total -= commit->unmatched;
+    for (size_t i = 0; i < commit->batches.count; i++) {
+        struct function *function = engine_function(engine, commit->batches.items[i].function);
+        function->counters[QUEUE_ACCEPTED] -= commit->batches.items[i].count;
+        function->uncommitted -= commit->batches.items[i].count;
+    }
+    for (size_t i = 0; i < engine->sealed_acks.items.count; i++) {
+        const struct ack *ack = &engine->sealed_acks.items.items[i];
+        if (ack->has_producer)
+            producers_undo(engine->producers, ack->producer, ack->epoch, ack->sequence);
+    }
+    for (size_t i = 0; i < commit->exceptions.count; i++) {
+        struct commit_exception op = commit->exceptions.items[i];
+        if (op.of_publish) {
+            struct function *function = engine_function(engine, op.row.function);
+            function->counters[QUEUE_ACCEPTED]--;
+            function->counters[QUEUE_EXCEPTIONS]--;
+            (void)map_remove(&function->claims, claim_key(op.row.delivery), NULL);
+            continue;
+        }
+        op.row.reason = moved(into->arena, op.row.reason);
+        op.row.message = moved(into->arena, op.row.message);
+        op.row.output = moved(into->arena, op.row.output);
+        op.row.envelope = moved(into->arena, op.row.envelope);
+        VEC_PUSH(&exceptions, op);
+    }
+    for (size_t i = 0; i < into->exceptions.count; i++)
+        VEC_PUSH(&exceptions, into->exceptions.items[i]);
+    VEC_DONE(&into->exceptions);
+    into->exceptions.items = exceptions.items;
+    into->exceptions.count = exceptions.count;
+    into->exceptions.capacity = exceptions.capacity;
+    for (size_t i = 0; i < commit->queues.count; i++)
+        function_dirty(engine, engine_function(engine, commit->queues.items[i].function));
+    for (size_t i = 0; i < commit->trims.count; i++)
+        VEC_PUSH(&into->trims, commit->trims.items[i]);
+    for (size_t i = 0; i < commit->producers_gone.count; i++)
+        VEC_PUSH(&into->producers_gone, commit->producers_gone.items[i]);
+    for (size_t i = 0; i < commit->functions.count; i++) {
+        struct function_row row = commit->functions.items[i];
+        row.name = moved(into->arena, row.name);
+        VEC_PUSH(&into->functions, row);
+    }
+    for (size_t i = 0; i < commit->targets.count; i++)
+        VEC_PUSH(&into->targets, commit->targets.items[i]);
+    if (into->revision == 0)
+        into->revision = commit->revision;
+}
+
+void engine_committed(struct engine *engine, struct commit *commit, bool durable, struct now now)
+{
+    ASSERT(commit == engine->sealed);
+    if (durable) {
+        commit_took_effect(engine, commit, now);
+        engine->commits++;
+        acks_release(engine, &engine->sealed_acks, SLUICE_OK, NULL);
+    } else {
+        commit_roll_back(engine, commit);
+        acks_release(engine, &engine->sealed_acks, SLUICE_ELIMIT, "the disk is full; free some space, then send again");
+    }
+    commit_reset(commit);
+    engine->sealed = NULL;
+    engine->spare = commit;
+}
+
+/* ---- looking ---- */
+
+bool engine_target(const struct engine *engine, uint32_t id, struct target_view *ret_target)
+{
+    if (id < 1 || id > engine->targets.count)
+        return false;
+    const struct target_row *row = &engine->targets.items[id - 1].row;
+    *ret_target = (struct target_view){
+        .function = row->function,
+        .rule = row->rule.data,
+        .input = (enum target_input)row->input,
+        .text = row->text.data,
+        .shape = engine_function(engine, row->function)->shape,
+    };
+    return true;
+}
+
+size_t engine_functions_count(const struct engine *engine)
+{
+    return engine->functions.count;
+}
+
+bool engine_function_find(const struct engine *engine, struct view name, uint32_t *ret_function)
+{
+    return names_get(&engine->function_ids, name, ret_function);
+}
+
+void engine_function_info(const struct engine *engine, uint32_t id, struct now now, struct function_info *ret_info)
+{
+    struct function *function = engine_function(engine, id);
+    struct delivery first;
+    struct stored_event event;
+
+    *ret_info = (struct function_info){
+        .id = id,
+        .name = function->name,
+        .config = function->config,
+        .pending = function_pending(function),
+        .ready = function->ready.deliveries + function->unpaged,
+        .leased = function->leased,
+        .retrying = function->counters[QUEUE_EXCEPTIONS] - function->leased_exceptions,
+        .target = function->target,
+        .arrivals_per_s = rate_now(&function->arrivals, now.mono.us),
+        .service_s = function->service_s,
+        .start_s = function->start_s,
+        .crashes = function->crashes,
+        .circuit_open = function->crashes >= CIRCUIT_CRASHES && function->circuit_until.us > now.mono.us,
+        .circuit_left_ms = function->circuit_until.us > now.mono.us ? (function->circuit_until.us - now.mono.us) / 1000 : 0,
+    };
+    memcpy(ret_info->counters, function->counters, sizeof ret_info->counters);
+    memcpy(ret_info->instances, function->instances_by_state, sizeof ret_info->instances);
+    if (runs_first(&function->ready, &first) &&
+        engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) == SLUICE_OK)
+        ret_info->oldest_ms = event.committed_ms;
+}
+
+size_t engine_function_notes(const struct engine *engine, uint32_t id, struct function_note *ret_notes, size_t max)
+{
+    const struct function *function = engine_function(engine, id);
+    size_t count = function->notes_count < FUNCTION_NOTES ? function->notes_count : FUNCTION_NOTES;
+
+    if (count > max)
+        count = max;
+    for (size_t i = 0; i < count; i++)
+        ret_notes[i] = function->notes[(function->notes_count - 1 - i) % FUNCTION_NOTES];
+    return count;
+}
+
+void engine_each_instance(const struct engine *engine, uint32_t id, void (*each)(void *ctx, const struct instance_info *info), void *ctx)
+{
+    struct function *function = engine_function(engine, id);
+
+    LIST_EACH(at, &function->instances) {
+        const struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+        each(ctx, &(struct instance_info){ .id = instance->id,
+                                           .state = instance->state,
+                                           .pid = instance->pid,
+                                           .started_wall_ms = instance->started_wall_ms,
+                                           .leased = instance->leased,
+                                           .done = instance->done });
+    }
+}
+
+bool engine_delivery_leased(const struct engine *engine, uint32_t id, struct delivery delivery, uint64_t *ret_instance)
+{
+    struct function *function = engine_function(engine, id);
+
+    LIST_EACH(at, &function->leases) {
+        const struct lease *lease = LIST_OWNER(at, struct lease, in_function);
+        for (unsigned i = 0; i < lease->count; i++) {
+            if (!lease->items[i].done && delivery_compare(lease->items[i].delivery, delivery) == 0) {
+                *ret_instance = lease->instance->id;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+size_t engine_rules_count(const struct engine *engine)
+{
+    return engine->config == NULL ? 0 : engine->config->rules_count;
+}
+
+void engine_rule_info(const struct engine *engine, size_t index, struct rule_info *ret_info)
+{
+    ASSERT(index < engine_rules_count(engine));
+    *ret_info = (struct rule_info){ .config = engine->rules[index].config, .matched = engine->rules[index].matched };
+}
+
+void engine_totals(const struct engine *engine, struct engine_totals *ret_totals)
+{
+    *ret_totals = (struct engine_totals){
+        .revision = engine->revision,
+        .next_seq = engine->next_seq,
+        .events_total = engine->events_total,
+        .unmatched_total = engine->unmatched_total,
+        .producers = producers_count(engine->producers),
+        .oldest_open_seq = engine_watermark(engine),
+    };
+    for (size_t i = 0; i < engine->functions.count; i++) {
+        const struct function *function = engine->functions.items[i];
+        ret_totals->pending += function_pending(function);
+        for (int state = 0; state < INSTANCE_STATES; state++)
+            ret_totals->instances[state] += function->instances_by_state[state];
+    }
+}

@@ -1,0 +1,220 @@
+/* engine.h - everything the broker decides: what is accepted, who gets it, when again, how many instances there are.
+ *
+ * Owns functions, queues, leases, instances, producers and the commit being gathered. Pure: time, chance, committed state and hands
+ * come from outside (struct world), so the simulator drives the same code. One thread.
+ *
+ *   publish ──> match ──> gathering commit ──engine_seal──> store ──engine_committed──> acks, queues ──> leases ──> deliver
+ *                                   ^                                                                       │
+ *                                   └── settle, retry, dead letter <── engine_result / instance_gone <──────┘
+ *
+ * Only committed deliveries are ever leased (queues page in what the store has), and acks leave from engine_committed(): both
+ * are promises about the disk. Leases live in memory and die with the process; their deliveries are open on disk.
+ * The world's functions must not call back into the engine. */
+#ifndef SLUICE_CORE_ENGINE_H
+#define SLUICE_CORE_ENGINE_H
+
+#include "broker/base/clock.h"
+#include "broker/core/autoscale.h"
+#include "broker/core/config.h"
+#include "broker/core/reader.h"
+
+enum {
+    COMMIT_BYTES_MAX = 1 << 20,          /* gather no more than this into one commit: larger ones cost more than they save */
+    LEASE_BYTES_MAX = 4 << 20,           /* envelopes of one lease, unless it is a single event */
+    EVENT_TARGETS_MAX = 65535,           /* deliveries of one event; over it the event is refused */
+    FUNCTION_IN_FLIGHT_MAX = 65536,      /* leased deliveries of one function */
+    READY_PAGE = 4096,                   /* deliveries of a backlog held ready in memory, about */
+    PUBLISHES_EARLY_MAX = 4096,          /* batches waiting for their predecessor, all producers together */
+    OUTPUT_KEPT_BYTES = 4096, MESSAGE_KEPT_BYTES = 1024, REASON_KEPT_BYTES = 128,
+    FUNCTION_NOTES = 16,                 /* decisions kept in memory for `function show` */
+};
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+
+/* One delivery of a lease, as handed to its instance. Views die with the call. */
+struct handover {
+    struct delivery delivery;
+    struct view envelope;
+    uint32_t target;             /* engine_target() says how the input is made */
+    unsigned attempt;            /* 1 for the first */
+};
+
+struct publish_refusal {
+    uint32_t index;
+    struct sluice_error error;
+};
+
+/* The answer to one publish. refusals is in order of index. */
+struct publish_answer {
+    enum sluice_err code;        /* of the batch */
+    const char *text;            /* NULL with SLUICE_OK */
+    uint32_t accepted;
+    bool duplicate;
+    const struct publish_refusal *refusals;
+    size_t refusals_count;
+};
+
+struct world {
+    void *ctx;
+    struct reader reader;
+    void (*publish_answered)(void *ctx, uint64_t reply, const struct publish_answer *answer);
+    /* false: cannot be started now (no spawner); the engine asks again after engine_spawner_ready(). */
+    bool (*start)(void *ctx, uint64_t instance, const struct config_function *function);
+    void (*deliver)(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, const struct handover *handovers,
+                    unsigned count);
+    void (*stop)(void *ctx, uint64_t instance, const char *reason);
+    void (*kill)(void *ctx, uint64_t instance, const char *reason);
+    void (*log)(void *ctx, enum log_level level, const char *line); /* key=value pairs */
+    int64_t (*cpu_us)(void *ctx, uint64_t instance);        /* used so far; -1: not known */
+};
+
+struct engine_options {
+    uint64_t seed;
+    unsigned cores;
+    uint64_t memory_free_bytes;
+};
+
+struct engine;
+struct engine *engine_new(const struct engine_options *options, const struct world *world);
+struct engine *engine_free(struct engine *engine);
+
+/* ---- start: rows of the store, then the configuration, then engine_recovered() ---- */
+void engine_restore_function(struct engine *engine, const struct function_row *row);
+void engine_restore_target(struct engine *engine, const struct target_row *row);
+void engine_restore_queue(struct engine *engine, const struct queue_state *state);
+void engine_restore_producer(struct engine *engine, const struct producer_row *row);
+void engine_restore_totals(struct engine *engine, uint64_t revision, uint64_t next_seq, uint64_t events_total, uint64_t unmatched_total);
+/* First configuration or a new one; `config` must stay until the next call has returned. On an error nothing changed. */
+enum sluice_err engine_configure(struct engine *engine, const struct config *config, struct now now, struct sluice_error *reterr);
+void engine_recovered(struct engine *engine, struct now now);
+
+/* ---- inputs; each inside the turn's store read ---- */
+struct publish {
+    uint64_t reply;              /* the door's handle for the answer; unique */
+    bool has_producer;           /* false: no deduplication */
+    uint8_t producer[16];
+    uint64_t epoch, sequence, lowest;
+    struct view events;          /* `count` envelopes, one after the other; must stay until answered or cancelled */
+    uint32_t count;
+};
+/* Always answered once through publish_answered(): at once when nothing was taken, else from engine_committed(). */
+void engine_publish(struct engine *engine, const struct publish *publish, bool accepts, const char *full_reason, struct now now);
+/* The peer is gone: if the batch still waits for its predecessor, forget it (no answer). */
+void engine_publish_cancel(struct engine *engine, uint64_t reply);
+
+void engine_spawner_ready(struct engine *engine, struct now now);
+/* stdio, stdio-lines: it runs. native: attached, see engine_instance_wants(). */
+void engine_instance_started(struct engine *engine, uint64_t instance, int64_t pid, struct now now);
+/* native: one more request for work is parked, for at most events_max. SLUICE_ENOTFOUND: no such instance; SLUICE_EUNAVAILABLE: it drains. */
+enum sluice_err engine_instance_wants(struct engine *engine, uint64_t instance, unsigned events_max, struct now now);
+void engine_instance_wants_cancel(struct engine *engine, uint64_t instance); /* a parked request went away unanswered */
+
+struct failure {
+    struct view type, message, output;
+};
+/* Deliveries first .. first+count-1 of the lease: done, or failed. SLUICE_ESTALE: no such lease or settled before. */
+enum sluice_err engine_result(struct engine *engine, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
+                              const struct failure *failure, struct now now);
+/* native: the answer to a whole lease; deliveries not in `failures` succeeded. Without batch partial-failures one failure fails all. */
+struct item_failure {
+    unsigned index;
+    struct failure failure;
+};
+enum sluice_err engine_result_batch(struct engine *engine, uint64_t instance, uint64_t lease, const struct item_failure *failures,
+                                    unsigned count, struct now now);
+struct instance_gone {
+    struct view reason;          /* "exit status 3", "signal: killed" */
+    struct view output;          /* last captured output */
+    bool failed_start;           /* it could not be exec'd */
+    bool clean;                  /* exit status 0 */
+    bool input_unread;
+    int64_t cpu_us;              /* of a stdio process; 0: not known */
+};
+void engine_instance_gone(struct engine *engine, uint64_t instance, const struct instance_gone *gone, struct now now);
+/* Earliest mono time at which engine_tick() has something to do; MONO_NEVER: nothing. */
+int64_t engine_wake_us(const struct engine *engine);
+void engine_tick(struct engine *engine, struct now now);
+/* Take no new work, finish what is held, stop instances; `engine_drained()` once none is left. */
+void engine_drain(struct engine *engine, struct now now);
+bool engine_drained(const struct engine *engine);
+
+/* ---- commits ---- */
+bool engine_has_commit(const struct engine *engine);
+size_t engine_gathered_bytes(const struct engine *engine);
+/* Seals what was gathered and hands it over; the engine gathers into another. At most one is out. */
+struct commit *engine_seal(struct engine *engine, struct now now);
+/* The sealed commit came back. durable false: there was no room; nothing of it was written. */
+void engine_committed(struct engine *engine, struct commit *commit, bool durable, struct now now);
+
+/* ---- dead letters ---- */
+/* Puts the dead letter back on its queue (attempts from 0), or discards it. SLUICE_ENOTFOUND. Durable with the next commit. */
+enum sluice_err engine_redrive(struct engine *engine, uint32_t function, struct delivery delivery, struct now now);
+enum sluice_err engine_purge(struct engine *engine, uint32_t function, struct delivery delivery, struct now now);
+/* A counter that engine_committed() advances: what was asked before engine_seal() is durable once this has passed its value then. */
+uint64_t engine_commits(const struct engine *engine);
+
+/* ---- looking ---- */
+enum instance_state { INSTANCE_STARTING, INSTANCE_READY, INSTANCE_BUSY, INSTANCE_DRAINING };
+enum { INSTANCE_STATES = 4 };
+const char *instance_state_text(enum instance_state state);
+
+struct target_view {
+    uint32_t function;
+    const char *rule;
+    enum target_input input;
+    const char *text;            /* NULL when none */
+    enum event_shape shape;      /* of the function */
+};
+bool engine_target(const struct engine *engine, uint32_t target, struct target_view *ret_target);
+
+struct function_note {
+    int64_t wall_ms;
+    char text[200];
+};
+struct function_info {
+    uint32_t id;
+    const char *name;
+    const struct config_function *config; /* NULL: removed; its open deliveries are orphaned */
+    uint64_t counters[QUEUE_COUNTERS];
+    uint64_t pending, ready, leased, retrying; /* pending = ready + leased + retrying (+ not committed yet) */
+    unsigned instances[INSTANCE_STATES];
+    struct autoscale_target target;
+    double arrivals_per_s, service_s, start_s;
+    bool circuit_open;
+    unsigned crashes;
+    int64_t circuit_left_ms;
+    int64_t oldest_ms;           /* wall time of the oldest ready delivery's commit; 0: none */
+};
+size_t engine_functions_count(const struct engine *engine);        /* ids are 1 .. count */
+void engine_function_info(const struct engine *engine, uint32_t function, struct now now, struct function_info *ret_info);
+bool engine_function_find(const struct engine *engine, struct view name, uint32_t *ret_function);
+/* Newest first; returns how many there are. */
+size_t engine_function_notes(const struct engine *engine, uint32_t function, struct function_note *ret_notes, size_t max);
+
+struct instance_info {
+    uint64_t id;
+    enum instance_state state;
+    int64_t pid, started_wall_ms;
+    unsigned leased;
+    uint64_t done;
+};
+void engine_each_instance(const struct engine *engine, uint32_t function, void (*each)(void *ctx, const struct instance_info *info), void *ctx);
+bool engine_instance_is_native(const struct engine *engine, uint64_t instance);
+/* Whether `delivery` is leased right now, and to which instance. */
+bool engine_delivery_leased(const struct engine *engine, uint32_t function, struct delivery delivery, uint64_t *ret_instance);
+
+struct rule_info {
+    const struct config_rule *config;
+    uint64_t matched;            /* since start */
+};
+size_t engine_rules_count(const struct engine *engine);
+void engine_rule_info(const struct engine *engine, size_t index, struct rule_info *ret_info);
+
+struct engine_totals {
+    uint64_t revision, next_seq, events_total, unmatched_total, pending, producers;
+    unsigned instances[INSTANCE_STATES];
+    uint64_t oldest_open_seq;    /* the watermark: below it all is settled */
+};
+void engine_totals(const struct engine *engine, struct engine_totals *ret_totals);
+
+#endif

@@ -1,0 +1,245 @@
+/* engine_internal.h - what the engine's own files share; nobody else includes this.
+ *
+ *   engine.c    life, configuration, commits, looking        publish.c   from the door into the gathering commit
+ *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
+ *   schedule.c  one function's turn: leases, instances, scaling, timers */
+#ifndef SLUICE_CORE_ENGINE_INTERNAL_H
+#define SLUICE_CORE_ENGINE_INTERNAL_H
+
+#include "broker/base/assert.h"
+#include "broker/base/heap.h"
+#include "broker/base/list.h"
+#include "broker/base/map.h"
+#include "broker/core/engine.h"
+#include "broker/core/match.h"
+#include "broker/core/producers.h"
+#include "broker/core/retry.h"
+#include "broker/core/runs.h"
+
+enum {
+    DUE_WINDOW = 512,            /* exceptions known in memory, the next due first */
+    START_TOKENS_PER_S = 100,
+    CRASH_BACKOFF_MIN_MS = 100, CRASH_BACKOFF_MAX_MS = 60000,
+    CIRCUIT_CRASHES = 3,         /* so many starts in a row that did nothing: the circuit is shown as open */
+    SWEEP_MAX = 1000,            /* expiries of one function in one turn */
+    TRIMS_PER_COMMIT = 16,
+};
+
+struct leased {                  /* one delivery of a lease */
+    struct delivery delivery;
+    int64_t accepted_ms;
+    uint32_t target;
+    uint32_t attempts;           /* failed before this one */
+    bool exception;              /* it came from the exception table, not from the log */
+    bool done;
+};
+
+struct lease {
+    uint64_t id;
+    struct list in_function;     /* by deadline, the earliest first */
+    struct list in_instance;     /* oldest first */
+    struct function *function;
+    struct instance *instance;
+    struct mono deadline, since; /* since: handed over, or the last progress */
+    unsigned count, done;
+    struct leased items[];
+};
+
+struct instance {
+    uint64_t id;
+    struct function *function;
+    enum instance_state state;
+    enum function_protocol protocol;
+    struct list in_function;     /* in order of start */
+    struct list in_free;         /* has room for work: the most recently busy first; in no list: no room */
+    struct list leases;
+    unsigned slots;              /* stdio, stdio-lines: deliveries it can still take; native: see wants */
+    VEC(unsigned) wants;         /* native: parked requests, events_max each */
+    unsigned leased;
+    uint64_t done;
+    int64_t pid, started_wall_ms;
+    struct mono started, idle_since;
+    int64_t cpu_us;              /* last sample */
+    bool killed;                 /* the end is ours: a timeout or a drain */
+};
+
+struct function {
+    uint32_t id;
+    char *name;
+    const struct config_function *config; /* NULL: removed, or not configured yet */
+    int64_t max_age_ms;
+    enum event_shape shape;
+
+    /* The queue. Deliveries in the log are either settled, or in `ready`, or leased, or in rows after `paged_row` (unpaged). */
+    struct delivery highest;
+    uint64_t counters[QUEUE_COUNTERS];
+    struct runs ready;
+    uint64_t paged_row, unpaged;
+    uint64_t uncommitted;        /* accepted, their commit not durable yet */
+    struct list leases;
+    unsigned leased, leased_exceptions;
+    struct map claims;           /* exceptions that are leased or being changed by a commit not yet durable: not to be leased */
+    VEC(struct due_key) due;     /* the next ones, unclaimed, in order; valid unless due_stale */
+    size_t due_head;
+    bool due_stale, due_complete;
+    bool dirty;                  /* its queue state goes into the next commit */
+    bool touched;                /* its turn is due */
+    struct run_builder row;      /* of the log record in the making */
+    bool in_record;
+    struct run *restored_holes;  /* between restore and recovery */
+    uint32_t restored_holes_count;
+
+    struct list instances, free;
+    unsigned instances_by_state[INSTANCE_STATES];
+    struct rate arrivals;
+    double service_s, start_s, cpu_share;
+    struct autoscale_target target;
+    unsigned target_logged;
+    double start_tokens;
+    struct mono start_tokens_at, cpu_sampled_at;
+    unsigned crashes;
+    struct mono circuit_until, waiting_since; /* us 0: closed, nothing waits */
+    struct heap_node wake;
+    struct function_note *notes; /* ring of FUNCTION_NOTES, NULL until the first */
+    size_t notes_count;
+};
+
+struct rule {
+    const struct config_rule *config;
+    uint32_t targets_first, targets_count; /* into engine.rule_targets */
+    uint64_t matched;
+};
+
+struct bus {
+    const char *name;
+    struct match_set *set;       /* NULL: no enabled rule */
+};
+
+struct target {
+    struct target_row row;       /* in engine.names_arena */
+};
+
+/* What waits for the gathering commit: answers to publishes. */
+struct ack {
+    uint64_t reply;
+    uint32_t accepted;
+    bool duplicate, has_producer;
+    uint8_t producer[16];
+    uint64_t epoch, sequence;    /* applied by this commit, to be undone if it is refused; 0: nothing applied */
+    size_t refusals_first, refusals_count;
+};
+struct acks {
+    VEC(struct ack) items;
+    VEC(struct publish_refusal) refusals;
+};
+
+struct early {                   /* a batch that waits for its predecessor */
+    struct list link;
+    struct publish publish;
+};
+
+struct engine {
+    struct engine_options options;
+    struct world world;
+    struct chance chance;
+    struct arena *names_arena;   /* names and texts of functions and targets: as long as the engine */
+    VEC(struct function *) functions; /* [id - 1] */
+    VEC(struct target) targets;  /* [id - 1] */
+    struct names function_ids, target_ids;
+    struct map instances, leases; /* id -> pointer */
+    uint64_t instance_last, lease_last;
+
+    const struct config *config;
+    struct arena *config_arena;  /* buses, rules of the configuration in force */
+    struct bus *buses;
+    size_t buses_count;
+    struct names bus_ids;
+    struct rule *rules;
+    uint32_t *rule_targets;
+    uint64_t revision;
+    bool recovered, draining, spawner_ready, starts_blocked;
+    bool accepts;
+    const char *full_reason;
+
+    struct producers *producers;
+    struct list early;
+    size_t early_count;
+    struct match_scratch *scratch;
+
+    struct commit *gathering, *sealed, *spare;
+    struct acks acks, sealed_acks;
+    struct record_writer record;
+    uint64_t record_first;
+    VEC(struct function *) record_functions; /* concerned by the record in the making */
+    VEC(uint32_t) event_targets;
+    uint64_t next_seq, events_total, unmatched_total, commits;
+    uint64_t trim_after;         /* first_seq of the last record trimmed or found still needed */
+    VEC(struct function *) dirty, touched;
+    struct heap wakes;
+    VEC(struct handover) handovers;
+    VEC(struct leased) leasing;
+    struct bytes completed;      /* an envelope to which id or time was added */
+    struct bytes line;           /* log line in the making */
+};
+
+static inline struct function *engine_function(const struct engine *engine, uint32_t id)
+{
+    ASSERT(id >= 1);
+    ASSERT(id <= engine->functions.count);
+    return engine->functions.items[id - 1];
+}
+static inline uint64_t claim_key(struct delivery delivery) { return delivery.seq << 16 | delivery.ordinal; }
+static inline int64_t mono_after(struct now now, int64_t ms) { return now.mono.us + ms * 1000; }
+static inline uint64_t function_pending(const struct function *function)
+{
+    const uint64_t *c = function->counters;
+    return c[QUEUE_ACCEPTED] - c[QUEUE_SUCCEEDED] - c[QUEUE_DEAD_LETTERED] - c[QUEUE_EXPIRED] - c[QUEUE_DISCARDED];
+}
+
+/* engine.c */
+void function_dirty(struct engine *engine, struct function *function);
+void function_touch(struct engine *engine, struct function *function);
+void engine_log(struct engine *engine, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Logs the line and keeps its text among the function's notes. */
+void function_note(struct engine *engine, struct function *function, enum log_level level, struct now now, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+struct function *engine_function_add(struct engine *engine, struct view name);
+uint32_t engine_target_id(struct engine *engine, struct target_row *row);
+void engine_trim(struct engine *engine);
+
+/* publish.c */
+void record_finish(struct engine *engine, struct now now);
+
+/* queue.c */
+void queue_recover(struct engine *engine, struct function *function);
+void queue_page(struct engine *engine, struct function *function);
+uint64_t queue_available(struct engine *engine, struct function *function, struct now now); /* ready, unpaged and due */
+void queue_sweep(struct engine *engine, struct function *function, struct now now);         /* expires what is too old at the front */
+int64_t queue_expiry_ms(struct engine *engine, struct function *function);                  /* wall time of the next expiry; 0: none */
+int64_t queue_due_ms(const struct function *function);                                      /* wall time of the next due exception; 0: none */
+/* Fills engine->leasing and engine->handovers with at most max deliveries, which leave the queue. */
+unsigned queue_take(struct engine *engine, struct function *function, unsigned max, struct now now);
+void queue_give_back(struct engine *engine, struct function *function, const struct leased *item);
+void queue_settled(struct function *function, struct delivery delivery);                    /* one of the log's left it */
+/* The lowest open delivery's sequence in the log; UINT64_MAX: none. */
+uint64_t queue_watermark(const struct function *function);
+/* Fills ret_runs with the open deliveries below `highest`: the holes. */
+void queue_holes(const struct function *function, struct run_builder *ret_runs);
+
+/* settle.c */
+void settle_success(struct engine *engine, struct function *function, struct leased *item);
+void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure,
+                    bool attempted, struct now now);
+void settle_expired(struct engine *engine, struct function *function, struct delivery delivery);
+/* The stored event cannot be read: a dead letter without its event. */
+void settle_corrupt(struct engine *engine, struct function *function, struct delivery delivery, struct now now);
+
+/* schedule.c */
+void function_turn(struct engine *engine, struct function *function, struct now now);
+void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
+void lease_end(struct engine *engine, struct lease *lease);     /* all items are settled or given back */
+void lease_lost(struct engine *engine, struct lease *lease, bool attempted, const struct failure *failure, struct now now);
+void instance_set_state(struct instance *instance, enum instance_state state);
+void instance_update_free(struct instance *instance);
+
+#endif

@@ -1,0 +1,294 @@
+/* publish.c - from the door into the gathering commit: decode, check, match, append.
+ *
+ * Refusals are per event; the rest of the batch goes on. A batch of a known producer is applied in order of sequence: one that comes
+ * early waits in `early` until those before it have come. A batch that was applied already is answered with the same refusals (they
+ * follow from its bytes and the configuration), after the commit that follows, so that its ack too speaks of the disk. */
+#include "broker/core/engine_internal.h"
+
+#include "schemas/codec/ids.h"
+
+static void publish_answer_now(struct engine *engine, const struct publish *publish, enum sluice_err code, const char *text)
+{
+    engine->world.publish_answered(engine->world.ctx, publish->reply, &(struct publish_answer){ .code = code, .text = text });
+}
+
+static void record_begin_if_needed(struct engine *engine, size_t envelope_len, size_t targets, struct now now)
+{
+    if (engine->record.count != 0 && !record_writer_fits(&engine->record, envelope_len, targets))
+        record_finish(engine, now);
+    if (engine->record.count == 0)
+        engine->record_first = engine->next_seq;
+}
+
+static int id_compare(const void *a, const void *b)
+{
+    uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+    return (left > right) - (left < right);
+}
+
+void record_finish(struct engine *engine, struct now now)
+{
+    struct commit *commit = engine->gathering;
+    size_t concerned = engine->record_functions.count;
+
+    if (engine->record.count == 0)
+        return;
+    uint32_t *ids = arena_alloc(commit->arena, (concerned + 1) * sizeof *ids);
+    for (size_t i = 0; i < concerned; i++) {
+        struct function *function = engine->record_functions.items[i];
+        struct run *runs = arena_alloc(commit->arena, function->row.runs.count * sizeof *runs);
+        memcpy(runs, function->row.runs.items, function->row.runs.count * sizeof *runs);
+        VEC_PUSH(&commit->batches, (struct commit_batch){
+                                       .function = function->id,
+                                       .first_seq = engine->record_first,
+                                       .committed_ms = now.wall_ms,
+                                       .count = (uint32_t)function->row.deliveries,
+                                       .runs = runs,
+                                       .runs_count = (uint32_t)function->row.runs.count,
+                                   });
+        function->row.runs.count = 0;
+        function->row.deliveries = 0;
+        function->in_record = false;
+        ids[i] = function->id;
+    }
+    qsort(ids, concerned, sizeof *ids, id_compare);
+    size_t offset = commit->log.len;
+    uint64_t first = engine->record_first;
+    record_writer_finish(&engine->record, first, now.wall_ms, ids, (uint32_t)concerned, &commit->log);
+    ASSERT(!commit->log.failed);
+    VEC_PUSH(&commit->records, (struct commit_record){ .first_seq = first, .offset = offset, .len = commit->log.len - offset });
+    engine->record_functions.count = 0;
+}
+
+/* A delivery that must not start before its time goes to the exception table at once, with its own copy. */
+static void publish_delayed(struct engine *engine, struct function *function, struct delivery delivery, uint32_t target,
+                            const struct event *event, struct now now)
+{
+    struct commit *commit = engine->gathering;
+
+    VEC_PUSH(&commit->exceptions, (struct commit_exception){
+                                      .table = TABLE_EXCEPTIONS,
+                                      .of_publish = true,
+                                      .row = {
+                                          .function = function->id,
+                                          .delivery = delivery,
+                                          .target = target,
+                                          .due_ms = event->not_before_ms,
+                                          .accepted_ms = now.wall_ms,
+                                          .failed_ms = 0,
+                                          .reason = VIEW_LITERAL("Delayed"),
+                                          .message = VIEW_LITERAL(""),
+                                          .output = VIEW_LITERAL(""),
+                                          .envelope = arena_dup(commit->arena, event->encoded),
+                                      },
+                                  });
+    map_put(&function->claims, claim_key(delivery), 1);
+    function->counters[QUEUE_EXCEPTIONS]++;
+}
+
+static enum sluice_err event_append(struct engine *engine, const struct event *event, struct now now, struct sluice_error *reterr)
+{
+    struct view bus_name = event->bus.data == NULL ? VIEW_LITERAL(EVENT_BUS_DEFAULT) : event->bus;
+    uint32_t bus_index;
+    const uint32_t *matched = NULL;
+    size_t matched_count = 0;
+
+    if (!names_get(&engine->bus_ids, bus_name, &bus_index))
+        return sluice_fail(reterr, SLUICE_ENOTFOUND, "bus '%.*s' does not exist; name it under 'buses' in the configuration",
+                           (int)(bus_name.len > 64 ? 64 : bus_name.len), bus_name.data);
+    const struct match_set *set = engine->buses[bus_index].set;
+    if (set != NULL && match_event(set, engine->scratch, event, &matched, &matched_count) != SLUICE_OK)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "no memory to match the event; try again");
+
+    engine->event_targets.count = 0;
+    for (size_t i = 0; i < matched_count; i++) {
+        const struct rule *rule = &engine->rules[matched[i]];
+        for (uint32_t t = 0; t < rule->targets_count; t++)
+            VEC_PUSH(&engine->event_targets, engine->rule_targets[rule->targets_first + t]);
+    }
+    size_t targets = engine->event_targets.count;
+    if (targets > EVENT_TARGETS_MAX)
+        return sluice_fail(reterr, SLUICE_EINVAL, "the event has %zu targets, more than %d; make the rules narrower", targets,
+                           EVENT_TARGETS_MAX);
+    for (size_t i = 0; i < matched_count; i++)
+        engine->rules[matched[i]].matched++;
+
+    record_begin_if_needed(engine, event->encoded.len, targets, now);
+    uint64_t seq = engine->next_seq++;
+    bool delayed = event->has_not_before && event->not_before_ms > now.wall_ms;
+    for (size_t i = 0; i < targets; i++) {
+        uint32_t target = engine->event_targets.items[i];
+        struct function *function = engine_function(engine, engine->targets.items[target - 1].row.function);
+        struct delivery delivery = { .seq = seq, .ordinal = (uint32_t)i };
+        function->counters[QUEUE_ACCEPTED]++;
+        function_dirty(engine, function);
+        if (delayed) {
+            publish_delayed(engine, function, delivery, target, event, now);
+            continue;
+        }
+        function->uncommitted++;
+        if (!function->in_record) {
+            function->in_record = true;
+            VEC_PUSH(&engine->record_functions, function);
+        }
+        run_builder_add(&function->row, delivery);
+    }
+    record_writer_add(&engine->record, event->encoded, engine->event_targets.items, (uint32_t)targets);
+    engine->events_total++;
+    if (targets == 0) {
+        engine->unmatched_total++;
+        engine->gathering->unmatched++;
+    }
+    return SLUICE_OK;
+}
+
+/* What the producer left out and every event must have: an id and a time. The library fills both in, other doors may not. */
+static void event_complete(struct engine *engine, struct event *event, struct now now)
+{
+    uint8_t id[UUID_BYTES];
+
+    if (event->id.data != NULL && event->has_time)
+        return;
+    if (event->id.data == NULL) {
+        uint64_t random[2] = { chance_next(&engine->chance), chance_next(&engine->chance) };
+        uint8_t bits[UUID_BYTES];
+        memcpy(bits, random, sizeof bits);
+        uuid7_make(now.wall_ms, bits, id);
+        event->id = (struct view){ .data = (const char *)id, .len = sizeof id };
+        event->id_is_uuid = true;
+    }
+    if (!event->has_time) {
+        event->has_time = true;
+        event->time_ms = now.wall_ms;
+    }
+    bytes_clear(&engine->completed);
+    envelope_encode(event, &engine->completed);
+    ASSERT(!engine->completed.failed);
+    ASSERT(envelope_decode_stored(bytes_view(&engine->completed), event));
+}
+
+static void refuse(struct acks *acks, uint32_t index, const struct sluice_error *error)
+{
+    VEC_PUSH(&acks->refusals, (struct publish_refusal){ .index = index, .error = *error });
+}
+
+/* Decodes and checks every event; appends those that pass unless it is a duplicate. */
+static void batch_apply(struct engine *engine, const struct publish *publish, bool duplicate, struct now now)
+{
+    struct mpack_reader reader = mpack_reader_of(publish->events);
+    struct ack ack = { .reply = publish->reply, .duplicate = duplicate, .refusals_first = engine->acks.refusals.count };
+
+    for (uint32_t index = 0; index < publish->count; index++) {
+        struct sluice_error error;
+        struct event event;
+        enum sluice_err err = envelope_decode(&reader, &event, &error);
+        if (err == SLUICE_EPROTO) { /* the rest of the batch cannot be found: refuse all of it, each by its place */
+            for (; index < publish->count; index++)
+                refuse(&engine->acks, index, &error);
+            break;
+        }
+        if (err == SLUICE_OK)
+            err = envelope_check_detail(&event, &error);
+        if (err == SLUICE_OK && !duplicate) {
+            event_complete(engine, &event, now);
+            err = event_append(engine, &event, now, &error);
+        }
+        if (err == SLUICE_OK)
+            ack.accepted++;
+        else
+            refuse(&engine->acks, index, &error);
+    }
+    ack.refusals_count = engine->acks.refusals.count - ack.refusals_first;
+    if (publish->has_producer && !duplicate) {
+        struct producer_row row = producers_apply(engine->producers, publish->producer, publish->epoch, publish->sequence, now.wall_ms,
+                                                  engine->gathering);
+        VEC_PUSH(&engine->gathering->producers, row);
+        ack.has_producer = true;
+        memcpy(ack.producer, publish->producer, sizeof ack.producer);
+        ack.epoch = publish->epoch;
+        ack.sequence = publish->sequence;
+    }
+    VEC_PUSH(&engine->acks.items, ack);
+}
+
+static void publish_judge(struct engine *engine, const struct publish *publish, struct now now)
+{
+    enum producer_verdict verdict = PRODUCER_APPLY;
+
+    if (publish->has_producer) {
+        if (publish->sequence < 1) {
+            publish_answer_now(engine, publish, SLUICE_EPROTO, "batch sequences count from 1");
+            return;
+        }
+        verdict = producers_judge(engine->producers, publish->producer, publish->epoch, publish->sequence, publish->lowest);
+    }
+    switch (verdict) {
+    case PRODUCER_STALE:
+        publish_answer_now(engine, publish, SLUICE_ESTALE, "a newer epoch of this producer has published; this one must stop");
+        return;
+    case PRODUCER_DUPLICATE:
+        batch_apply(engine, publish, true, now);
+        return;
+    case PRODUCER_EARLY:
+        if (engine->early_count >= PUBLISHES_EARLY_MAX) {
+            publish_answer_now(engine, publish, SLUICE_ELIMIT, "too many batches wait for the ones before them; send again in order");
+            return;
+        }
+        struct early *early = malloc(sizeof *early);
+        ASSERT(early != NULL);
+        early->publish = *publish;
+        list_push(&engine->early, &early->link);
+        engine->early_count++;
+        return;
+    case PRODUCER_APPLY:
+        if (!engine->accepts)
+            publish_answer_now(engine, publish, SLUICE_ELIMIT, engine->full_reason);
+        else
+            batch_apply(engine, publish, false, now);
+        return;
+    }
+}
+
+static void early_forget(struct engine *engine, struct early *early)
+{
+    list_remove(&early->link);
+    engine->early_count--;
+    free(early);
+}
+
+void engine_publish(struct engine *engine, const struct publish *publish, bool accepts, const char *full_reason, struct now now)
+{
+    ASSERT(engine->recovered);
+    engine->accepts = accepts;
+    engine->full_reason = full_reason;
+    if (engine->draining) {
+        publish_answer_now(engine, publish, SLUICE_EUNAVAILABLE, "the daemon is stopping");
+        return;
+    }
+    publish_judge(engine, publish, now);
+    /* Did this one open the way for others of the same producer? Each that goes may open it for the next. */
+    for (bool again = publish->has_producer && engine->early_count != 0; again;) {
+        again = false;
+        LIST_EACH(at, &engine->early) {
+            struct early *early = LIST_OWNER(at, struct early, link);
+            if (memcmp(early->publish.producer, publish->producer, 16) != 0 ||
+                producers_judge(engine->producers, early->publish.producer, early->publish.epoch, early->publish.sequence,
+                                early->publish.lowest) == PRODUCER_EARLY)
+                continue;
+            struct publish ready = early->publish;
+            early_forget(engine, early);
+            publish_judge(engine, &ready, now);
+            again = true;
+            break;
+        }
+    }
+}
+
+void engine_publish_cancel(struct engine *engine, uint64_t reply)
+{
+    LIST_EACH(at, &engine->early) {
+        struct early *early = LIST_OWNER(at, struct early, link);
+        if (early->publish.reply == reply)
+            early_forget(engine, early);
+    }
+}

@@ -1,0 +1,269 @@
+/* queue.c - one function's queue. On disk: rows (what each log record holds for it), the highest settled delivery and the holes below
+ * it, and the exceptions. In memory: a page of what is ready, and the next due exceptions; the rest is a number.
+ *
+ *      settled ........ highest          rows after paged_row
+ *   ----o--o-------o------|==========|----------------------->  sequence
+ *       holes: ready or leased  ready      unpaged (counted)
+ *
+ * Deliveries are always leased from the lowest, so every open one below `highest` is in memory, and the holes that the next commit
+ * writes can be listed from `ready` and the leases. */
+#include "broker/core/engine_internal.h"
+
+void queue_recover(struct engine *engine, struct function *function)
+{
+    const struct reader *reader = &engine->world.reader;
+    struct batch_row row;
+    uint64_t holes = 0;
+
+    for (uint32_t i = 0; i < function->restored_holes_count; i++) {
+        runs_push(&function->ready, function->restored_holes[i]);
+        holes += function->restored_holes[i].len;
+    }
+    free(function->restored_holes);
+    function->restored_holes = NULL;
+    uint64_t open = function_pending(function) - function->counters[QUEUE_EXCEPTIONS];
+    function->unpaged = open >= holes ? open - holes : 0;
+    function->due_stale = true;
+    if (function->highest.seq == 0 || !reader->batch_at(reader->ctx, function->id, function->highest.seq, &row))
+        return;
+    /* The row that holds the highest settled delivery: what it has above is open too. */
+    function->paged_row = row.first_seq;
+    for (uint32_t i = 0; i < row.runs_count; i++) {
+        struct run above;
+        if (run_above(reader->batch_run(&row, i), function->highest, &above)) {
+            runs_push(&function->ready, above);
+            function->unpaged -= function->unpaged < above.len ? function->unpaged : above.len;
+        }
+    }
+}
+
+void queue_page(struct engine *engine, struct function *function)
+{
+    const struct reader *reader = &engine->world.reader;
+    struct batch_row row;
+
+    while (function->unpaged > 0 && function->ready.deliveries < READY_PAGE) {
+        if (!reader->batch_after(reader->ctx, function->id, function->paged_row, &row)) {
+            engine_log(engine, LOG_ERROR, "event=rows-missing function=%s after=%llu missing=%llu msg=\"the log has fewer deliveries than "
+                       "the counters say; run: sluice balance\"", function->name, (unsigned long long)function->paged_row,
+                       (unsigned long long)function->unpaged);
+            function->unpaged = 0;
+            return;
+        }
+        function->paged_row = row.first_seq;
+        for (uint32_t i = 0; i < row.runs_count; i++)
+            runs_push(&function->ready, reader->batch_run(&row, i));
+        function->unpaged -= function->unpaged < row.count ? function->unpaged : row.count;
+    }
+}
+
+static void due_load(struct engine *engine, struct function *function)
+{
+    const struct reader *reader = &engine->world.reader;
+    struct due_key key = { 0 };
+
+    function->due.count = function->due_head = 0;
+    function->due_stale = false;
+    while (function->due.count < DUE_WINDOW) {
+        if (!reader->due_after(reader->ctx, function->id, key, &key)) {
+            function->due_complete = true;
+            return;
+        }
+        if (!map_get(&function->claims, claim_key(key.delivery), NULL))
+            VEC_PUSH(&function->due, key);
+    }
+    function->due_complete = false;
+}
+
+static void due_refresh(struct engine *engine, struct function *function)
+{
+    if (function->counters[QUEUE_EXCEPTIONS] == 0) {
+        function->due.count = function->due_head = 0;
+        function->due_stale = false;
+        function->due_complete = true;
+    } else if (function->due_stale || (function->due_head == function->due.count && !function->due_complete)) {
+        due_load(engine, function);
+    }
+}
+
+uint64_t queue_available(struct engine *engine, struct function *function, struct now now)
+{
+    uint64_t due = 0;
+
+    due_refresh(engine, function);
+    for (size_t i = function->due_head; i < function->due.count && function->due.items[i].due_ms <= now.wall_ms; i++)
+        due++;
+    return function->ready.deliveries + function->unpaged + due;
+}
+
+int64_t queue_due_ms(const struct function *function)
+{
+    return function->due_head < function->due.count ? function->due.items[function->due_head].due_ms : 0;
+}
+
+int64_t queue_expiry_ms(struct engine *engine, struct function *function)
+{
+    struct delivery first;
+    struct stored_event event;
+
+    if (!runs_first(&function->ready, &first) ||
+        engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) != SLUICE_OK)
+        return 0;
+    return event.committed_ms + function->max_age_ms;
+}
+
+void queue_sweep(struct engine *engine, struct function *function, struct now now)
+{
+    struct delivery first;
+    struct stored_event event;
+    unsigned swept = 0;
+
+    queue_page(engine, function);
+    for (; swept < SWEEP_MAX && runs_first(&function->ready, &first); swept++) {
+        enum sluice_err err = engine->world.reader.event(engine->world.reader.ctx, first.seq, &event);
+        if (err != SLUICE_OK)
+            break; /* taking it will say what is wrong */
+        if (event.committed_ms + function->max_age_ms > now.wall_ms)
+            break;
+        runs_pop(&function->ready);
+        settle_expired(engine, function, first);
+        if (runs_empty(&function->ready))
+            queue_page(engine, function);
+    }
+    if (swept == 0)
+        return;
+    function_note(engine, function, LOG_WARN, now, "expired=%u reason=max-age max_age_ms=%lld first_seq=%llu", swept,
+                  (long long)function->max_age_ms, (unsigned long long)first.seq);
+    if (swept == SWEEP_MAX)
+        function_touch(engine, function);
+}
+
+static bool take_exception(struct engine *engine, struct function *function, size_t *bytes, struct now now)
+{
+    if (function->due_head == function->due.count || function->due.items[function->due_head].due_ms > now.wall_ms)
+        return false;
+    struct exception row;
+    struct delivery delivery = function->due.items[function->due_head].delivery;
+    enum sluice_err err = engine->world.reader.exception(engine->world.reader.ctx, TABLE_EXCEPTIONS, function->id, delivery, &row);
+    if (err != SLUICE_OK) {
+        engine_log(engine, LOG_ERROR, "event=exception-unreadable function=%s seq=%llu ordinal=%u code=%s", function->name,
+                   (unsigned long long)delivery.seq, delivery.ordinal, sluice_err_name(err));
+        function->due_head++;
+        return true;
+    }
+    if (*bytes != 0 && *bytes + row.envelope.len > LEASE_BYTES_MAX)
+        return false;
+    function->due_head++;
+    *bytes += row.envelope.len;
+    map_put(&function->claims, claim_key(delivery), 1);
+    VEC_PUSH(&engine->leasing, (struct leased){ .delivery = delivery,
+                                                .accepted_ms = row.accepted_ms,
+                                                .target = row.target,
+                                                .attempts = row.attempts,
+                                                .exception = true });
+    VEC_PUSH(&engine->handovers,
+             (struct handover){ .delivery = delivery, .envelope = row.envelope, .target = row.target, .attempt = row.attempts + 1 });
+    return true;
+}
+
+static bool take_logged(struct engine *engine, struct function *function, size_t *bytes, struct now now)
+{
+    struct delivery delivery;
+    struct stored_event event;
+
+    if (runs_empty(&function->ready))
+        queue_page(engine, function);
+    if (!runs_first(&function->ready, &delivery))
+        return false;
+    enum sluice_err err = engine->world.reader.event(engine->world.reader.ctx, delivery.seq, &event);
+    if (err != SLUICE_OK || delivery.ordinal >= event.event.targets_count) {
+        runs_pop(&function->ready);
+        settle_corrupt(engine, function, delivery, now);
+        return true;
+    }
+    if (event.committed_ms + function->max_age_ms <= now.wall_ms)
+        return false; /* the sweep of the next turn takes it */
+    if (*bytes != 0 && *bytes + event.event.envelope.len > LEASE_BYTES_MAX)
+        return false;
+    runs_pop(&function->ready);
+    *bytes += event.event.envelope.len;
+    uint32_t target = record_target(&event.event, delivery.ordinal);
+    VEC_PUSH(&engine->leasing,
+             (struct leased){ .delivery = delivery, .accepted_ms = event.committed_ms, .target = target });
+    VEC_PUSH(&engine->handovers,
+             (struct handover){ .delivery = delivery, .envelope = event.event.envelope, .target = target, .attempt = 1 });
+    return true;
+}
+
+unsigned queue_take(struct engine *engine, struct function *function, unsigned max, struct now now)
+{
+    size_t bytes = 0;
+
+    engine->leasing.count = engine->handovers.count = 0;
+    due_refresh(engine, function);
+    while (engine->leasing.count < max && take_exception(engine, function, &bytes, now))
+        ;
+    while (engine->leasing.count < max && take_logged(engine, function, &bytes, now))
+        ;
+    return (unsigned)engine->leasing.count;
+}
+
+void queue_give_back(struct engine *engine, struct function *function, const struct leased *item)
+{
+    if (item->exception) {
+        (void)map_remove(&function->claims, claim_key(item->delivery), NULL);
+        function->due_stale = true;
+    } else {
+        runs_insert(&function->ready, item->delivery);
+    }
+    function_touch(engine, function);
+}
+
+void queue_settled(struct function *function, struct delivery delivery)
+{
+    if (delivery_compare(delivery, function->highest) > 0)
+        function->highest = delivery;
+}
+
+uint64_t queue_watermark(const struct function *function)
+{
+    uint64_t lowest = UINT64_MAX;
+    struct delivery first;
+
+    if (runs_first(&function->ready, &first))
+        lowest = first.seq;
+    LIST_EACH(at, &function->leases) {
+        const struct lease *lease = LIST_OWNER(at, struct lease, in_function);
+        for (unsigned i = 0; i < lease->count; i++) {
+            if (!lease->items[i].exception && !lease->items[i].done && lease->items[i].delivery.seq < lowest)
+                lowest = lease->items[i].delivery.seq;
+        }
+    }
+    if (function->unpaged + function->uncommitted > 0 && function->paged_row + 1 < lowest)
+        lowest = function->paged_row + 1;
+    return lowest;
+}
+
+static int run_compare(const void *a, const void *b)
+{
+    const struct run *left = a, *right = b;
+    return delivery_compare((struct delivery){ left->seq, left->ordinal }, (struct delivery){ right->seq, right->ordinal });
+}
+
+void queue_holes(const struct function *function, struct run_builder *ret_runs)
+{
+    ret_runs->runs.count = 0;
+    ret_runs->deliveries = 0;
+    LIST_EACH(at, &function->leases) {
+        const struct lease *lease = LIST_OWNER(at, struct lease, in_function);
+        for (unsigned i = 0; i < lease->count; i++) {
+            const struct leased *item = &lease->items[i];
+            if (!item->exception && !item->done && delivery_compare(item->delivery, function->highest) < 0)
+                run_builder_add(ret_runs, item->delivery);
+        }
+    }
+    for (size_t i = function->ready.head; i < function->ready.count; i++)
+        run_builder_add_below(ret_runs, function->ready.items[i], function->highest);
+    if (ret_runs->runs.count > 1)
+        qsort(ret_runs->runs.items, ret_runs->runs.count, sizeof *ret_runs->runs.items, run_compare);
+}

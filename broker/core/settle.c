@@ -1,0 +1,174 @@
+/* settle.c - how a delivery leaves the queue, each way with its counter, so that the balance holds:
+ *   success             succeeded                      too old, never tried    expired
+ *   failed, tries left  exception (pending)            failed, no tries left   dead letter, with reason, output and event
+ * and what people do with dead letters: redrive (pending again), purge (discarded). */
+#include "broker/core/engine_internal.h"
+
+static void exception_op(struct engine *engine, struct function *function, enum exception_table table, bool delete,
+                         const struct exception *row)
+{
+    VEC_PUSH(&engine->gathering->exceptions,
+             (struct commit_exception){ .table = table, .delete = delete, .row = *row });
+    if (table == TABLE_EXCEPTIONS)
+        map_put(&function->claims, claim_key(row->delivery), 1); /* until the commit is durable */
+}
+
+static void exception_delete(struct engine *engine, struct function *function, struct delivery delivery)
+{
+    exception_op(engine, function, TABLE_EXCEPTIONS, true, &(struct exception){ .function = function->id, .delivery = delivery });
+    function->counters[QUEUE_EXCEPTIONS]--;
+}
+
+void settle_success(struct engine *engine, struct function *function, struct leased *item)
+{
+    ASSERT(!item->done);
+    item->done = true;
+    function->counters[QUEUE_SUCCEEDED]++;
+    if (item->exception)
+        exception_delete(engine, function, item->delivery);
+    else
+        queue_settled(function, item->delivery);
+    function_dirty(engine, function);
+}
+
+void settle_expired(struct engine *engine, struct function *function, struct delivery delivery)
+{
+    function->counters[QUEUE_EXPIRED]++;
+    queue_settled(function, delivery);
+    function_dirty(engine, function);
+}
+
+static struct view kept(struct arena *arena, struct view text, size_t max, bool tail)
+{
+    if (text.len > max) {
+        if (tail)
+            text.data += text.len - max;
+        text.len = max;
+    }
+    return arena_dup(arena, text);
+}
+
+void settle_corrupt(struct engine *engine, struct function *function, struct delivery delivery, struct now now)
+{
+    struct exception row = {
+        .function = function->id,
+        .delivery = delivery,
+        .accepted_ms = now.wall_ms,
+        .failed_ms = now.wall_ms,
+        .reason = VIEW_LITERAL("Sluice.Corrupt"),
+        .message = VIEW_LITERAL("the stored event fails its check; its bytes are lost"),
+        .output = VIEW_LITERAL(""),
+        .envelope = VIEW_LITERAL(""),
+    };
+    exception_op(engine, function, TABLE_DEAD, false, &row);
+    function->counters[QUEUE_DEAD_LETTERED]++;
+    queue_settled(function, delivery);
+    function_dirty(engine, function);
+    function_note(engine, function, LOG_ERROR, now, "event=corrupt seq=%llu ordinal=%u action=dead-letter",
+                  (unsigned long long)delivery.seq, delivery.ordinal);
+}
+
+/* The event's bytes, for the copy that an exception carries; views of this turn. */
+static struct view delivery_envelope(struct engine *engine, const struct function *function, const struct leased *item)
+{
+    const struct reader *reader = &engine->world.reader;
+    struct stored_event event;
+    struct exception row;
+
+    if (item->exception)
+        return reader->exception(reader->ctx, TABLE_EXCEPTIONS, function->id, item->delivery, &row) == SLUICE_OK ? row.envelope
+                                                                                                                : VIEW_LITERAL("");
+    return reader->event(reader->ctx, item->delivery.seq, &event) == SLUICE_OK ? event.event.envelope : VIEW_LITERAL("");
+}
+
+void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure,
+                    bool attempted, struct now now)
+{
+    ASSERT(!item->done);
+    const struct config_function *config = function->config;
+    struct arena *arena = engine->gathering->arena;
+    unsigned attempts = item->attempts + (attempted ? 1 : 0);
+    unsigned attempts_max = config == NULL ? 1 : config->retry_attempts;
+    int64_t due = now.wall_ms;
+    if (attempted && config != NULL)
+        due += retry_delay_ms(attempts, config->backoff_min_ms, config->backoff_max_ms, &engine->chance);
+    bool too_old = due >= item->accepted_ms + function->max_age_ms;
+    bool dead = attempts >= attempts_max || too_old;
+    struct exception row = {
+        .function = function->id,
+        .delivery = item->delivery,
+        .target = item->target,
+        .attempts = attempts,
+        .due_ms = due,
+        .accepted_ms = item->accepted_ms,
+        .failed_ms = now.wall_ms,
+        .reason = kept(arena, failure->type, REASON_KEPT_BYTES, false),
+        .message = kept(arena, failure->message, MESSAGE_KEPT_BYTES, false),
+        .output = kept(arena, failure->output, OUTPUT_KEPT_BYTES, true),
+        .envelope = arena_dup(arena, delivery_envelope(engine, function, item)),
+    };
+    item->done = true;
+    function->counters[QUEUE_ATTEMPTS_FAILED] += attempted ? 1 : 0;
+    if (dead) {
+        if (item->exception)
+            exception_delete(engine, function, item->delivery);
+        exception_op(engine, function, TABLE_DEAD, false, &row);
+        function->counters[QUEUE_DEAD_LETTERED]++;
+    } else {
+        exception_op(engine, function, TABLE_EXCEPTIONS, false, &row);
+        function->counters[QUEUE_EXCEPTIONS] += item->exception ? 0 : 1;
+    }
+    if (!item->exception)
+        queue_settled(function, item->delivery);
+    function_dirty(engine, function);
+    if (dead)
+        function_note(engine, function, LOG_WARN, now, "event=dead-letter seq=%llu attempts=%u cause=%s reason=%.*s message=\"%.*s\"",
+                      (unsigned long long)item->delivery.seq, attempts, too_old && attempts < attempts_max ? "max-age" : "attempts",
+                      VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
+    else
+        function_note(engine, function, LOG_INFO, now, "event=retry seq=%llu attempt=%u of=%u in_ms=%lld reason=%.*s message=\"%.*s\"",
+                      (unsigned long long)item->delivery.seq, attempts, attempts_max, (long long)(due - now.wall_ms),
+                      VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
+}
+
+enum sluice_err engine_redrive(struct engine *engine, uint32_t id, struct delivery delivery, struct now now)
+{
+    struct function *function = engine_function(engine, id);
+    struct exception row;
+
+    if (map_get(&function->claims, claim_key(delivery), NULL) ||
+        engine->world.reader.exception(engine->world.reader.ctx, TABLE_DEAD, id, delivery, &row) != SLUICE_OK)
+        return SLUICE_ENOTFOUND;
+    struct arena *arena = engine->gathering->arena;
+    row.attempts = 0;
+    row.due_ms = now.wall_ms;
+    row.accepted_ms = now.wall_ms; /* its age counts anew, or it would die again at once */
+    row.reason = arena_dup(arena, row.reason);
+    row.message = arena_dup(arena, row.message);
+    row.output = arena_dup(arena, row.output);
+    row.envelope = arena_dup(arena, row.envelope);
+    exception_op(engine, function, TABLE_DEAD, true, &row);
+    exception_op(engine, function, TABLE_EXCEPTIONS, false, &row);
+    function->counters[QUEUE_DEAD_LETTERED]--;
+    function->counters[QUEUE_EXCEPTIONS]++;
+    function_dirty(engine, function);
+    function_note(engine, function, LOG_INFO, now, "event=redrive seq=%llu", (unsigned long long)delivery.seq);
+    return SLUICE_OK;
+}
+
+enum sluice_err engine_purge(struct engine *engine, uint32_t id, struct delivery delivery, struct now now)
+{
+    struct function *function = engine_function(engine, id);
+    struct exception row;
+
+    if (map_get(&function->claims, claim_key(delivery), NULL) ||
+        engine->world.reader.exception(engine->world.reader.ctx, TABLE_DEAD, id, delivery, &row) != SLUICE_OK)
+        return SLUICE_ENOTFOUND;
+    exception_op(engine, function, TABLE_DEAD, true, &(struct exception){ .function = id, .delivery = delivery });
+    map_put(&function->claims, claim_key(delivery), 1);
+    function->counters[QUEUE_DEAD_LETTERED]--;
+    function->counters[QUEUE_DISCARDED]++;
+    function_dirty(engine, function);
+    function_note(engine, function, LOG_INFO, now, "event=purge seq=%llu reason=operator", (unsigned long long)delivery.seq);
+    return SLUICE_OK;
+}

@@ -1,0 +1,808 @@
+#include "broker/daemon/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "broker/base/assert.h"
+#include "broker/core/input.h"
+#include "broker/daemon/control.h"
+#include "broker/edge/log.h"
+#include "schemas/codec/address.h"
+
+enum { DRAIN_MS = 10000 };       /* at a stop, what runs may finish for this long */
+
+/* ---- the turn's read of the store ---- */
+
+void broker_read(struct broker *broker)
+{
+    if (!broker->reading) {
+        store_read_begin(broker->store);
+        broker->reading = true;
+    }
+}
+
+static void broker_read_end(struct broker *broker)
+{
+    if (broker->reading) {
+        store_read_end(broker->store);
+        broker->reading = false;
+    }
+}
+
+/* ---- the engine's hands ---- */
+
+static bool read_batch_after(void *ctx, uint32_t function, uint64_t after, struct batch_row *ret_row)
+{
+    return store_batch_after(((struct broker *)ctx)->store, function, after, ret_row);
+}
+static bool read_batch_at(void *ctx, uint32_t function, uint64_t at_most, struct batch_row *ret_row)
+{
+    return store_batch_at(((struct broker *)ctx)->store, function, at_most, ret_row);
+}
+static enum sluice_err read_event(void *ctx, uint64_t seq, struct stored_event *ret_event)
+{
+    return store_event(((struct broker *)ctx)->store, seq, ret_event);
+}
+static bool read_record_after(void *ctx, uint64_t after, struct record *ret_record)
+{
+    return store_record_after(((struct broker *)ctx)->store, after, ret_record);
+}
+static bool read_due_after(void *ctx, uint32_t function, struct due_key after, struct due_key *ret_key)
+{
+    return store_due_after(((struct broker *)ctx)->store, function, after, ret_key);
+}
+static enum sluice_err read_exception(void *ctx, enum exception_table table, uint32_t function, struct delivery delivery,
+                                      struct exception *ret_row)
+{
+    return store_exception(((struct broker *)ctx)->store, table, function, delivery, ret_row);
+}
+static bool read_exception_after(void *ctx, enum exception_table table, uint32_t function, struct delivery after, struct exception *ret_row)
+{
+    return store_exception_after(((struct broker *)ctx)->store, table, function, after, ret_row);
+}
+
+struct reader broker_reader(struct broker *broker)
+{
+    return (struct reader){
+        .ctx = broker,
+        .batch_after = read_batch_after,
+        .batch_at = read_batch_at,
+        .batch_run = batch_row_run,
+        .event = read_event,
+        .record_after = read_record_after,
+        .due_after = read_due_after,
+        .exception = read_exception,
+        .exception_after = read_exception_after,
+    };
+}
+
+static void world_publish_answered(void *ctx, uint64_t reply, const struct publish_answer *answer)
+{
+    bus_answer_publish(((struct broker *)ctx)->bus, reply, answer);
+}
+
+static bool world_start(void *ctx, uint64_t instance, const struct config_function *function)
+{
+    struct broker *broker = ctx;
+    struct sluice_error error;
+    enum sluice_err err = instances_start(broker->instances, instance, function, &error);
+
+    if (err == SLUICE_OK)
+        return true;
+    if (err == SLUICE_ELIMIT) /* the spawner has enough to do: come back in a moment */
+        ev_timer_again(broker->loop, &broker->start_again);
+    else if (err != SLUICE_EUNAVAILABLE)
+        log_format(LOG_ERROR, "function=%s event=start-refused reason=\"%s\"", function->name, error.text);
+    return false;
+}
+
+/* The input of one delivery, as JSON on one line, appended. */
+static void input_line(struct broker *broker, const struct handover *handover, struct bytes *out)
+{
+    struct target_view target;
+    struct event event;
+
+    if (!engine_target(broker->engine, handover->target, &target))
+        target = (struct target_view){ .input = TARGET_INPUT_EVENT, .shape = EVENT_SHAPE_EVENTBRIDGE };
+    if (!envelope_decode_stored(handover->envelope, &event)) {
+        bytes_put_text(out, "null"); /* its record passed its check, so this does not happen; a function is not left hanging */
+        return;
+    }
+    (void)input_make(target.input, view_of(target.text), target.shape, &event, out);
+    ASSERT(!out->failed);
+}
+
+static void deliver_native(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers,
+                           unsigned count)
+{
+    size_t at = broker->parked.count;
+
+    while (at > 0 && broker->parked.items[at - 1].instance != instance)
+        at--;
+    ASSERT(at > 0); /* the engine counts the parked requests */
+    uint64_t request = broker->parked.items[at - 1].request;
+    broker->parked.items[at - 1] = broker->parked.items[--broker->parked.count];
+    bytes_clear(&broker->handover);
+    struct bytes json = { 0 };
+    for (unsigned i = 0; i < count; i++) {
+        struct target_view target;
+        if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
+            bytes_clear(&json);
+            input_line(broker, &handovers[i], &json);
+            bus_put_handover_json(&broker->handover, handovers[i].attempt, bytes_view(&json));
+        } else {
+            bus_put_handover(&broker->handover, handovers[i].attempt, handovers[i].envelope);
+        }
+    }
+    bytes_done(&json);
+    ASSERT(!broker->handover.failed);
+    bus_answer_next(broker->bus, request, SLUICE_OK, NULL, lease, deadline_ms, bytes_view(&broker->handover), count);
+}
+
+static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers, unsigned count)
+{
+    struct broker *broker = ctx;
+
+    if (engine_instance_is_native(broker->engine, instance)) {
+        deliver_native(broker, instance, lease, deadline_ms, handovers, count);
+        return;
+    }
+    size_t offsets[64], *at = offsets;
+    if (count + 1 > sizeof offsets / sizeof *offsets) {
+        at = malloc((count + 1) * sizeof *at);
+        ASSERT(at != NULL);
+    }
+    bytes_clear(&broker->handover);
+    for (unsigned i = 0; i < count; i++) {
+        at[i] = broker->handover.len;
+        input_line(broker, &handovers[i], &broker->handover);
+    }
+    at[count] = broker->handover.len;
+    broker->inputs.count = 0;
+    for (unsigned i = 0; i < count; i++)
+        VEC_PUSH(&broker->inputs, (struct view){ broker->handover.data + at[i], at[i + 1] - at[i] });
+    instances_deliver(broker->instances, instance, lease, broker->inputs.items, count);
+    if (at != offsets)
+        free(at);
+}
+
+/* A native instance that is to end is told by the answer to its parked requests; the signal follows for those that do not listen. */
+static void release_parked(struct broker *broker, uint64_t instance)
+{
+    for (size_t i = 0; i < broker->parked.count;) {
+        if (broker->parked.items[i].instance != instance) {
+            i++;
+            continue;
+        }
+        bus_answer_next(broker->bus, broker->parked.items[i].request, SLUICE_EUNAVAILABLE, "the instance is to end", 0, 0,
+                        (struct view){ 0 }, 0);
+        broker->parked.items[i] = broker->parked.items[--broker->parked.count];
+    }
+}
+
+static void world_stop(void *ctx, uint64_t instance, const char *reason)
+{
+    struct broker *broker = ctx;
+
+    log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    release_parked(broker, instance);
+    instances_stop(broker->instances, instance);
+}
+
+static void world_kill(void *ctx, uint64_t instance, const char *reason)
+{
+    struct broker *broker = ctx;
+
+    log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    instances_kill(broker->instances, instance);
+}
+
+static void world_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    log_line(level, line);
+}
+
+/* utime + stime of /proc/PID/stat, which counts in clock ticks. */
+static int64_t world_cpu_us(void *ctx, uint64_t instance)
+{
+    struct broker *broker = ctx;
+    char path[64], text[512];
+    unsigned long user, system;
+    pid_t pid;
+
+    if (!instances_pid(broker->instances, instance, &pid))
+        return -1;
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t len = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    if (len <= 0)
+        return -1;
+    text[len] = '\0';
+    const char *after_name = strrchr(text, ')'); /* a process may call itself anything */
+    if (after_name == NULL || sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        return -1;
+    return (int64_t)(user + system) * (1000000 / sysconf(_SC_CLK_TCK));
+}
+
+/* ---- from the edges into the engine ---- */
+
+static void bus_on_publish(void *ctx, const struct publish *publish)
+{
+    struct broker *broker = ctx;
+    VEC_PUSH(&broker->publishes, *publish); /* the turn takes them as fast as commits go */
+}
+
+static void bus_on_next(void *ctx, uint64_t request, uint64_t instance, unsigned events_max, const struct bus_result *results, unsigned count)
+{
+    struct broker *broker = ctx;
+    struct now now = clock_now();
+
+    broker_read(broker);
+    for (unsigned i = 0; i < count; i++)
+        (void)engine_result_batch(broker->engine, instance, results[i].lease, results[i].failures, results[i].failures_count, now);
+    if (events_max == 0) { /* results only: it is leaving */
+        bus_answer_next(broker->bus, request, SLUICE_OK, NULL, 0, 0, (struct view){ 0 }, 0);
+        return;
+    }
+    VEC_PUSH(&broker->parked, (struct parked_next){ .request = request, .instance = instance });
+    enum sluice_err err = engine_instance_wants(broker->engine, instance, events_max, now);
+    if (err != SLUICE_OK) {
+        broker->parked.count--;
+        bus_answer_next(broker->bus, request, SLUICE_EUNAVAILABLE,
+                        err == SLUICE_ENOTFOUND ? "no such instance: only processes that the daemon started are served" : "the instance is to end",
+                        0, 0, (struct view){ 0 }, 0);
+    }
+}
+
+static void bus_on_control(void *ctx, uint64_t request, struct view command, struct view arguments)
+{
+    struct broker *broker = ctx;
+
+    broker_read(broker);
+    control_call(broker->control, request, command, arguments);
+}
+
+static void bus_on_gone(void *ctx, uint64_t request)
+{
+    struct broker *broker = ctx;
+
+    control_gone(broker->control, request);
+    engine_publish_cancel(broker->engine, request);
+    for (size_t i = broker->publishes_head; i < broker->publishes.count; i++) {
+        if (broker->publishes.items[i].reply != request)
+            continue;
+        memmove(&broker->publishes.items[i], &broker->publishes.items[i + 1],
+                (broker->publishes.count - i - 1) * sizeof *broker->publishes.items);
+        broker->publishes.count--;
+        return;
+    }
+    for (size_t i = 0; i < broker->parked.count; i++) {
+        if (broker->parked.items[i].request != request)
+            continue;
+        engine_instance_wants_cancel(broker->engine, broker->parked.items[i].instance);
+        broker->parked.items[i] = broker->parked.items[--broker->parked.count];
+        return;
+    }
+}
+
+static void instance_on_started(void *ctx, uint64_t instance, pid_t pid)
+{
+    struct broker *broker = ctx;
+    broker_read(broker);
+    engine_instance_started(broker->engine, instance, pid, clock_now());
+}
+
+static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
+                               const struct invocation_failure *failure)
+{
+    struct broker *broker = ctx;
+    struct failure why;
+
+    if (failure != NULL)
+        why = (struct failure){ .type = failure->type, .message = failure->message, .output = failure->output };
+    broker_read(broker);
+    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, clock_now());
+}
+
+static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)
+{
+    struct broker *broker = ctx;
+    char reason[128];
+
+    switch (end->reason) {
+    case END_EXITED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: exit status %d", end->code); break;
+    case END_SIGNALLED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: %s", strsignal(end->code)); break;
+    case END_SPAWN_FAILED:
+        (void)snprintf(reason, sizeof reason, "cannot be started: %s: %s", end->step == NULL ? "spawn" : end->step, strerror(end->code));
+        break;
+    case END_SPAWNER_LOST: (void)snprintf(reason, sizeof reason, "the spawner died, and its instances with it"); break;
+    }
+    if (end->reason == END_EXITED && end->code == 0)
+        (void)snprintf(reason, sizeof reason, "Runtime exited without providing a reason");
+    broker_read(broker);
+    release_parked(broker, instance);
+    control_instance_gone(broker->control, instance, end);
+    engine_instance_gone(broker->engine, instance,
+                         &(struct instance_gone){ .reason = view_of(reason),
+                                                  .output = end->output_tail,
+                                                  .failed_start = end->reason == END_SPAWN_FAILED,
+                                                  .clean = end->reason == END_EXITED && end->code == 0,
+                                                  .input_unread = end->input_unread,
+                                                  .cpu_us = end->cpu_us },
+                         clock_now());
+}
+
+static void instance_on_spawner_ready(void *ctx)
+{
+    struct broker *broker = ctx;
+    broker_read(broker);
+    engine_spawner_ready(broker->engine, clock_now());
+}
+
+/* ---- the turn ---- */
+
+/* On the committer thread. */
+static void commit_done(void *ctx, struct commit *commit, enum commit_outcome outcome, const char *text)
+{
+    struct broker *broker = ctx;
+
+    ASSERT(commit == broker->commit);
+    broker->outcome = outcome;
+    (void)snprintf(broker->outcome_text, sizeof broker->outcome_text, "%s", text == NULL ? "" : text);
+    mailbox_post(broker->mailbox, &broker->committed);
+}
+
+/* An ack is a promise about the disk: no reply and no delivery leaves before its commit has returned. */
+static void broker_committed(struct mail *mail)
+{
+    struct broker *broker = (struct broker *)(void *)((char *)mail - offsetof(struct broker, committed));
+
+    broker->committing = false;
+    if (broker->outcome == COMMIT_FATAL) {
+        log_format(LOG_ERROR, "event=commit-refused action=stop reason=\"%s\" msg=\"the disk refused a commit; nothing of it was acked\"",
+                   broker->outcome_text);
+        broker->fatal = true;
+        ev_break(broker->loop, EVBREAK_ALL);
+        return;
+    }
+    if (broker->outcome == COMMIT_FULL)
+        log_format(LOG_WARN, "event=disk-full action=\"publishes are told to come later\" reason=\"%s\"", broker->outcome_text);
+    broker_read_end(broker); /* the next read sees this commit */
+    broker_read(broker);
+    engine_committed(broker->engine, broker->commit, broker->outcome == COMMIT_DURABLE, clock_now());
+    broker->commit = NULL;
+    control_committed(broker->control);
+}
+
+/* Publishes are taken while the commit being gathered has room; the rest waits here, and their producers with it. */
+static void take_publishes(struct broker *broker, struct now now)
+{
+    const char *reason = NULL;
+    bool accepts = store_accepts(broker->store, &reason);
+
+    while (broker->publishes_head < broker->publishes.count && engine_gathered_bytes(broker->engine) < COMMIT_BYTES_MAX)
+        engine_publish(broker->engine, &broker->publishes.items[broker->publishes_head++], accepts, reason, now);
+    if (broker->publishes_head == broker->publishes.count)
+        broker->publishes_head = broker->publishes.count = 0;
+}
+
+static void broker_sleep_until_work(struct broker *broker, struct now now)
+{
+    int64_t wake_us = engine_wake_us(broker->engine);
+
+    ev_timer_stop(broker->loop, &broker->wake);
+    if (wake_us == MONO_NEVER)
+        return;
+    double seconds = (double)(wake_us - now.mono.us) / 1e6;
+    ev_now_update(broker->loop);
+    ev_timer_set(&broker->wake, seconds < 0 ? 0 : seconds + 0.0002, 0.);
+    ev_timer_start(broker->loop, &broker->wake);
+}
+
+static void broker_turn(struct broker *broker)
+{
+    struct now now = clock_now();
+
+    broker_read(broker);
+    take_publishes(broker, now);
+    engine_tick(broker->engine, now);
+    /* One commit is on the disk at a time; what arrives meanwhile is the next one. */
+    if (!broker->committing && engine_has_commit(broker->engine)) {
+        broker->commit = engine_seal(broker->engine, now);
+        broker->committing = true;
+        broker_read_end(broker);
+        store_commit_begin(broker->store, broker->commit, commit_done, broker);
+        broker_read(broker);
+        take_publishes(broker, now); /* the next commit starts with what waited for room in this one */
+    }
+    broker_read_end(broker);
+    broker_sleep_until_work(broker, now);
+    if (broker->stopping && engine_drained(broker->engine) && !broker->committing && !engine_has_commit(broker->engine))
+        ev_break(broker->loop, EVBREAK_ALL);
+}
+
+static void on_prepare(struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+    (void)loop, (void)events;
+    broker_turn(watcher->data);
+}
+
+static void on_wake(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events; /* the turn follows */
+}
+
+static void on_start_again(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct broker *broker = watcher->data;
+
+    (void)events;
+    ev_timer_stop(loop, watcher);
+    broker_read(broker);
+    engine_spawner_ready(broker->engine, clock_now());
+}
+
+static uint64_t memory_free(void)
+{
+    char line[128];
+    unsigned long long kilobytes = 0;
+    FILE *file = fopen("/proc/meminfo", "re");
+
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1)
+            break;
+    }
+    if (file != NULL)
+        (void)fclose(file);
+    return kilobytes == 0 ? UINT64_MAX / 2 : kilobytes * 1024;
+}
+
+/* ---- configuration ---- */
+
+bool broker_reload(struct broker *broker, struct bytes *errors)
+{
+    char *text = NULL;
+    size_t len = 0;
+    struct sluice_error error;
+    FILE *stream = open_memstream(&text, &len);
+
+    ASSERT(stream != NULL);
+    struct config_file *file = config_file_load(broker->options.config_path, stream, NULL);
+    (void)fclose(stream);
+    if (len > 0) {
+        (void)!write(STDERR_FILENO, text, len);
+        if (errors != NULL)
+            bytes_put(errors, text, len);
+    }
+    free(text);
+    if (file == NULL) {
+        log_format(LOG_ERROR, "event=reload-refused path=%s msg=\"the old configuration stays\"", broker->options.config_path);
+        return false;
+    }
+    broker_read(broker);
+    if (engine_configure(broker->engine, &file->config, clock_now(), &error) != SLUICE_OK) {
+        log_format(LOG_ERROR, "event=reload-refused path=%s reason=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path,
+                   error.text);
+        if (errors != NULL)
+            bytes_put_text(errors, error.text);
+        config_file_free(file);
+        return false;
+    }
+    config_file_free(broker->config);
+    broker->config = file;
+    log_format(LOG_INFO, "event=reloaded path=%s functions=%u rules=%u", broker->options.config_path, file->config.functions_count,
+               file->config.rules_count);
+    return true;
+}
+
+static void on_reload(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop, (void)events;
+    (void)broker_reload(watcher->data, NULL);
+}
+
+static void on_reload_soon(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)events;
+    ev_timer_stop(loop, watcher);
+    (void)broker_reload(watcher->data, NULL);
+}
+
+/* A file is written in pieces: read it again once it has been still for a moment. */
+static void on_config_changed(struct ev_loop *loop, ev_stat *watcher, int events)
+{
+    struct broker *broker = watcher->data;
+    (void)events;
+    ev_timer_again(loop, &broker->reload_soon);
+}
+
+static void watch_config(struct broker *broker)
+{
+    const unsigned max = sizeof broker->watches / sizeof *broker->watches;
+
+    /* The folder (or file) as given, and each file in it. ev_stat uses inotify where it can: no polling. */
+    ev_stat_init(&broker->watches[0], on_config_changed, broker->options.config_path, 0.);
+    broker->watches[0].data = broker;
+    ev_stat_start(broker->loop, &broker->watches[0]);
+    broker->watches_count = 1;
+    for (size_t i = 0; broker->config->paths[i] != NULL && broker->watches_count < max; i++) {
+        if (strcmp(broker->config->paths[i], broker->options.config_path) == 0)
+            continue;
+        ev_stat *watch = &broker->watches[broker->watches_count++];
+        ev_stat_init(watch, on_config_changed, strdup(broker->config->paths[i]), 0.);
+        watch->data = broker;
+        ev_stat_start(broker->loop, watch);
+    }
+}
+
+/* ---- stop ---- */
+
+static void on_drain_over(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)watcher, (void)events;
+    log_format(LOG_WARN, "event=drain-over after_ms=%d msg=\"what still runs is stopped; its deliveries stay pending\"", DRAIN_MS);
+    ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    struct broker *broker = watcher->data;
+
+    (void)events;
+    if (broker->stopping) { /* asked twice: at once */
+        ev_break(loop, EVBREAK_ALL);
+        return;
+    }
+    log_format(LOG_INFO, "event=stopping signal=%d", watcher->signum);
+    broker->stopping = true;
+    broker_read(broker);
+    engine_drain(broker->engine, clock_now());
+    ev_timer_init(&broker->start_again, on_drain_over, DRAIN_MS / 1000., 0.);
+    ev_timer_start(loop, &broker->start_again);
+}
+
+/* ---- open ---- */
+
+static bool say(const char *what, const struct sluice_error *error)
+{
+    log_format(LOG_ERROR, "event=%s reason=\"%s\"", what, error->text);
+    return false;
+}
+
+static void recover_function(void *ctx, const struct function_row *row)
+{
+    engine_restore_function(ctx, row);
+}
+static void recover_target(void *ctx, const struct target_row *row)
+{
+    engine_restore_target(ctx, row);
+}
+static void recover_queue(void *ctx, const struct queue_state *state)
+{
+    engine_restore_queue(ctx, state);
+}
+static void recover_producer(void *ctx, const struct producer_row *row)
+{
+    engine_restore_producer(ctx, row);
+}
+static void recover_totals(void *ctx, uint64_t revision, uint64_t next_seq, uint64_t events_total, uint64_t unmatched_total)
+{
+    engine_restore_totals(ctx, revision, next_seq, events_total, unmatched_total);
+}
+
+static bool open_engine(struct broker *broker)
+{
+    struct sluice_error error;
+    uint64_t seed;
+
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        seed = (uint64_t)clock_now().wall_ms;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct world world = {
+        .ctx = broker,
+        .reader = broker_reader(broker),
+        .publish_answered = world_publish_answered,
+        .start = world_start,
+        .deliver = world_deliver,
+        .stop = world_stop,
+        .kill = world_kill,
+        .log = world_log,
+        .cpu_us = world_cpu_us,
+    };
+    broker->engine = engine_new(
+        &(struct engine_options){ .seed = seed, .cores = cores < 1 ? 1 : (unsigned)cores, .memory_free_bytes = memory_free() }, &world);
+    struct store_recovery recovery = {
+        .ctx = broker->engine,
+        .on_function = recover_function,
+        .on_target = recover_target,
+        .on_queue = recover_queue,
+        .on_producer = recover_producer,
+        .on_totals = recover_totals,
+    };
+    broker_read(broker);
+    if (store_recover(broker->store, &recovery, &error) != SLUICE_OK)
+        return say("recovery-failed", &error);
+    if (engine_configure(broker->engine, &broker->config->config, clock_now(), &error) != SLUICE_OK)
+        return say("configuration-refused", &error);
+    engine_recovered(broker->engine, clock_now());
+    broker_read_end(broker);
+    return true;
+}
+
+/* The token's file was checked with the configuration; its first line is the token. */
+static char *token_read(const char *path)
+{
+    static char token[512];
+    FILE *file = path == NULL ? NULL : fopen(path, "re");
+
+    if (file == NULL)
+        return NULL;
+    if (fgets(token, sizeof token, file) == NULL)
+        token[0] = '\0';
+    (void)fclose(file);
+    token[strcspn(token, "\r\n")] = '\0';
+    return token[0] == '\0' ? NULL : token;
+}
+
+/* The folder of an ipc socket: made, for us alone, if it is not there. */
+static void listener_folder(const char *url)
+{
+    char folder[512];
+
+    if (strncmp(url, "ipc://", 6) != 0)
+        return;
+    (void)snprintf(folder, sizeof folder, "%s", url + 6);
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL && slash != folder) {
+        *slash = '\0';
+        (void)mkdir(folder, 0700); /* there already: fine; cannot: the listener says so */
+    }
+}
+
+static const char *bus_url_of_functions(const struct broker *broker)
+{
+    for (size_t i = 0; broker->listeners[i] != NULL; i++) {
+        if (strncmp(broker->listeners[i], "ipc://", 6) == 0)
+            return broker->listeners[i];
+    }
+    return broker->listeners[0];
+}
+
+static bool open_edges(struct broker *broker)
+{
+    struct sluice_error error;
+    struct instances_events instance_events = {
+        .ctx = broker,
+        .on_started = instance_on_started,
+        .on_result = instance_on_result,
+        .on_gone = instance_on_gone,
+        .on_spawner_ready = instance_on_spawner_ready,
+    };
+    struct bus_events bus_events = {
+        .ctx = broker,
+        .on_publish = bus_on_publish,
+        .on_next = bus_on_next,
+        .on_control = bus_on_control,
+        .on_gone = bus_on_gone,
+    };
+    /* The spawner first: nng starts threads. */
+    if (instances_new(broker->loop, broker->options.program, broker->data, bus_url_of_functions(broker), &instance_events,
+                      &broker->instances, &error) != SLUICE_OK)
+        return say("spawner-failed", &error);
+    for (size_t i = 0; broker->listeners[i] != NULL; i++)
+        listener_folder(broker->listeners[i]);
+    struct bus_options options = { .listeners = broker->listeners, .token = token_read(broker->config->config.token_file) };
+    if (bus_door_open(broker->mailbox, &options, &bus_events, &broker->bus, &error) != SLUICE_OK)
+        return say("bus-failed", &error);
+    return true;
+}
+
+static void store_corrupt(void *ctx, const char *text)
+{
+    (void)ctx;
+    log_format(LOG_ERROR, "event=corrupt msg=\"%s\"", text);
+}
+
+static void choose_listeners(struct broker *broker)
+{
+    static const char *fallback[2];
+
+    broker->listeners = broker->config->config.bus_listeners;
+    if (broker->listeners == NULL || broker->listeners[0] == NULL) {
+        (void)address_default(broker->default_listener, sizeof broker->default_listener);
+        fallback[0] = broker->default_listener;
+        broker->listeners = fallback;
+    }
+}
+
+bool broker_open(struct broker *broker, const struct broker_options *options)
+{
+    struct sluice_error error;
+
+    *broker = (struct broker){ .options = *options, .started = clock_now() };
+    broker->config = config_file_load(options->config_path, stderr, NULL);
+    if (broker->config == NULL)
+        return false;
+    const char *data = options->data != NULL ? options->data : broker->config->config.data;
+    if (data == NULL) {
+        log_format(LOG_ERROR, "event=no-data-directory msg=\"say where events are kept: --data DIR, or data: in the configuration\"");
+        return false;
+    }
+    (void)snprintf(broker->data, sizeof broker->data, "%s", data);
+    choose_listeners(broker);
+    broker->loop = ev_default_loop(EVFLAG_AUTO | EVFLAG_NOSIGMASK);
+    ASSERT(broker->loop != NULL);
+    broker->mailbox = mailbox_new(broker->loop);
+    broker->committed.deliver = broker_committed;
+    struct store_options store_options = { .on_corrupt = store_corrupt, .on_corrupt_ctx = broker };
+    if (store_open(broker->data, &store_options, &broker->store, &error) != SLUICE_OK)
+        return say("store-refused", &error);
+    broker->control = control_new(broker);
+    ev_timer_init(&broker->wake, on_wake, 0., 0.);
+    ev_timer_init(&broker->start_again, on_start_again, 0., 0.005);
+    ev_timer_init(&broker->reload_soon, on_reload_soon, 0., 0.3);
+    broker->wake.data = broker->start_again.data = broker->reload_soon.data = broker;
+    return open_engine(broker) && open_edges(broker);
+}
+
+static void watch_signal(struct broker *broker, ev_signal *watcher, int number, void (*handler)(struct ev_loop *, ev_signal *, int))
+{
+    ev_signal_init(watcher, handler, number);
+    watcher->data = broker;
+    ev_signal_start(broker->loop, watcher);
+}
+
+int broker_run(struct broker *broker)
+{
+    struct engine_totals totals;
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    watch_signal(broker, &broker->term, SIGTERM, on_stop);
+    watch_signal(broker, &broker->interrupt, SIGINT, on_stop);
+    watch_signal(broker, &broker->reload, SIGHUP, on_reload);
+    ev_prepare_init(&broker->turn, on_prepare);
+    broker->turn.data = broker;
+    ev_prepare_start(broker->loop, &broker->turn);
+    watch_config(broker);
+    broker_read(broker);
+    engine_totals(broker->engine, &totals);
+    broker_read_end(broker);
+    char line[1024];
+    int len = snprintf(line, sizeof line, "ready pid=%d bus=%s http=- pending=%llu recovered_ms=%lld\n", (int)getpid(), broker->listeners[0],
+                       (unsigned long long)totals.pending,
+                       (long long)((clock_now().mono.us - broker->started.mono.us) / 1000));
+    (void)!write(STDERR_FILENO, line, (size_t)len);
+    ev_run(broker->loop, 0);
+    return broker->fatal ? 1 : 0;
+}
+
+void broker_close(struct broker *broker)
+{
+    if (broker->bus != NULL)
+        bus_door_close(broker->bus);
+    instances_free(broker->instances);
+    broker_read_end(broker);
+    store_close(broker->store);
+    control_free(broker->control);
+    engine_free(broker->engine);
+    mailbox_free(broker->mailbox);
+    config_file_free(broker->config);
+    VEC_DONE(&broker->publishes);
+    VEC_DONE(&broker->parked);
+    VEC_DONE(&broker->inputs);
+    bytes_done(&broker->handover);
+    if (!broker->fatal && broker->store != NULL)
+        log_format(LOG_INFO, "event=stopped");
+    if (broker->loop != NULL)
+        ev_loop_destroy(broker->loop);
+}

@@ -1,0 +1,78 @@
+/* broker.h - the daemon's parts and the turn that drives them. One of these, built by main.
+ *
+ *   ev loop ── callbacks of the edges ── engine (inside the turn's store read) ── before the loop sleeps: broker_turn()
+ *                                                                                   take waiting publishes, tick, seal, commit
+ *   committer thread ── mailbox ── broker_committed(): acks leave, queues grow, turn again
+ */
+#ifndef SLUICE_DAEMON_BROKER_H
+#define SLUICE_DAEMON_BROKER_H
+
+#include <ev.h>
+
+#include "broker/core/engine.h"
+#include "broker/edge/bus_door.h"
+#include "broker/edge/config_file.h"
+#include "broker/edge/instances.h"
+#include "broker/edge/mailbox.h"
+#include "broker/store/store.h"
+
+struct control;
+
+struct broker_options {
+    const char *config_path;
+    const char *data;            /* NULL: what the configuration says */
+    const char *program;         /* our own binary, for the spawner */
+};
+
+struct parked_next {             /* a native instance's request for work */
+    uint64_t request, instance;
+};
+
+struct broker {
+    struct broker_options options;
+    struct ev_loop *loop;
+    struct mailbox *mailbox;
+    struct store *store;
+    struct engine *engine;
+    struct instances *instances;
+    struct bus_door *bus;
+    struct control *control;
+    struct config_file *config;
+    char data[4096];
+    const char *const *listeners;
+    char default_listener[512];
+    struct now started;
+
+    struct mail committed;       /* posted by the committer */
+    struct commit *commit;       /* the one on the disk */
+    enum commit_outcome outcome;
+    char outcome_text[256];
+    bool committing, reading, stopping, fatal;
+
+    VEC(struct publish) publishes; /* arrived, not taken yet: the gathering commit is full, or it is not their turn */
+    size_t publishes_head;
+    VEC(struct parked_next) parked;
+    struct bytes handover;       /* input lines and frames in the making */
+    VEC(struct view) inputs;
+
+    ev_prepare turn;
+    ev_timer wake, start_again, machine;
+    ev_signal term, interrupt, reload;
+    ev_stat watches[64];
+    unsigned watches_count;
+    ev_timer reload_soon;
+};
+
+/* Opens everything; on an error says why on stderr and returns false. */
+bool broker_open(struct broker *broker, const struct broker_options *options);
+/* Serves until TERM or INT, drains. Returns the exit status. */
+int broker_run(struct broker *broker);
+void broker_close(struct broker *broker);
+
+/* For control.c: begins the turn's read if it is not begun. */
+void broker_read(struct broker *broker);
+struct reader broker_reader(struct broker *broker);
+/* Reads the configuration again. false: refused; `errors` (may be NULL) gets the compiler-like lines. */
+bool broker_reload(struct broker *broker, struct bytes *errors);
+
+#endif
