@@ -192,6 +192,7 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
 
     log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
     release_parked(broker, instance);
+    control_instance_stopped(broker->control, instance, reason);
     instances_stop(broker->instances, instance);
 }
 
@@ -200,6 +201,7 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     struct broker *broker = ctx;
 
     log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    control_instance_stopped(broker->control, instance, reason);
     instances_kill(broker->instances, instance);
 }
 
@@ -567,6 +569,7 @@ static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
     broker->stopping = true;
     broker_read(broker);
     engine_drain(broker->engine, clock_now());
+    control_stop(broker->control);
     ev_timer_init(&broker->start_again, on_drain_over, DRAIN_MS / 1000., 0.);
     ev_timer_start(loop, &broker->start_again);
 }
@@ -792,8 +795,8 @@ void broker_close(struct broker *broker)
         bus_door_close(broker->bus);
     instances_free(broker->instances);
     broker_read_end(broker);
+    control_free(broker->control); /* a balance still counts in the store */
     store_close(broker->store);
-    control_free(broker->control);
     engine_free(broker->engine);
     mailbox_free(broker->mailbox);
     config_file_free(broker->config);
