@@ -22,7 +22,6 @@ enum {
     CONFIG_ARGUMENT_BYTES_MAX = 128 << 10, /* one argument or NAME=value: the kernel's own MAX_ARG_STRLEN */
     CONFIG_DESCRIPTION_BYTES_MAX = 512,  /* as EventBridge */
     CONFIG_INPUT_BYTES_MAX = 256 << 10,  /* a target's constant input */
-    CONFIG_INPUT_PATH_BYTES_MAX = 256,   /* as EventBridge */
 };
 
 /* Bounds of durations and sizes: wide enough to never be met in earnest, narrow enough that their sums do not overflow. */

@@ -98,7 +98,8 @@ static enum sluice_err event_append(struct engine *engine, const struct event *e
                            (int)(bus_name.len > 64 ? 64 : bus_name.len), bus_name.data);
     const struct match_set *set = engine->buses[bus_index].set;
     if (set != NULL && match_event(set, engine->scratch, event, &matched, &matched_count) != SLUICE_OK)
-        return sluice_fail(reterr, SLUICE_ENOMEM, "no memory to match the event; try again");
+        return sluice_fail(reterr, SLUICE_EINVAL, "matching the event costs more than any event may: the same names lead to too many arrays; "
+                           "give each member of detail once");
 
     engine->event_targets.count = 0;
     for (size_t i = 0; i < matched_count; i++) {

@@ -18,12 +18,20 @@ enum { CONFIG_FILES_MAX = 1000 };
 enum slot { SLOT_BUS, SLOT_HTTP, SLOT_TOKEN_FILE, SLOT_DATA, SLOTS };
 static const char *const slot_names[SLOTS] = { "listen.bus", "listen.http", "listen.token-file", "data" };
 
+enum section { SECTION_FUNCTIONS, SECTION_RULES, SECTIONS };
+static const struct {
+    const char *key, *what;
+    size_t entries_max;
+} sections[SECTIONS] = {
+    [SECTION_FUNCTIONS] = { "functions", "function", CONFIG_FUNCTIONS_MAX },
+    [SECTION_RULES] = { "rules", "rule", CONFIG_RULES_MAX },
+};
+
 struct reading {
     struct loader loader;
     VEC(const char *) paths;
     VEC(struct yaml_file *) files;
-    VEC(struct config_entry) functions;
-    VEC(struct config_entry) rules;
+    VEC(struct config_entry) entries[SECTIONS];
     VEC(const char *) buses;
     struct config_slot slots[SLOTS];
 };
@@ -41,7 +49,8 @@ const char *config_path(struct arena *arena, const char *folder, const char *pat
     return arena_format(arena, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, path);
 }
 
-bool config_name_check(const struct yaml_file *file, const struct yaml_node *node, const char *what, size_t bytes_max, const char *also)
+bool config_name_check(const struct yaml_file *file, const struct yaml_node *node, const char *what, size_t bytes_max,
+                       const char *also)
 {
     const char *extra = also[0] != '\0' ? ", slashes" : "";
 
@@ -80,7 +89,8 @@ static void folder_list(struct reading *reading, const char *path)
     while ((errno = 0, entry = readdir(folder)) != NULL) {
         size_t len = strlen(entry->d_name);
         if (entry->d_name[0] != '.' && len > 5 && strcmp(entry->d_name + len - 5, ".yaml") == 0)
-            VEC_PUSH(&reading->paths, arena_format(reading->loader.arena, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/",
+            VEC_PUSH(&reading->paths, arena_format(reading->loader.arena, "%s%s%s", path,
+                                                   path[strlen(path) - 1] == '/' ? "" : "/",
                                                    entry->d_name));
     }
     if (errno != 0)
@@ -88,7 +98,8 @@ static void folder_list(struct reading *reading, const char *path)
     else if (reading->paths.count == 0)
         mistake_of_file(reading->loader.mistakes, path, "there is no *.yaml in this folder");
     else if (reading->paths.count > CONFIG_FILES_MAX)
-        mistake_of_file(reading->loader.mistakes, path, "%zu files; at most %d are taken", reading->paths.count, CONFIG_FILES_MAX);
+        mistake_of_file(reading->loader.mistakes, path, "%zu files; at most %d are taken", reading->paths.count,
+                        CONFIG_FILES_MAX);
     if (reading->paths.count > 0)
         qsort(reading->paths.items, reading->paths.count, sizeof *reading->paths.items, texts_compare);
     (void)closedir(folder); /* only read */
@@ -159,28 +170,17 @@ static void buses_read(struct reading *reading, const struct yaml_file *file, co
     }
 }
 
-/* Appends the pairs of `node` to functions or rules. An entry with a bad name is read all the same, for its other mistakes. */
-static void function_entries_gather(struct reading *reading, const struct yaml_file *file, const struct yaml_node *node)
+/* An entry with a bad name is read all the same, for its other mistakes. */
+static void entries_gather(struct reading *reading, enum section section, const struct yaml_file *file,
+                           const struct yaml_node *node)
 {
-    if (!section_is_there(node) || !yaml_expect(file, node, "functions", YAML_MAP))
+    if (!section_is_there(node) || !yaml_expect(file, node, sections[section].key, YAML_MAP))
         return;
     const struct yaml_node *key = yaml_first(node);
     for (uint32_t i = 0; i < node->count; i++, key = yaml_next(yaml_next(key))) {
-        (void)config_name_check(file, key, "function", CONFIG_NAME_BYTES_MAX, "");
-        VEC_PUSH(&reading->functions, (struct config_entry){ .name = arena_text(reading->loader.arena, yaml_text(key)), .file = file,
-                                                             .key = key, .value = yaml_next(key) });
-    }
-}
-
-static void rule_entries_gather(struct reading *reading, const struct yaml_file *file, const struct yaml_node *node)
-{
-    if (!section_is_there(node) || !yaml_expect(file, node, "rules", YAML_MAP))
-        return;
-    const struct yaml_node *key = yaml_first(node);
-    for (uint32_t i = 0; i < node->count; i++, key = yaml_next(yaml_next(key))) {
-        (void)config_name_check(file, key, "rule", CONFIG_NAME_BYTES_MAX, "");
-        VEC_PUSH(&reading->rules, (struct config_entry){ .name = arena_text(reading->loader.arena, yaml_text(key)), .file = file,
-                                                         .key = key, .value = yaml_next(key) });
+        (void)config_name_check(file, key, sections[section].what, CONFIG_NAME_BYTES_MAX, "");
+        VEC_PUSH(&reading->entries[section], (struct config_entry){ .name = arena_text(reading->loader.arena, yaml_text(key)),
+                                                                    .file = file, .key = key, .value = yaml_next(key) });
     }
 }
 
@@ -201,8 +201,8 @@ static void file_spread(struct reading *reading, const struct yaml_file *file)
     }
     slot_put(reading, SLOT_DATA, file, top[TOP_DATA]);
     buses_read(reading, file, top[TOP_BUSES]);
-    function_entries_gather(reading, file, top[TOP_FUNCTIONS]);
-    rule_entries_gather(reading, file, top[TOP_RULES]);
+    entries_gather(reading, SECTION_FUNCTIONS, file, top[TOP_FUNCTIONS]);
+    entries_gather(reading, SECTION_RULES, file, top[TOP_RULES]);
 }
 
 /* ---- functions and rules over all files ---- */
@@ -219,8 +219,12 @@ static int entries_compare(const void *left, const void *right)
     return a->key < b->key ? -1 : a->key > b->key;
 }
 
-static void entries_sort(const char *what, struct config_entry *entries, size_t count, size_t count_max)
+static void entries_sort(struct reading *reading, enum section section)
 {
+    struct config_entry *entries = reading->entries[section].items;
+    size_t count = reading->entries[section].count, count_max = sections[section].entries_max;
+    const char *what = sections[section].what;
+
     if (count == 0)
         return;
     if (count > count_max)
@@ -229,7 +233,8 @@ static void entries_sort(const char *what, struct config_entry *entries, size_t 
     for (size_t i = 1; i < count; i++) {
         const struct config_entry *first = &entries[i - 1], *again = &entries[i];
         if (first->file != again->file && strcmp(first->name, again->name) == 0) /* within one file: a duplicate key, told already */
-            yaml_mistake(again->file, again->key, "%s '%s' is already defined at %s:%u", what, again->name, first->file->source.path,
+            yaml_mistake(again->file, again->key, "%s '%s' is already defined at %s:%u", what, again->name,
+                         first->file->source.path,
                          first->key->line);
     }
 }
@@ -250,7 +255,8 @@ static void buses_finish(struct reading *reading)
             reading->buses.items[kept++] = reading->buses.items[i];
     }
     if (kept > CONFIG_BUSES_MAX)
-        mistake_of_file(reading->loader.mistakes, reading->paths.items[0], "%u buses; at most %d are taken", kept, CONFIG_BUSES_MAX);
+        mistake_of_file(reading->loader.mistakes, reading->paths.items[0], "%u buses; at most %d are taken", kept,
+                        CONFIG_BUSES_MAX);
     const char **buses = arena_zalloc(reading->loader.arena, (kept + 1) * sizeof *buses);
     memcpy(buses, reading->buses.items, kept * sizeof *buses);
     config->buses = buses;
@@ -283,12 +289,12 @@ static void read_all(struct reading *reading, const char *path)
         return;
     for (size_t i = 0; i < reading->files.count; i++)
         file_spread(reading, reading->files.items[i]);
-    entries_sort("function", reading->functions.items, reading->functions.count, CONFIG_FUNCTIONS_MAX);
-    entries_sort("rule", reading->rules.items, reading->rules.count, CONFIG_RULES_MAX);
+    for (unsigned section = 0; section < SECTIONS; section++)
+        entries_sort(reading, (enum section)section);
     config_listen_read(loader, &reading->slots[SLOT_BUS], &reading->slots[SLOT_HTTP], &reading->slots[SLOT_TOKEN_FILE]);
     data_read(reading);
-    config_functions_read(loader, reading->functions.items, (unsigned)reading->functions.count);
-    config_rules_read(loader, reading->rules.items, (unsigned)reading->rules.count);
+    config_functions_read(loader, reading->entries[SECTION_FUNCTIONS].items, (unsigned)reading->entries[SECTION_FUNCTIONS].count);
+    config_rules_read(loader, reading->entries[SECTION_RULES].items, (unsigned)reading->entries[SECTION_RULES].count);
     buses_finish(reading);
 }
 
@@ -312,8 +318,8 @@ struct config_file *config_file_load(const char *path, FILE *errors, unsigned *r
     (void)mistakes_free(reading.loader.mistakes);
     VEC_DONE(&reading.paths);
     VEC_DONE(&reading.files);
-    VEC_DONE(&reading.functions);
-    VEC_DONE(&reading.rules);
+    for (unsigned section = 0; section < SECTIONS; section++)
+        VEC_DONE(&reading.entries[section]);
     VEC_DONE(&reading.buses);
     if (ret_errors_count != NULL)
         *ret_errors_count = count;

@@ -15,10 +15,15 @@ struct config_file {             /* owned; free with config_file_free() */
     const char *const *paths;    /* the files read, NULL-terminated; for watching */
 };
 
-/* `path`: a file, or a folder whose *.yaml are merged by name (duplicates refused). Errors go to `errors` (one text, lines) and
- * NULL is returned; errors_count (may be NULL) says how many. Checks: names, types, unknown keys (with the nearest known one),
- * limits, that functions named by targets exist, that commands can be found and executed, folders read, patterns compile
- * (core/match), paths of inputs parse (core/input). Reads no network and starts nothing. */
+/* `path`: a file, or a folder whose *.yaml are merged by name as if they were one (what two of them both set is refused). Errors
+ * go to `errors` (one text, lines; MISTAKES_PRINTED_MAX are shown) and NULL is returned; ret_errors_count (may be NULL) says how many
+ * there were. Every key: schemas/config.md.
+ *
+ * Checks: names, types, unknown keys (with the nearest known one), limits, that functions named by targets exist, that commands
+ * can be found and executed, folders read, patterns compile (core/match), paths of inputs parse (core/input), that the token file
+ * is private.
+ * Relative paths start from the configuration's folder and come out absolute. Reads no network and starts nothing; may block on the
+ * disk, some 20 us a rule. */
 struct config_file *config_file_load(const char *path, FILE *errors, unsigned *ret_errors_count);
 struct config_file *config_file_free(struct config_file *file);
 

@@ -75,7 +75,8 @@ static void program_find(struct loader *loader, const struct yaml_file *file, co
     if (strchr(*program, '/') == NULL) {
         const char *found = find_in_path(loader->arena, *program);
         if (found == NULL)
-            yaml_mistake(file, node, "command '" YAML_SHOWN "' was not found in PATH; a file beside it is ./" YAML_SHOWN, YAML_SHOW(node),
+            yaml_mistake(file, node, "command '" YAML_SHOWN "' was not found in PATH; a file beside it is ./" YAML_SHOWN,
+                         YAML_SHOW(node),
                          YAML_SHOW(node));
         else
             *program = found;
@@ -165,7 +166,8 @@ static void environment_read(struct loader *loader, const struct yaml_file *file
     for (uint32_t i = 0; i < node->count; i++, key = yaml_next(yaml_next(key))) {
         const char *name = "", *value = "";
         if (key->len == 0 || memchr(key->text, '=', key->len) != NULL || memchr(key->text, '\0', key->len) != NULL)
-            yaml_mistake(file, key, "'" YAML_SHOWN "' cannot be the name of a variable: it is empty or contains '='", YAML_SHOW(key));
+            yaml_mistake(file, key, "'" YAML_SHOWN "' cannot be the name of a variable: it is empty or contains '='",
+                         YAML_SHOW(key));
         else if (yaml_get_words(file, key, "environment", CONFIG_NAME_BYTES_MAX * 4, loader->arena, &name))
             (void)yaml_get_words(file, yaml_next(key), name, CONFIG_ARGUMENT_BYTES_MAX - 1 - key->len, loader->arena, &value);
         environment[i] = arena_format(loader->arena, "%s=%s", name, value);
@@ -175,7 +177,8 @@ static void environment_read(struct loader *loader, const struct yaml_file *file
 
 /* ---- how it is spoken to ---- */
 
-static void protocol_read(const struct config_entry *entry, const struct yaml_node *const *values, struct config_function *function)
+static void protocol_read(const struct config_entry *entry, const struct yaml_node *const *values,
+                          struct config_function *function)
 {
     static const char *const names[] = { "stdio", "stdio-lines", "native", "lambda" };
     const struct yaml_file *file = entry->file;
@@ -194,7 +197,8 @@ static void protocol_read(const struct config_entry *entry, const struct yaml_no
     } else if (node != NULL) {
         yaml_mistake(file, node, "protocol 'lambda' is not supported in this version; supported are " PROTOCOLS_SUPPORTED);
     } else if (values[KEY_RUNTIME] == NULL && values[KEY_HANDLER] == NULL) {
-        yaml_mistake(file, entry->key, "function '%s' has no 'protocol', and its default, lambda, is not supported in this version; "
+        yaml_mistake(file, entry->key,
+                     "function '%s' has no 'protocol', and its default, lambda, is not supported in this version; "
                      "supported are " PROTOCOLS_SUPPORTED, entry->name);
     }
 }
@@ -251,20 +255,19 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     const struct yaml_node *values[FUNCTION_KEYS];
     const struct yaml_file *file = entry->file;
     unsigned shape = EVENT_SHAPE_EVENTBRIDGE;
+    char what[CONFIG_NAME_BYTES_MAX * 2];
 
-    if (entry->value->kind != YAML_MAP) { /* one mistake is enough: no keys, no command */
-        (void)yaml_map_spread(file, entry->value, arena_format(loader->arena, "function '%s'", entry->name), function_keys,
-                              FUNCTION_KEYS, values);
+    (void)snprintf(what, sizeof what, "function '%s'", entry->name);
+    (void)yaml_map_spread(file, entry->value, what, function_keys, FUNCTION_KEYS, values);
+    if (entry->value->kind != YAML_MAP) /* one mistake is enough: no keys, no command */
         return;
-    }
-    (void)yaml_map_spread(file, entry->value, arena_format(loader->arena, "function '%s'", entry->name), function_keys, FUNCTION_KEYS,
-                          values);
     function->directory = code_read(loader, file, values[KEY_CODE]);
     command_read(loader, entry, values[KEY_COMMAND], function);
     environment_read(loader, file, values[KEY_ENVIRONMENT], function);
     protocol_read(entry, values, function);
     (void)yaml_get_duration(file, values[KEY_TIMEOUT], "timeout", 1, CONFIG_TIMEOUT_MS_MAX, &function->timeout_ms);
-    (void)yaml_get_size(file, values[KEY_MEMORY], "memory", CONFIG_MEMORY_BYTES_MIN, CONFIG_MEMORY_BYTES_MAX, &function->memory_bytes);
+    (void)yaml_get_size(file, values[KEY_MEMORY], "memory", CONFIG_MEMORY_BYTES_MIN, CONFIG_MEMORY_BYTES_MAX,
+                        &function->memory_bytes);
     (void)yaml_get_unsigned(file, values[KEY_CONCURRENCY], "concurrency", 1, CONFIG_CONCURRENCY_MAX, &function->concurrency);
     batch_read(file, values[KEY_BATCH], function);
     scale_read(file, values[KEY_SCALE], function);

@@ -38,7 +38,8 @@ static const char *listener_read(struct loader *loader, const struct yaml_file *
     if (strncmp(url, ipc, sizeof ipc - 1) == 0 && url[sizeof ipc - 1] != '\0') {
         const char *path = config_path(loader->arena, loader->folder, url + sizeof ipc - 1);
         if (strlen(path) > path_bytes_max) {
-            yaml_mistake(file, node, "the path of an ipc address can be %zu bytes long; this one has %zu", path_bytes_max, strlen(path));
+            yaml_mistake(file, node, "the path of an ipc address can be %zu bytes long; this one has %zu", path_bytes_max,
+                         strlen(path));
             return NULL;
         }
         return arena_format(loader->arena, "ipc://%s", path);

@@ -15,7 +15,8 @@ struct rules_reader {
 /* ---- patterns ---- */
 
 /* Where in the file the mistake at byte `offset` of the pattern's JSON text stands. */
-static size_t pattern_place(const struct rules_reader *reader, const struct yaml_file *file, const struct yaml_node *node, size_t offset)
+static size_t pattern_place(const struct rules_reader *reader, const struct yaml_file *file, const struct yaml_node *node,
+                            size_t offset)
 {
     if (node->kind == YAML_SCALAR)
         return yaml_offset_of(file, node, offset);
@@ -52,7 +53,8 @@ static const char *pattern_read(struct rules_reader *reader, const struct config
     enum sluice_err err = pattern_check(text, &offset, &error);
     if (err != SLUICE_OK) {
         text_place_cut(error.text);
-        mistake_at(file->mistakes, &file->source, pattern_place(reader, file, node, offset), "rule '%s': %s", entry->name, error.text);
+        mistake_at(file->mistakes, &file->source, pattern_place(reader, file, node, offset), "rule '%s': %s", entry->name,
+                   error.text);
         return NULL;
     }
     return arena_text(reader->loader->arena, text);
@@ -101,7 +103,7 @@ static void target_input_read(struct rules_reader *reader, const struct yaml_fil
     if (path != NULL && input != NULL) {
         yaml_mistake(file, input, "a target takes 'input-path' or 'input', not both");
     } else if (path != NULL) {
-        if (!yaml_get_text(file, path, "input-path", CONFIG_INPUT_PATH_BYTES_MAX, arena, &target->text))
+        if (!yaml_get_text(file, path, "input-path", INPUT_PATH_BYTES_MAX, arena, &target->text))
             return;
         target->input = TARGET_INPUT_PATH;
         if (input_path_check(view_of(target->text), &error) != SLUICE_OK)
@@ -110,7 +112,8 @@ static void target_input_read(struct rules_reader *reader, const struct yaml_fil
         if (!json_text_make(file, input, &reader->json))
             return;
         if (reader->json.bytes.len > CONFIG_INPUT_BYTES_MAX)
-            yaml_mistake(file, input, "'input' is %zu bytes of JSON; at most %d are taken", reader->json.bytes.len, CONFIG_INPUT_BYTES_MAX);
+            yaml_mistake(file, input, "'input' is %zu bytes of JSON; at most %d are taken", reader->json.bytes.len,
+                         CONFIG_INPUT_BYTES_MAX);
         target->input = TARGET_INPUT_CONSTANT;
         target->text = arena_text(arena, bytes_view(&reader->json.bytes));
     }

@@ -34,7 +34,8 @@ void config_listen_read(struct loader *loader, const struct config_slot *bus, co
                         const struct config_slot *token_file);
 
 /* [A-Za-z0-9._-]{1,64} of functions and rules; buses may also have slashes and 256 bytes. Tells the mistake. */
-bool config_name_check(const struct yaml_file *file, const struct yaml_node *node, const char *what, size_t bytes_max, const char *also);
+bool config_name_check(const struct yaml_file *file, const struct yaml_node *node, const char *what, size_t bytes_max,
+                       const char *also);
 /* `path` as it is when absolute, else below `folder`. */
 const char *config_path(struct arena *arena, const char *folder, const char *path);
 

@@ -1,4 +1,5 @@
-/* instance.h - one process, as the files of this module share it: instances.c (life), stdio.c and stdio_lines.c (protocols).
+/* instance.h - one process, as the files of this module share it: instances.c (life), pipes.c, environment.c, and
+ * stdio.c and stdio_lines.c (protocols).
  *
  *   STARTING ── on_started ──> RUNNING ── instances_stop() ──> STOPPING ── exited ──> GONE
  *       └──────── failed ──────────┴────────── exited ─────────────────────────────────^
@@ -19,6 +20,7 @@ struct leased { uint64_t lease; unsigned count, done; };
 
 struct instance {
     struct instances *all;
+    struct ev_loop *loop;
     struct instance *next;           /* in its bucket */
     uint64_t id;
     enum function_protocol protocol;
@@ -36,7 +38,7 @@ struct instance {
     struct bytes unwritten;          /* input, from unwritten_at */
     size_t unwritten_at;
     uint64_t written_bytes;
-    bool input_ends;                 /* close stdin when all is written */
+    bool input_ends;                 /* close stdin when all is written: see input_end() */
     VEC(struct leased) leases;       /* outstanding ones from leases_at, in order */
     size_t leases_at;
     struct bytes answer;             /* stdio: the tail of stdout; stdio-lines: a line begun */
@@ -45,13 +47,30 @@ struct instance {
 };
 
 /* ---- instances.c, for the protocols ---- */
-void input_put(struct instance *instance, const struct view *lines, unsigned count);   /* each with its '\n' */
-void input_write(struct instance *instance);                                            /* what the pipe takes now */
 void instance_signal(struct instance *instance, int signal);
 void instance_grace_start(struct instance *instance);                                   /* KILL after STOP_GRACE_MS */
 const struct instances_events *instance_events(const struct instance *instance);
 /* What explains a failure best: the last of stderr, or `other` where that is silent. */
 struct view instance_output(const struct instance *instance, struct view other);
+
+/* ---- pipes.c ---- */
+bool pipes_make(struct instance *instance);          /* false: errno says why; what was made is the instance's */
+void watched_close(struct instance *instance, struct ev_io *watcher);
+void input_put(struct instance *instance, const struct view *lines, unsigned count);   /* each with its '\n' */
+void input_write(struct instance *instance);         /* what the pipe takes now; the rest by itself */
+/* EOF, but only behind the last byte put: half an event with an end looks like a whole one. */
+void input_end(struct instance *instance);
+bool input_unread(const struct instance *instance);
+void on_input(struct ev_loop *loop, struct ev_io *watcher, int revents);
+typedef void take_fn(struct instance *instance, struct view data);
+/* Up to `reads_max` reads, each given to `take`. False: the other side is closed. */
+bool pipe_read(struct instance *instance, const struct ev_io *watcher, char scratch[READ_BYTES], unsigned reads_max, take_fn *take);
+/* What the process left in a pipe is read, and no more is waited for: something that outlives it may hold the other end. */
+void pipe_finish(struct instance *instance, const struct ev_io *watcher, char scratch[READ_BYTES], take_fn *take);
+
+/* ---- environment.c ---- */
+struct arena;
+const char *const *environment_make(struct arena *arena, const char *bus_url, uint64_t instance, const struct config_function *function);
 
 /* ---- protocols: what to do with stdout, and at the end ---- */
 void stdio_read(struct instance *instance, struct view data);

@@ -1,13 +1,12 @@
-/* Life of instances: descriptors, environment, start, stop, end. What the bytes on stdout mean is in stdio.c and stdio_lines.c. */
+/* Life of instances: start, stop, end, and who hears of it. Their descriptors are in pipes.c, what the bytes on stdout mean in stdio.c
+ * and stdio_lines.c. */
 #include "broker/edge/instances.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,9 +14,8 @@
 #include "broker/base/arena.h"
 #include "broker/base/assert.h"
 #include "broker/edge/instance.h"
-#include "schemas/codec/protocol.h"
 
-enum { TABLE_BUCKETS = 4096, ENVIRONMENT_ARENA_BYTES = 16 << 10, LAST_READS_MAX = 16 }; /* 1 MiB: the largest a pipe can be made */
+enum { TABLE_BUCKETS = 4096, ENVIRONMENT_ARENA_BYTES = 16 << 10 };
 
 struct instances {
     struct ev_loop *loop;
@@ -28,7 +26,7 @@ struct instances {
     int null_fd;                                 /* stdin of native instances */
     struct arena *arena;                         /* of one start */
     struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
-    char scratch[READ_BYTES];
+    char scratch[READ_BYTES];                    /* what pipe_read() reads into, on behalf of all */
 };
 
 const struct instances_events *instance_events(const struct instance *instance)
@@ -52,66 +50,6 @@ static void table_remove(struct instance *instance)
     while (*link != instance)
         link = &(*link)->next;
     *link = instance->next;
-}
-
-/* ---- input ---- */
-
-static void watched_close(struct instance *instance, struct ev_io *watcher)
-{
-    if (watcher->fd < 0)
-        return;
-    ev_io_stop(instance->all->loop, watcher);
-    (void)close(watcher->fd);
-    ev_io_set(watcher, -1, watcher->events);
-}
-
-void input_put(struct instance *instance, const struct view *lines, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        bytes_put_view(&instance->unwritten, lines[i]);
-        bytes_put_char(&instance->unwritten, '\n');
-    }
-    ASSERT(!instance->unwritten.failed); /* bounded by the engine's concurrency and batch; without it the leases would hang */
-}
-
-void input_write(struct instance *instance)
-{
-    struct bytes *unwritten = &instance->unwritten;
-
-    while (instance->input.fd >= 0 && instance->unwritten_at < unwritten->len) {
-        ssize_t written = write(instance->input.fd, unwritten->data + instance->unwritten_at, unwritten->len - instance->unwritten_at);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0 && errno == EAGAIN) {
-            ev_io_start(instance->all->loop, &instance->input);
-            return;
-        }
-        ASSERT(written > 0); /* we hold the other end, too */
-        instance->unwritten_at += (size_t)written;
-        instance->written_bytes += (uint64_t)written;
-    }
-    ev_io_stop(instance->all->loop, &instance->input);
-    bytes_clear(unwritten);
-    instance->unwritten_at = 0;
-    if (unwritten->capacity > READ_BYTES)
-        bytes_done(unwritten);
-    if (instance->input_ends)
-        watched_close(instance, &instance->input);
-}
-
-static void on_input(struct ev_loop *loop, struct ev_io *watcher, int revents)
-{
-    (void)loop, (void)revents;
-    input_write(watcher->data);
-}
-
-static bool input_unread(const struct instance *instance)
-{
-    int waiting = 0;
-
-    if (instance->protocol == PROTOCOL_NATIVE || ioctl(instance->child_stdin_fd, FIONREAD, &waiting) != 0)
-        return false;
-    return (uint64_t)waiting == instance->written_bytes;
 }
 
 /* ---- output ---- */
@@ -138,33 +76,12 @@ static void errors_take(struct instance *instance, struct view data)
     capture_feed(instance->capture, &instance->captured, instance->id, data);
 }
 
-/* Up to `reads_max` reads. False: the other side is closed. */
-static bool pipe_read(struct instance *instance, const struct ev_io *watcher, unsigned reads_max,
-                      void (*take)(struct instance *instance, struct view data))
-{
-    struct instances *instances = instance->all;
-
-    for (unsigned reads = 0; reads < reads_max; reads++) {
-        ssize_t len = read(watcher->fd, instances->scratch, sizeof instances->scratch);
-        if (len < 0 && errno == EINTR)
-            continue;
-        if (len < 0)
-            return true; /* EAGAIN; a pipe knows no other error */
-        if (len == 0)
-            return false;
-        take(instance, (struct view){ .data = instances->scratch, .len = (size_t)len });
-        if ((size_t)len < sizeof instances->scratch)
-            return true; /* most likely empty; else the loop comes back */
-    }
-    return true;
-}
-
 static void on_output(struct ev_loop *loop, struct ev_io *watcher, int revents)
 {
     struct instance *instance = watcher->data;
 
     (void)loop, (void)revents;
-    if (pipe_read(instance, watcher, READS_PER_TURN_MAX, output_take))
+    if (pipe_read(instance, watcher, instance->all->scratch, READS_PER_TURN_MAX, output_take))
         return;
     watched_close(instance, watcher);
     if (instance->protocol == PROTOCOL_STDIO_LINES)
@@ -176,7 +93,7 @@ static void on_errors(struct ev_loop *loop, struct ev_io *watcher, int revents)
     struct instance *instance = watcher->data;
 
     (void)loop, (void)revents;
-    if (!pipe_read(instance, watcher, READS_PER_TURN_MAX, errors_take))
+    if (!pipe_read(instance, watcher, instance->all->scratch, READS_PER_TURN_MAX, errors_take))
         watched_close(instance, watcher);
 }
 
@@ -211,17 +128,9 @@ static void instance_free(struct instance *instance)
     free(instance);
 }
 
-/* What the process left in a pipe is read, and no more is waited for: something that outlives it may hold the other end. */
-static void pipe_finish(struct instance *instance, const struct ev_io *watcher, void (*take)(struct instance *, struct view))
-{
-    for (unsigned reads = 0; watcher->fd >= 0 && reads < LAST_READS_MAX; reads++)
-        if (!pipe_read(instance, watcher, 1, take))
-            break;
-}
-
 static void errors_finish(struct instance *instance)
 {
-    pipe_finish(instance, &instance->errors, errors_take);
+    pipe_finish(instance, &instance->errors, instance->all->scratch, errors_take);
     capture_end(instance->capture, &instance->captured, instance->id);
 }
 
@@ -233,7 +142,7 @@ static void instance_gone(struct instance *instance, struct instance_end *end)
     table_remove(instance);
     instance->state = INSTANCE_GONE;
     if (instance->pid != 0) {
-        pipe_finish(instance, &instance->output, output_take);
+        pipe_finish(instance, &instance->output, instance->all->scratch, output_take);
         errors_finish(instance);
     }
     end->input_unread = input_unread(instance);
@@ -315,107 +224,29 @@ static void on_ended(struct ev_loop *loop, struct ev_io *watcher, int revents)
     instance_lost(watcher->data);
 }
 
-/* Its instances die with the spawner (PDEATHSIG). Each is gone when its pidfd says so, not before. */
+/* Its instances die with the spawner (PDEATHSIG). Each is gone when its pidfd says so, not before; where there is none, at once: no other
+ * is started before the last process is gone. */
 static void on_spawner_lost(void *ctx)
 {
     struct instances *instances = ctx;
-    VEC(uint64_t) unstarted = { 0 };
+    VEC(uint64_t) unwatched = { 0 };
 
     for (size_t i = 0; i < TABLE_BUCKETS; i++)
         for (struct instance *instance = instances->buckets[i]; instance != NULL; instance = instance->next) {
-            if (instance->pid == 0) {
-                VEC_PUSH(&unstarted, instance->id);
+            if (instance->pidfd < 0) {
+                VEC_PUSH(&unwatched, instance->id);
                 continue;
             }
             (void)syscall(SYS_pidfd_send_signal, instance->pidfd, SIGKILL, NULL, 0); /* exec of a setuid program clears PDEATHSIG */
             ev_io_set(&instance->ended, instance->pidfd, EV_READ);
             ev_io_start(instances->loop, &instance->ended);
         }
-    for (size_t i = 0; i < unstarted.count; i++)
-        instance_lost(table_find(instances, unstarted.items[i]));
-    VEC_DONE(&unstarted);
+    for (size_t i = 0; i < unwatched.count; i++)
+        instance_lost(table_find(instances, unwatched.items[i]));
+    VEC_DONE(&unwatched);
 }
 
 /* ---- start ---- */
-
-static const char *variable_value(const char *variable)
-{
-    const char *equals = strchr(variable, '=');
-
-    return equals != NULL ? equals + 1 : variable + strlen(variable);
-}
-
-static bool variable_is_in(const char *variable, char *const *variables, size_t count)
-{
-    size_t name_len = (size_t)(variable_value(variable) - variable);
-
-    for (size_t i = 0; i < count; i++)
-        if (strncmp(variables[i], variable, name_len) == 0)
-            return true;
-    return false;
-}
-
-/* Ours first, so that none of them can be replaced; then the function's; then the few that are inherited. */
-static char **environment_make(const struct instances *instances, uint64_t instance, const struct config_function *function)
-{
-    static const char *const inherited[] = { "PATH", "HOME", "LANG", "TZ" };
-    struct arena *arena = instances->arena;
-    size_t given = 0, count = 0;
-
-    while (function->environment != NULL && function->environment[given] != NULL)
-        given++;
-    char **variables = arena_alloc(arena, (given + 5 + sizeof inherited / sizeof *inherited + 1) * sizeof *variables);
-    variables[count++] = arena_format(arena, SLUICE_ENV_FUNCTION "=%s", function->name);
-    variables[count++] = arena_format(arena, SLUICE_ENV_INSTANCE "=%" PRIu64, instance);
-    if (function->protocol == PROTOCOL_NATIVE) {
-        variables[count++] = arena_format(arena, SLUICE_ENV_BUS "=%s", instances->bus_url);
-        variables[count++] = arena_format(arena, SLUICE_ENV_CONCURRENCY "=%u", function->concurrency);
-        variables[count++] = arena_format(arena, SLUICE_ENV_BATCH_SIZE "=%u", function->batch_size);
-    }
-    size_t ours = count;
-    for (size_t i = 0; i < given; i++)
-        if (!variable_is_in(function->environment[i], variables, ours))
-            variables[count++] = (char *)(uintptr_t)function->environment[i];
-    for (size_t i = 0; i < sizeof inherited / sizeof *inherited; i++) {
-        const char *value = getenv(inherited[i]);
-        char *variable = value != NULL ? arena_format(arena, "%s=%s", inherited[i], value) : NULL;
-        if (variable != NULL && !variable_is_in(variable, variables, count))
-            variables[count++] = variable;
-    }
-    variables[count] = NULL;
-    return variables;
-}
-
-/* Our end does not block, the child's does: O_NONBLOCK belongs to the end, not to the descriptor, so the child would have it too. */
-static bool pipe_make(bool we_write, int *ret_ours, int *ret_childs)
-{
-    int ends[2];
-
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return false;
-    *ret_ours = ends[we_write];
-    *ret_childs = ends[!we_write];
-    (void)fcntl(*ret_ours, F_SETFL, O_NONBLOCK); /* cannot fail on a fresh pipe */
-    return true;
-}
-
-static bool pipes_make(struct instance *instance)
-{
-    int ours;
-
-    if (!pipe_make(false, &ours, &instance->child_stderr_fd))
-        return false;
-    ev_io_set(&instance->errors, ours, EV_READ);
-    if (instance->protocol == PROTOCOL_NATIVE)
-        return true; /* stdin is /dev/null, stdout goes where stderr goes */
-    if (!pipe_make(false, &ours, &instance->child_stdout_fd))
-        return false;
-    ev_io_set(&instance->output, ours, EV_READ);
-    if (!pipe_make(true, &ours, &instance->child_stdin_fd))
-        return false;
-    ev_io_set(&instance->input, ours, EV_WRITE);
-    return true;
-}
 
 void instance_signal(struct instance *instance, int signal)
 {
@@ -443,6 +274,7 @@ static struct instance *instance_new(struct instances *instances, uint64_t id, c
     if (instance == NULL)
         return NULL;
     instance->all = instances;
+    instance->loop = instances->loop;
     instance->id = id;
     instance->protocol = function->protocol;
     instance->pidfd = instance->child_stdin_fd = instance->child_stdout_fd = instance->child_stderr_fd = -1;
@@ -470,7 +302,7 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
     struct spawn_request request = {
         .instance = instance->id,
         .command = function->command,
-        .environment = (const char *const *)environment_make(instances, instance->id, function),
+        .environment = environment_make(instances->arena, instances->bus_url, instance->id, function),
         .directory = function->directory,
         .memory_bytes = function->memory_bytes,
         .stdin_fd = native ? instances->null_fd : instance->child_stdin_fd,
@@ -504,13 +336,15 @@ void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease,
     struct instance *instance = table_find(instances, id);
 
     ASSERT(count > 0);
-    if (instance == NULL || instance->input.fd < 0)
-        return; /* gone or stopping meanwhile: on_gone says so, or has */
+    if (instance == NULL || instance->state == INSTANCE_STOPPING)
+        return; /* on_gone says so, or has */
     ASSERT(instance->protocol != PROTOCOL_NATIVE);
     VEC_PUSH(&instance->leases, (struct leased){ .lease = lease, .count = count });
     input_put(instance, inputs, count);
-    instance->input_ends = instance->protocol == PROTOCOL_STDIO;
-    input_write(instance);
+    if (instance->protocol == PROTOCOL_STDIO)
+        input_end(instance);
+    else
+        input_write(instance);
 }
 
 void instances_stop(struct instances *instances, uint64_t id)
@@ -520,7 +354,7 @@ void instances_stop(struct instances *instances, uint64_t id)
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return;
     instance->state = INSTANCE_STOPPING;
-    watched_close(instance, &instance->input);
+    input_end(instance);
     instance_signal(instance, SIGTERM);
     instance_grace_start(instance);
 }

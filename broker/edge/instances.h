@@ -40,7 +40,7 @@ struct instances_events {
     /* The process runs (stdio, stdio-lines). Native instances become ready by their first `next` on the bus instead. */
     void (*on_started)(void *ctx, uint64_t instance, pid_t pid);
     /* Deliveries first .. first+count-1 of the lease are done; failure NULL: succeeded. stdio: one call for the whole lease, at exit.
-     * stdio-lines: in order, consecutive successes together. `cpu_us` of a stdio process, else 0. */
+     * stdio-lines: in order, consecutive successes together. May deliver more to the same instance from within. */
     void (*on_result)(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
                       const struct invocation_failure *failure);
     /* The last word about an instance. What it still had leased is lost (the engine knows what that was). */
@@ -59,7 +59,7 @@ enum sluice_err instances_start(struct instances *instances, uint64_t instance, 
 /* stdio: once per instance, may come right after instances_start(): the lines, then EOF. stdio-lines: appended to what is
  * outstanding. inputs: one line of JSON each, without its line break; copied. Never for native. */
 void instances_deliver(struct instances *instances, uint64_t instance, uint64_t lease, const struct view *inputs, unsigned count);
-/* Orderly end: stdin closed (stdio-lines), TERM to the group, KILL after STOP_GRACE_MS. */
+/* Orderly end: stdin closed behind what was delivered, TERM to the group, KILL after STOP_GRACE_MS. Takes no more deliveries. */
 void instances_stop(struct instances *instances, uint64_t instance);
 void instances_kill(struct instances *instances, uint64_t instance); /* KILL to the group at once (timeouts) */
 /* Process memory and CPU right now, for status; false: gone. */

@@ -261,8 +261,8 @@ static void dispatch(struct spawner *spawner, const struct packet *packet)
             events->on_ready(events->ctx);
             break;
         case WIRE_STARTED:
-            ASSERT(fds_taken < packet->fds_count);
-            events->on_started(events->ctx, head->instance, (pid_t)((const struct wire_started *)message)->pid, packet->fds[fds_taken++]);
+            events->on_started(events->ctx, head->instance, (pid_t)((const struct wire_started *)message)->pid,
+                               fds_taken < packet->fds_count ? packet->fds[fds_taken++] : -1);
             break;
         case WIRE_FAILED: {
             const struct wire_failed *failed = message;
@@ -292,8 +292,6 @@ static void on_readable(struct ev_loop *loop, struct ev_io *watcher, int revents
         if (got == PACKET_LATER)
             return;
         if (got == PACKET_CLOSED) {
-            for (unsigned fd = 0; fd < spawner->received.fds_count; fd++)
-                (void)close(spawner->received.fds[fd]);
             lost(spawner);
             return;
         }

@@ -35,7 +35,7 @@ struct spawn_request {
 struct spawner_events {
     void *ctx;
     void (*on_ready)(void *ctx);                                        /* it holds the lock: instances may be started */
-    /* pidfd is now the receiver's. */
+    /* pidfd is now the receiver's; -1: no descriptor was free for it. */
     void (*on_started)(void *ctx, uint64_t instance, pid_t pid, int pidfd);
     /* step: "exec", "chdir", ... ; the instance never ran. */
     void (*on_failed)(void *ctx, uint64_t instance, int error_number, const char *step);
@@ -49,7 +49,7 @@ enum {
     SPAWNER_STOP_MS = 5000,
 };
 
-/* Starts the process `program --spawner LOCKFILE` by posix_spawn. Call before the first nng call. Restarts it by itself later, at most
+/* Starts the process `program --spawner LOCKFILE` by posix_spawn; /proc/self/exe stays this very program when its file is replaced. Call before the first nng call. Restarts it by itself later, at most
  * once a second, after killing what the lost one left: for that the calling process becomes a subreaper, and children it has beside the
  * spawner must stay in its own process group. All callbacks come from the loop, none from inside a call. */
 enum sluice_err spawner_start(struct ev_loop *loop, const char *program, const char *lock_path, const struct spawner_events *events,

@@ -170,8 +170,10 @@ static void serve_requests(struct spawner_process *spawner)
 
     while ((head = packet_next(packet, &offset)) != NULL) {
         if (head->kind == WIRE_SPAWN) {
-            ASSERT(fds_taken + 3 <= packet->fds_count);
-            spawn(spawner, (const struct wire_spawn *)(const void *)head, packet->fds + fds_taken);
+            if (fds_taken + 3 <= packet->fds_count)
+                spawn(spawner, (const struct wire_spawn *)(const void *)head, packet->fds + fds_taken);
+            else
+                reply_failed(spawner, head->instance, EMFILE, STEP_DESCRIPTORS);
             fds_taken += 3;
         } else {
             ASSERT(head->kind == WIRE_SIGNAL);

@@ -101,6 +101,6 @@ enum packet_io packet_receive(int socket_fd, struct packet *packet)
         packet->fds_count = (unsigned)(fds_bytes / sizeof(int));
     }
     packet->len = (size_t)len;
-    /* Cut short: the receiver had no descriptors left. What is missing cannot be told from what is there. */
-    return message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? PACKET_CLOSED : PACKET_DONE;
+    ASSERT(!(message.msg_flags & MSG_TRUNC));
+    return PACKET_DONE;
 }

@@ -61,7 +61,8 @@ void packet_add_fd(struct packet *packet, int fd);
 const struct wire_head *packet_next(const struct packet *packet, size_t *offset);
 
 enum packet_io { PACKET_DONE, PACKET_LATER, PACKET_CLOSED };
-/* Neither blocks. Sending empties nothing and closes nothing; received descriptors are close-on-exec and the receiver's. */
+/* Neither blocks. Sending empties nothing and closes nothing; received descriptors are close-on-exec and the receiver's. Where it is at
+ * its limit of open files the last of them are missing: fds_count says what is there. */
 enum packet_io packet_send(int socket_fd, const struct packet *packet);
 enum packet_io packet_receive(int socket_fd, struct packet *packet);
 

@@ -7,7 +7,7 @@
 
 #include "schemas/codec/json.h"
 
-enum { ANSWER_KEPT_BYTES = 1 << 20, LEASES_COMPACT_COUNT = 256 };
+enum { ANSWER_KEPT_BYTES = 1 << 20, LEASES_COMPACT_COUNT = 256, DROPPED_SHOWN_BYTES = 200 };
 
 static struct leased *lease_first(struct instance *instance)
 {
@@ -85,69 +85,77 @@ static void report_error(struct instance *instance, struct view line, struct vie
     bytes_done(&message);
 }
 
-static void answer_too_large(struct instance *instance, unsigned *successes)
+/* What one read brought and was not reported yet. */
+struct read_tally {
+    unsigned successes;              /* answers of the first lease */
+    unsigned dropped;                /* lines that answer no input */
+};
+
+static void answer_too_large(struct instance *instance, struct read_tally *tally)
 {
     struct invocation_failure failure = failure_too_large(instance_output(instance, VIEW_LITERAL("")));
 
     instance->too_large = true;
     bytes_done(&instance->answer);
-    report(instance, *successes, NULL);
-    *successes = 0;
+    report(instance, tally->successes, NULL);
+    tally->successes = 0;
     capture_note(instance->capture, instance->id, "sluice: an answer line is over %d bytes: killed", RESULT_BYTES_MAX);
     if (lease_first(instance) != NULL)
         report(instance, 1, &failure);
     instance_signal(instance, SIGKILL);
 }
 
-/* `successes` counts answers of the first lease not reported yet. */
-static void answer_line(struct instance *instance, struct view line, unsigned *successes)
+static void answer_line(struct instance *instance, struct view line, struct read_tally *tally)
 {
     const struct leased *leased = lease_first(instance);
     struct view error;
 
     if (leased == NULL) {
-        capture_note(instance->capture, instance->id, "sluice: dropped a line that answers no input: %.*s",
-                     line.len < 200 ? (int)line.len : 200, line.data);
+        if (tally->dropped++ == 0)
+            capture_note(instance->capture, instance->id, "sluice: dropped a line that answers no input: %.*s",
+                         line.len < DROPPED_SHOWN_BYTES ? (int)line.len : DROPPED_SHOWN_BYTES, line.data);
         return;
     }
     if (error_find(line, &error)) {
-        report(instance, *successes, NULL);
-        *successes = 0;
+        report(instance, tally->successes, NULL);
+        tally->successes = 0;
         report_error(instance, line, error);
         return;
     }
-    if (leased->done + ++*successes == leased->count) {
-        report(instance, *successes, NULL);
-        *successes = 0;
+    if (leased->done + ++tally->successes == leased->count) {
+        report(instance, tally->successes, NULL);
+        tally->successes = 0;
     }
 }
 
 void stdio_lines_read(struct instance *instance, struct view data)
 {
     const char *at = data.data, *end = data.data + data.len;
-    unsigned successes = 0;
+    struct read_tally tally = { 0 };
 
     while (at < end && !instance->too_large) {
         const char *line_break = memchr(at, '\n', (size_t)(end - at));
         struct view part = { .data = at, .len = (size_t)((line_break != NULL ? line_break : end) - at) };
         at = line_break != NULL ? line_break + 1 : end;
         if (instance->answer.len + part.len > RESULT_BYTES_MAX) {
-            answer_too_large(instance, &successes);
+            answer_too_large(instance, &tally);
         } else if (line_break == NULL) {
             bytes_put_view(&instance->answer, part);
         } else if (instance->answer.len == 0) {
-            answer_line(instance, part, &successes);
+            answer_line(instance, part, &tally);
         } else {
             bytes_put_view(&instance->answer, part);
-            answer_line(instance, bytes_view(&instance->answer), &successes);
+            answer_line(instance, bytes_view(&instance->answer), &tally);
             bytes_clear(&instance->answer);
             if (instance->answer.capacity > ANSWER_KEPT_BYTES)
                 bytes_done(&instance->answer);
         }
         if (instance->answer.failed)
-            answer_too_large(instance, &successes); /* too large for this machine */
+            answer_too_large(instance, &tally); /* too large for this machine */
     }
-    report(instance, successes, NULL);
+    report(instance, tally.successes, NULL);
+    if (tally.dropped > 1)
+        capture_note(instance->capture, instance->id, "sluice: dropped %u more lines that answer no input", tally.dropped - 1);
 }
 
 void stdio_lines_closed(struct instance *instance)

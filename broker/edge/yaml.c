@@ -156,7 +156,8 @@ static void scalar_add(struct builder *builder, struct fy_event *event, size_t o
 static void container_begin(struct builder *builder, struct fy_event *event, enum yaml_kind kind, size_t offset)
 {
     if (builder->depth == YAML_DEPTH_MAX) {
-        complain(builder, offset, "nested deeper than 256");
+        mistake_at(builder->file->mistakes, &builder->file->source, offset, "nested deeper than %d", YAML_DEPTH_MAX);
+        builder->failed = true;
         return;
     }
     (void)node_add(builder, kind, offset, event);
@@ -176,7 +177,8 @@ static int keys_compare(const void *left, const void *right)
 
 static void duplicate_complain(struct builder *builder, const struct yaml_node *first, const struct yaml_node *again)
 {
-    mistake_at(builder->file->mistakes, &builder->file->source, again->offset, "duplicate key '" YAML_SHOWN "'; the first is on line %u",
+    mistake_at(builder->file->mistakes, &builder->file->source, again->offset,
+               "duplicate key '" YAML_SHOWN "'; the first is on line %u",
                YAML_SHOW(again), first->line);
     /* The rest of the file can be judged all the same, but not used. */
 }
@@ -315,7 +317,8 @@ static void document_build(struct builder *builder)
     ASSERT(diag != NULL);
     fy_diag_set_collect_errors(diag, true);
     struct fy_parse_cfg config = {
-        .flags = FYPCF_QUIET | FYPCF_DISABLE_DEPTH_LIMIT | (path_is_json(builder->file->source.path) ? FYPCF_JSON_FORCE : FYPCF_JSON_NONE),
+        .flags = FYPCF_QUIET | FYPCF_DISABLE_DEPTH_LIMIT
+                 | (path_is_json(builder->file->source.path) ? FYPCF_JSON_FORCE : FYPCF_JSON_NONE),
         .diag = diag,
     };
     struct fy_parser *parser = fy_parser_create(&config);
@@ -443,6 +446,18 @@ size_t yaml_offset_of(const struct yaml_file *file, const struct yaml_node *scal
     if (scalar->text >= source.data && scalar->text + scalar->len <= source.data + source.len)
         return (size_t)(scalar->text - source.data) + at;
     return scalar->offset;
+}
+
+int yaml_shown_len(const struct yaml_node *scalar)
+{
+    uint32_t len = scalar->len;
+
+    if (len > YAML_SHOWN_BYTES_MAX) {
+        len = YAML_SHOWN_BYTES_MAX;
+        while (len > 0 && ((unsigned char)scalar->text[len] & 0xc0) == 0x80)
+            len--;
+    }
+    return (int)len;
 }
 
 void yaml_mistake(const struct yaml_file *file, const struct yaml_node *node, const char *format, ...)

@@ -117,7 +117,8 @@ static bool scalar_bad(const struct yaml_file *file, const struct yaml_node *nod
     if (node->kind != YAML_SCALAR || yaml_is_empty(node))
         yaml_mistake(file, node, "'%s' must be %s, not %s", what, wanted, kind_name(node));
     else
-        yaml_mistake(file, node, "'%s' must be %s, not %s'" YAML_SHOWN "'", what, wanted, node->style == YAML_PLAIN ? "" : "the quoted ",
+        yaml_mistake(file, node, "'%s' must be %s, not %s'" YAML_SHOWN "'", what, wanted,
+                     node->style == YAML_PLAIN ? "" : "the quoted ",
                      YAML_SHOW(node));
     return false;
 }
@@ -210,7 +211,8 @@ static const char *duration_text(int64_t ms, char *buffer, size_t buffer_bytes)
     return buffer;
 }
 
-static bool out_of_range(const struct yaml_file *file, const struct yaml_node *node, const char *what, int64_t min_ms, int64_t max_ms)
+static bool out_of_range(const struct yaml_file *file, const struct yaml_node *node, const char *what, int64_t min_ms,
+                         int64_t max_ms)
 {
     char from[32], to[32];
 
@@ -219,7 +221,8 @@ static bool out_of_range(const struct yaml_file *file, const struct yaml_node *n
     return false;
 }
 
-bool yaml_get_duration(const struct yaml_file *file, const struct yaml_node *node, const char *what, int64_t min_ms, int64_t max_ms,
+bool yaml_get_duration(const struct yaml_file *file, const struct yaml_node *node, const char *what, int64_t min_ms,
+                       int64_t max_ms,
                        int64_t *ret_ms)
 {
     int64_t ms = 0;
@@ -271,7 +274,8 @@ bool yaml_get_size(const struct yaml_file *file, const struct yaml_node *node, c
     if (node->kind != YAML_SCALAR || !quantity_read(yaml_text(node), size_units, &bytes))
         return scalar_bad(file, node, what, "a size like 64MiB, 128MB, 1GiB or a number of bytes");
     if (bytes < min || bytes > max) {
-        yaml_mistake(file, node, "'%s' must be from %lld to %lld bytes, not '" YAML_SHOWN "'", what, (long long)min, (long long)max,
+        yaml_mistake(file, node, "'%s' must be from %lld to %lld bytes, not '" YAML_SHOWN "'", what, (long long)min,
+                     (long long)max,
                      YAML_SHOW(node));
         return false;
     }

@@ -7,7 +7,8 @@
 #include "broker/edge/yaml.h"
 
 /* Spreads a map over its known keys: ret_values[i] is the value of keys[i], NULL when absent. An unknown key is a mistake that
- * names the nearest known one. `what`: "'scale'", "function 'x'". `keys_count` values are always written. False: not a map, or an unknown key was there. */
+ * names the nearest known one. `what` stands in messages as it is: "'scale'", "function 'x'". All `keys_count` values are
+ * written in any case. False: not a map, or an unknown key was there. */
 bool yaml_map_spread(const struct yaml_file *file, const struct yaml_node *map, const char *what, const char *const *keys,
                      unsigned keys_count, const struct yaml_node **ret_values);
 

@@ -14,7 +14,7 @@ enum {
     RECONNECT_MS_MIN = 10,
     RECONNECT_MS_MAX = 1000,
     HELLO_REPLY_MS_MAX = 10000, /* then the peer is no daemon, or hangs: ask again */
-    HELLO_PAUSE_MS = 1000,      /* after a refusal */
+    HELLO_PAUSE_MS = 500,       /* after a refusal */
 };
 
 enum link_state { LINK_DOWN, LINK_HELLO, LINK_REFUSED, LINK_UP };
@@ -309,10 +309,14 @@ nng_socket link_socket(const struct link *link)
     return link->socket;
 }
 
-void link_fault(struct link *link, nng_pipe pipe, const struct sluice_error *why)
+void link_fault(struct link *link, const struct sluice_error *why)
 {
-    remember_why(link, why);
-    (void)nng_pipe_close(pipe); /* gone already is as good */
+    pthread_mutex_lock(&link->mutex);
+    if (link->state == LINK_UP && !link->closing) {
+        link->watch.down(link->watch.user);
+        link_refused(link, why);
+    }
+    pthread_mutex_unlock(&link->mutex);
 }
 
 void link_reason(struct link *link, struct sluice_error *ret_why)

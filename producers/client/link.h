@@ -4,8 +4,8 @@
  *     DOWN ----------------> HELLO -------------------> UP
  *      ^                      | ^                        |
  *      |        hello refused | | after a pause          |
- *      |                      v |                        |
- *      +------------------- REFUSED                      |
+ *      |                      v |      link_fault()      |
+ *      +------------------- REFUSED <--------------------+
  *      +------------------------------ pipe is gone -----+    (from every state)
  *
  * Owns: the nng socket, its one dialer, the context that hello uses. Whoever uses the link opens contexts of its own on
@@ -41,8 +41,10 @@ enum sluice_err link_open(const struct link_options *options, const struct link_
 /* Starts to dial. SLUICE_EINVAL: the URL is wrong. A daemon that is not there is no error. */
 enum sluice_err link_start(struct link *link, struct sluice_error *reterr);
 nng_socket link_socket(const struct link *link);
-/* The peer on this pipe (nng_msg_get_pipe) answered nonsense: remembers why and drops the pipe; `down` follows. Any thread. */
-void link_fault(struct link *link, nng_pipe pipe, const struct sluice_error *why);
+/* The daemon answered nonsense, or forgot our hello: `down`, and a new hello after a pause. Called without any mutex that a
+ * watch takes. The pipe is not closed, because the framing below is whole, and because nng 1.5 may hang in nng_pipe_close()
+ * for good (its one reaper thread waits for a receive that nobody completes) when data is arriving at that moment. */
+void link_fault(struct link *link, const struct sluice_error *why);
 /* Why the link is not up, for people: the last refusal, else that nobody answers at the URL. Any thread, not within a watch. */
 void link_reason(struct link *link, struct sluice_error *ret_why);
 /* Ends it all; the user has stopped its own operations before. No watch is called afterwards. NULL is fine. */

@@ -275,7 +275,7 @@ static enum verdict verdict_of(enum sluice_err code)
     case SLUICE_ENOMEM:
     case SLUICE_EIO:
         return VERDICT_LATER;
-    case SLUICE_EPROTO: /* also "no hello on this pipe": a new connection, and a hello on it, repairs that */
+    case SLUICE_EPROTO: /* also "no hello on this pipe": a new hello repairs that */
         return VERDICT_FAULT;
     case SLUICE_OK:
     case SLUICE_ENOTFOUND:
@@ -289,17 +289,17 @@ static enum verdict verdict_of(enum sluice_err code)
     return VERDICT_DONE; /* a code of a later version: it said no, and we cannot know that it will say yes */
 }
 
-static void batch_answered(struct sluice_producer *producer, struct batch *batch, nng_msg *reply)
+/* false: the link must be told of a fault, `ret_why`. */
+static bool batch_answered(struct sluice_producer *producer, struct batch *batch, nng_msg *reply, struct sluice_error *ret_why)
 {
-    struct sluice_error why;
     struct wire_published published;
     struct view message = { .data = nng_msg_body(reply), .len = nng_msg_len(reply) };
-    enum sluice_err err = wire_read_published(message, batch->count, &published, &why);
+    enum sluice_err err = wire_read_published(message, batch->count, &published, ret_why);
     enum verdict verdict = err != SLUICE_OK ? VERDICT_FAULT : verdict_of(published.code);
 
     if (err == SLUICE_OK && verdict == VERDICT_FAULT) {
         const struct wire_head head = { .code = published.code, .text = published.text };
-        (void)wire_refusal(&head, "a batch", &why);
+        (void)wire_refusal(&head, "a batch", ret_why);
         if (++batch->protocol_errors >= PROTOCOL_ERRORS_MAX)
             verdict = VERDICT_DONE;
     }
@@ -311,17 +311,17 @@ static void batch_answered(struct sluice_producer *producer, struct batch *batch
         if (published.code == SLUICE_OK && published.credit != 0)
             producer->limits.credit = published.credit;
         batch_finish(producer, batch);
-        return;
+        return true;
     case VERDICT_LATER:
         producer->stats.backpressure++;
         break;
     case VERDICT_FAULT:
-        link_fault(producer->link, nng_msg_get_pipe(reply), &why);
         break;
     }
     batch->state = BATCH_QUEUED;
     pause_sending(producer);
     nng_msg_free(reply);
+    return verdict == VERDICT_LATER;
 }
 
 /* A slot's aio is used for the send, then for the reply: see hello_progressed(). */
@@ -329,6 +329,8 @@ void window_slot_progressed(void *user)
 {
     struct slot *slot = user;
     struct sluice_producer *producer = slot->producer;
+    struct sluice_error why;
+    bool sound = true;
 
     pthread_mutex_lock(&producer->mutex);
     int rv = nng_aio_result(slot->aio);
@@ -347,7 +349,7 @@ void window_slot_progressed(void *user)
     if (!current)
         producer->slots_stale--;
     if (sent && rv == 0) {
-        batch_answered(producer, batch, nng_aio_get_msg(slot->aio));
+        sound = batch_answered(producer, batch, nng_aio_get_msg(slot->aio), &why);
     } else {
         if (rv != 0 && !sent)
             nng_msg_free(nng_aio_get_msg(slot->aio)); /* nng gives back what it did not take */
@@ -356,6 +358,8 @@ void window_slot_progressed(void *user)
     window_pump(producer);
     window_deliver(producer);
     pthread_mutex_unlock(&producer->mutex);
+    if (!sound)
+        link_fault(producer->link, &why); /* which calls window_down() */
 }
 
 void window_timer_fired(void *user)

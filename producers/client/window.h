@@ -25,7 +25,7 @@ enum {
     BUFFER_BYTES_DEFAULT = 32 << 20,
     PAUSE_MS_MIN = 10,
     PAUSE_MS_MAX = 1000,
-    PROTOCOL_ERRORS_MAX = 4,    /* a batch called malformed this often, on a new connection each time, never passes */
+    PROTOCOL_ERRORS_MAX = 4,    /* a batch called malformed this often, after a new hello each time, never passes */
     BATCHES_SPARE_MAX = PUBLISH_WINDOW_BATCHES_MAX + 2,
 };
 

@@ -413,7 +413,7 @@ TEST(blocking_publish_gives_up_in_time_and_says_why)
     broker->hello_version = 2;
     producer = GIVEN_PRODUCER(broker, .ack_timeout_ms = 500);
     EXPECT_EQ(SLUICE_ETIMEDOUT, sluice_publish(producer, &event, &error));
-    EXPECT(strstr(error.text, "protocol version 2, this library 1") != NULL);
+    EXPECT(strstr(error.text, "protocol version 2, this library version 1") != NULL);
     EXPECT_EQ(SLUICE_ETIMEDOUT, sluice_producer_close(producer, 0, &unconfirmed));
     EXPECT_EQ(1, unconfirmed);
     EXPECT(broker->hellos <= 2); /* a refusal is not answered with a storm of attempts */

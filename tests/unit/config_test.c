@@ -775,23 +775,30 @@ TEST(many_rules_load)
  * config or a mistake. */
 TEST(noise_gives_a_config_or_a_mistake)
 {
-    static const char good[] =
-        "listen:\n  bus: [ipc://bus.sock]\n  http: 127.0.0.1:4566\ndata: /x # comment\nbuses: [a, \"b\\u00e9\"]\n"
+    static const char yaml[] =
+        "listen:\n  bus: [ipc://bus.sock]\n  http: 127.0.0.1:4566\ndata: /x # comment\nbuses: [a, \"b\\u0065\"]\n"
         "functions:\n  f:\n    command: [./run.sh, \"a\\tb\", 'it''s']\n    protocol: stdio\n    timeout: 15m\n"
-        "    environment: {A: 1, B: >-\n      folded\n      text\n    }\n    retry: {attempts: 5, backoff: 2s..5m}\n"
+        "    environment:\n      A: 1\n      B: >-\n        folded\n        text\n    retry: {attempts: 5, backoff: 2s..5m}\n"
         "rules:\n  r:\n    pattern: {source: [files], n: [1.50, {suffix: .jpg}]}\n    targets:\n"
         "      - {function: f, input: {a: [1, two]}}\n      - function: f\n        input-path: $.detail\n"
         "  s:\n    pattern: |\n      {\"a\": [1]}\n    targets: [{function: f}]\n";
+    static const char json[] =
+        "{\n  \"data\": \"/\\u00e9\", \"buses\": [\"a\", \"b\"],\n  \"functions\": {\"f\": {\"command\": [\"./run.sh\", 1e5],\n"
+        "    \"protocol\": \"native\", \"scale\": {\"max\": 0}}},\n  \"rules\": {\"r\": {\"pattern\": {\"a\": [1, null, {\"prefix\": \"x\"}]},\n"
+        "    \"enabled\": false, \"targets\": [{\"function\": \"f\", \"input\": {\"b\": [[], {}]}}]}}\n}\n";
+    static const struct { const char *name, *text; } good[] = { { "noise.yaml", yaml }, { "noise.json", json } };
     static const char *const pieces[] = {
         "\n", "  ", "\t", ":", ": ", "- ", "[", "]", "{", "}", "'", "\"", "#", "&a ", "*a", "!!str ", "|\n", ">\n", "? ", "---\n", "...\n",
         "%YAML 1.1\n", "\\", "\xc3", "\xef\xbb\xbf", "\r\n", ",", "<<: ", "null", "~", "\"\\ud800\"", "\"\\0\"", "@", "`", "\xe2\x80\xa8",
     };
     uint64_t seed = 20231;
+    unsigned loaded[2] = { 0, 0 };
     for (unsigned round = 0; round < 2000; round++) {
         char text[4096], label[32];
-        size_t len = sizeof good - 1;
-        memcpy(text, good, len);
-        for (unsigned change = 0; change <= round % 4; change++) {
+        const char *name = good[round % 2].name;
+        size_t len = strlen(good[round % 2].text);
+        memcpy(text, good[round % 2].text, len);
+        for (unsigned change = 0; change <= round / 2 % 4; change++) {
             seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
             size_t at = (size_t)(seed >> 33) % (len + 1);
             unsigned how = (unsigned)(seed >> 20) % 4;
@@ -813,10 +820,14 @@ TEST(noise_gives_a_config_or_a_mistake)
         (void)snprintf(label, sizeof label, "round %u", round);
         test_label(label);
         given_programs();
-        write_file("noise.yaml", text, len, 0644);
-        struct config_file *file = load_path(in_directory("noise.yaml"), &count);
+        write_file(name, text, len, 0644);
+        struct config_file *file = load_path(in_directory(name), &count);
         EXPECT((file == NULL) == (count > 0));
+        loaded[round % 2] += file != NULL;
         EXPECT((count > 0) == (text_buffer[0] != '\0'));
         (void)config_file_free(file);
     }
+    test_label(NULL);
+    EXPECT(loaded[0] > 0); /* else the texts were not good to begin with, and nothing behind the syntax was reached */
+    EXPECT(loaded[1] > 0);
 }

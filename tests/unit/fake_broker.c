@@ -2,9 +2,130 @@
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
+
+/* Shuttles bytes between the library's connections and nng's listener, so that a test can cut them off. nng_pipe_close() in
+ * nng 1.5 may hang for good when data is arriving. */
+enum { PROXY_PAIRS_MAX = 8 };
+struct fake_proxy {
+    pthread_t thread;
+    int listener, wake[2];
+    char real_path[108], path[100];
+    struct { int front, back; } pairs[PROXY_PAIRS_MAX];
+    unsigned pairs_count;
+};
+
+static void proxy_drop(struct fake_proxy *proxy)
+{
+    if (write(proxy->wake[1], "d", 1) != 1)
+        abort();
+}
+
+static void pair_close(struct fake_proxy *proxy, unsigned i)
+{
+    (void)close(proxy->pairs[i].front);
+    (void)close(proxy->pairs[i].back);
+    proxy->pairs[i] = proxy->pairs[--proxy->pairs_count];
+}
+
+static bool copy_some(int from, int to)
+{
+    static _Thread_local char buffer[1 << 16];
+    ssize_t len = read(from, buffer, sizeof buffer);
+
+    for (ssize_t done = 0; done < len;) {
+        ssize_t written = send(to, buffer + done, (size_t)(len - done), MSG_NOSIGNAL);
+        if (written <= 0)
+            return false;
+        done += written;
+    }
+    return len > 0;
+}
+
+static void pair_add(struct fake_proxy *proxy)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int front = accept4(proxy->listener, NULL, NULL, SOCK_CLOEXEC), back = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    memcpy(address.sun_path, proxy->real_path, strlen(proxy->real_path));
+    if (front < 0 || proxy->pairs_count == PROXY_PAIRS_MAX || connect(back, (struct sockaddr *)&address, sizeof address) != 0) {
+        (void)close(front);
+        (void)close(back);
+        return;
+    }
+    proxy->pairs[proxy->pairs_count].front = front;
+    proxy->pairs[proxy->pairs_count++].back = back;
+}
+
+static void *proxy_run(void *user)
+{
+    struct fake_proxy *proxy = user;
+    struct pollfd fds[2 + 2 * PROXY_PAIRS_MAX];
+
+    for (;;) {
+        unsigned count = proxy->pairs_count;
+        fds[0] = (struct pollfd){ .fd = proxy->listener, .events = POLLIN };
+        fds[1] = (struct pollfd){ .fd = proxy->wake[0], .events = POLLIN };
+        for (unsigned i = 0; i < count; i++) {
+            fds[2 + 2 * i] = (struct pollfd){ .fd = proxy->pairs[i].front, .events = POLLIN };
+            fds[3 + 2 * i] = (struct pollfd){ .fd = proxy->pairs[i].back, .events = POLLIN };
+        }
+        if (poll(fds, 2 + 2 * count, -1) < 0)
+            continue;
+        char order = 0;
+        if (fds[1].revents != 0 && read(proxy->wake[0], &order, 1) == 1) {
+            while (proxy->pairs_count > 0)
+                pair_close(proxy, 0);
+            if (order == 'q')
+                return NULL;
+            continue;
+        }
+        for (unsigned i = count; i-- > 0;) /* from the end: closing moves the last one here */
+            if ((fds[2 + 2 * i].revents != 0 && !copy_some(proxy->pairs[i].front, proxy->pairs[i].back)) ||
+                (fds[3 + 2 * i].revents != 0 && !copy_some(proxy->pairs[i].back, proxy->pairs[i].front)))
+                pair_close(proxy, i);
+        if (fds[0].revents != 0)
+            pair_add(proxy);
+    }
+}
+
+static struct fake_proxy *proxy_start(const char *url)
+{
+    struct fake_proxy *proxy = calloc(1, sizeof *proxy);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+    if (proxy == NULL)
+        abort();
+    (void)snprintf(proxy->path, sizeof proxy->path, "%s", url + strlen("ipc://"));
+    (void)snprintf(proxy->real_path, sizeof proxy->real_path, "%s.real", proxy->path);
+    memcpy(address.sun_path, proxy->path, strlen(proxy->path));
+    proxy->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)unlink(proxy->path);
+    if (pipe(proxy->wake) != 0 || bind(proxy->listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+        listen(proxy->listener, 16) != 0 || pthread_create(&proxy->thread, NULL, proxy_run, proxy) != 0) {
+        perror(proxy->path);
+        abort();
+    }
+    return proxy;
+}
+
+static void proxy_stop(struct fake_proxy *proxy)
+{
+    (void)unlink(proxy->path);
+    if (write(proxy->wake[1], "q", 1) != 1)
+        abort();
+    (void)pthread_join(proxy->thread, NULL);
+    (void)close(proxy->listener);
+    (void)close(proxy->wake[0]);
+    (void)close(proxy->wake[1]);
+    free(proxy);
+}
 
 enum fake_slot_state { FAKE_RECEIVING, FAKE_SENDING, FAKE_HELD, FAKE_PARKED };
 
@@ -43,12 +164,6 @@ static void slot_send(struct fake_slot *slot, const struct bytes *reply)
     nng_ctx_send(slot->ctx, slot->aio);
 }
 
-static void hang_up(struct fake_slot *slot)
-{
-    (void)nng_pipe_close(nng_msg_get_pipe(slot->request));
-    slot_receive(slot);
-}
-
 static uint32_t pipe_of(const struct fake_slot *slot)
 {
     return (uint32_t)nng_pipe_id(nng_msg_get_pipe(slot->request));
@@ -60,6 +175,24 @@ static bool was_greeted(const struct fake_broker *broker, uint32_t pipe)
         if (broker->greeted[i] == pipe)
             return true;
     return false;
+}
+
+static bool is_dead(const struct fake_broker *broker, uint32_t pipe)
+{
+    for (unsigned i = 0; i < broker->dead_count; i++)
+        if (broker->dead[i] == pipe)
+            return true;
+    return false;
+}
+
+static void hang_up(struct fake_slot *slot)
+{
+    struct fake_broker *broker = slot->broker;
+
+    if (broker->dead_count < FAKE_PIPES_MAX)
+        broker->dead[broker->dead_count++] = pipe_of(slot);
+    proxy_drop(broker->proxy);
+    slot_receive(slot);
 }
 
 static void put_head(struct bytes *out, uint32_t items, enum sluice_err code, const char *text)
@@ -278,7 +411,10 @@ static void slot_progressed(void *user)
         slot_receive(slot);
     } else if (rv == 0) {
         slot->request = nng_aio_get_msg(slot->aio);
-        slot_handle(slot, false);
+        if (is_dead(broker, pipe_of(slot)))
+            slot_receive(slot);
+        else
+            slot_handle(slot, false);
     }
     pthread_mutex_unlock(&broker->mutex);
 }
@@ -309,8 +445,10 @@ void fake_start(struct fake_broker *broker, unsigned contexts)
     broker->slots_count = contexts;
     broker->slots = calloc(contexts, sizeof *broker->slots);
     (void)nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, PROTOCOL_MESSAGE_BYTES_MAX);
-    if ((rv = nng_listen(socket, broker->url, NULL, 0)) != 0)
-        give_up(broker->url, rv);
+    char real_url[160];
+    (void)snprintf(real_url, sizeof real_url, "%s.real", broker->url);
+    if ((rv = nng_listen(socket, real_url, NULL, 0)) != 0)
+        give_up(real_url, rv);
     for (unsigned i = 0; i < contexts; i++) {
         struct fake_slot *slot = &broker->slots[i];
         slot->broker = broker;
@@ -318,6 +456,7 @@ void fake_start(struct fake_broker *broker, unsigned contexts)
             give_up("context", rv);
         slot_receive(slot);
     }
+    broker->proxy = proxy_start(broker->url);
 }
 
 void fake_stop(struct fake_broker *broker)
@@ -327,6 +466,7 @@ void fake_stop(struct fake_broker *broker)
     pthread_mutex_lock(&broker->mutex);
     broker->running = false;
     pthread_mutex_unlock(&broker->mutex);
+    proxy_stop(broker->proxy);
     for (unsigned i = 0; i < broker->slots_count; i++)
         nng_aio_stop(broker->slots[i].aio);
     (void)nng_close((nng_socket){ .id = (uint32_t)broker->socket });

@@ -33,6 +33,7 @@ struct fake_publish {
 };
 
 struct fake_slot;
+struct fake_proxy;
 struct fake_broker {
     char url[128];
     pthread_mutex_t mutex;
@@ -59,10 +60,13 @@ struct fake_broker {
     struct event last_event;    /* views into last_bytes */
     struct bytes last_bytes;
 
+    struct fake_proxy *proxy;   /* between the library and nng: the only way to lose a connection as a crash does */
     struct fake_slot *slots;
     unsigned slots_count;
     uint32_t greeted[FAKE_PIPES_MAX];
     unsigned greeted_count;
+    uint32_t dead[FAKE_PIPES_MAX]; /* hung up on: what they still sent is not looked at */
+    unsigned dead_count;
     int socket;
     bool running;
 };

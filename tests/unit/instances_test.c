@@ -406,6 +406,8 @@ TEST(faults_of_filters)
           3, END_EXITED, 0, "" },
         { "answers a line of 100 MB", "read -r a; echo ok; tr '\\0' x </dev/zero | head -c 100000000; exec sleep 1000",
           "an answer line is over 6291556 bytes: killed", 2, END_SIGNALLED, 9, "Function.ResponseSizeTooLarge" },
+        { "floods with answers to nothing", "read -r a; read -r b; read -r c; yes | head -c 30000000; exit 7", "more lines that answer no input", 3,
+          END_EXITED, 7, "" },
         { "closes stdout and stays", "exec >&-; trap '' TERM; while :; do sleep 1000; done", NULL, 0, END_SIGNALLED, 9, "" },
         { "closes stdout and ends", "exec >&-; exit 5", NULL, 0, END_EXITED, 5, "" },
         { "closes stdin and stays, then ends", "exec <&-; echo ok; exit 6", NULL, 1, END_EXITED, 6, "" },
@@ -444,6 +446,32 @@ TEST(stop_closes_stdin_and_terminates)
     instances_deliver(bench.instances, 2, 1, &VIEW_LITERAL("{}"), 1);
     pid_t pid;
     EXPECT(!instances_pid(bench.instances, 1, &pid));
+    done();
+}
+
+TEST(stop_cuts_no_input_short)
+{
+    struct bytes large = { 0 };
+
+    EXPECT(bytes_reserve(&large, 5 << 20));
+    memset(large.data, 'x', 5 << 20);
+    large.len = 5 << 20;
+    struct view line = bytes_view(&large);
+    given_instances();
+    start_shell(1, PROTOCOL_STDIO, "trap '' TERM; echo $$ >t1; mv t1 first; while [ ! -e go ]; do :; done; wc -c >&2");
+    start_shell(2, PROTOCOL_STDIO_LINES, "trap '' TERM; echo $$ >t2; mv t2 second; while [ ! -e go ]; do :; done; wc -c >&2");
+    instances_deliver(bench.instances, 1, 1, &line, 1);
+    instances_deliver(bench.instances, 2, 2, &line, 1);
+    (void)wait_number("first");
+    (void)wait_number("second");
+    instances_stop(bench.instances, 1);
+    instances_stop(bench.instances, 2);
+    (void)close(open(path_in("go"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    WAIT_FOR(bench.loop, bench.gone.count == 2);
+    (void)unlink(path_in("go"));
+    for (size_t i = 0; i < 2; i++)
+        EXPECT_TEXT("5242881\n", bench.gone.items[i].tail);
+    bytes_done(&large);
     done();
 }
 

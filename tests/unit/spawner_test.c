@@ -216,23 +216,30 @@ static void read_all(int fd, char *text, size_t room)
 
 TEST(an_instance_gets_its_environment_three_descriptors_and_clean_signals)
 {
-    int ends[2];
-    char text[4096];
-    const char *command[] = { "/bin/sh", "-c",
-                              "ls /proc/self/fd | head -3 | tr '\\n' ' '; ls /proc/$$/fd | wc -l; tr '\\0' ' ' </proc/$$/environ; echo;"
-                              "pwd; awk '/^Sig(Blk|Ign)/ { print $2 }' /proc/$$/status; ps -o pgid= -p $$ | tr -d ' '; echo $$", NULL };
-
+    static const struct { const char *label; const char *command[4], *output; } cases[] = {
+        { "descriptors; one more is the open folder", { "/bin/ls", "/proc/self/fd" }, "0\n1\n2\n3\n" },
+        { "environment", { "/usr/bin/env" }, "SLUICE_INSTANCE=1\nPATH=/usr/bin:/bin\n" },
+        { "folder", { "/bin/pwd" }, "/usr\n" },
+        { "signals", { "/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status" }, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n" },
+    };
     given_spawner();
-    EXPECT_EQ(0, pipe2(ends, O_CLOEXEC));
-    EXPECT_EQ(SLUICE_OK, run_fds(5, command, "/usr", ends[1]));
-    WAIT_FOR(bench.loop, bench.heard[5].exited == 1);
-    (void)close(ends[1]);
-    read_all(ends[0], text, sizeof text);
-    (void)close(ends[0]);
-    char expected[512];
-    (void)snprintf(expected, sizeof expected, "0 1 2 3\nSLUICE_INSTANCE=5 PATH=/usr/bin:/bin \n/usr\n%016d\n%016d\n%d\n%d\n", 0, 0,
-                   (int)bench.heard[5].pid, (int)bench.heard[5].pid);
-    EXPECT_TEXT(expected, text);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *command[5] = { cases[i].command[0], cases[i].command[1], cases[i].command[2], cases[i].command[3], NULL };
+        char text[4096];
+        int ends[2];
+        test_label(cases[i].label);
+        EXPECT_EQ(0, pipe2(ends, O_CLOEXEC));
+        EXPECT_EQ(SLUICE_OK, run_fds(i, command, "/usr", ends[1]));
+        WAIT_FOR(bench.loop, bench.heard[i].exited == 1);
+        (void)close(ends[1]);
+        read_all(ends[0], text, sizeof text);
+        (void)close(ends[0]);
+        EXPECT_TEXT(cases[i].output, text);
+    }
+    test_label(NULL);
+    run_shell(9, "exec sleep 1000");
+    WAIT_FOR(bench.loop, bench.heard[9].started == 1);
+    EXPECT_EQ(bench.heard[9].pid, getpgid(bench.heard[9].pid));
     done();
 }
 
@@ -309,6 +316,25 @@ TEST(more_than_the_queue_holds_is_refused)
         accepted++;
     EXPECT_EQ((SPAWNER_QUEUE_PACKETS_MAX - 1) * 16 + 1, accepted); /* one in the last packet: 16 fit one */
     WAIT_FOR(bench.loop, bench.ended == accepted);
+    done();
+}
+
+TEST(without_a_free_descriptor_an_instance_runs_without_its_pidfd)
+{
+    struct rlimit before, few;
+
+    given_spawner();
+    EXPECT_EQ(0, getrlimit(RLIMIT_NOFILE, &before));
+    int lowest_free = fcntl(bench.null_fd, F_DUPFD_CLOEXEC, 0);
+    (void)close(lowest_free);
+    few = (struct rlimit){ .rlim_cur = (rlim_t)lowest_free, .rlim_max = before.rlim_max };
+    run_shell(1, "exit 3");
+    EXPECT_EQ(0, setrlimit(RLIMIT_NOFILE, &few));
+    WAIT_FOR(bench.loop, bench.heard[1].exited == 1);
+    EXPECT_EQ(0, setrlimit(RLIMIT_NOFILE, &before));
+    EXPECT_EQ(-1, bench.heard[1].pidfd);
+    EXPECT_EQ(3, WEXITSTATUS(bench.heard[1].status));
+    EXPECT_EQ(0, bench.lost);
     done();
 }
 

@@ -2,7 +2,7 @@
  * `done`). Between commits it writes zeros ahead (space.c).
  *
  * What a failed commit means. mdb_txn_commit() of LMDB 0.9.24 works in this order, and returns the errno of the step that failed:
- *   1. changed pages, by pwrite/pwritev; a short write, as when the disk fills up on the way, comes back as EIO
+ *   1. changed pages, by pwrite or writev; a short write, as when the disk fills up on the way, comes back as EIO
  *   2. fdatasync
  *   3. the meta page, through an O_DSYNC descriptor; a failure also marks the environment, and every later begin gives MDB_PANIC
  * Until 3 nothing refers to the new pages, so after a failure of 1 the store is as it was and the commit may be sent again: that
@@ -45,7 +45,7 @@ static enum commit_outcome full(struct store *store, const struct commit *commit
     if (!commit_publishes(commit))
         return fatal(store, "no room left to settle deliveries, reserve included (free disk space, then start again)", rc);
     (void)snprintf(store->text, sizeof store->text, "no room for new events: %s", mdb_strerror(rc));
-    space_met_full(store);
+    space_met_full(store, rc != MDB_MAP_FULL);
     return COMMIT_FULL;
 }
 
@@ -90,9 +90,12 @@ static enum commit_outcome commit_execute(struct store *store, struct commit *co
         return COMMIT_FATAL; /* the text is still that of the first */
     store->text[0] = '\0';
     if (store->space.broken_errno != 0)
-        return fatal(store, "the disk refused a write beyond the end of the data", store->space.broken_errno);
-    if (commit_publishes(commit) && !space_take(store, commit))
+        return fatal(store, "the disk refused a write ahead of the data", store->space.broken_errno);
+    if (commit_publishes(commit) && !space_take(store, commit)) {
+        if (store->space.broken_errno != 0)
+            return fatal(store, "the disk refused a write ahead of the data", store->space.broken_errno);
         return full(store, commit, store->space.disk_full ? ENOSPC : MDB_MAP_FULL);
+    }
     int rc = mdb_txn_begin(store->env, NULL, 0, &txn);
     if (rc != 0)
         return fatal(store, "the store is broken", rc);

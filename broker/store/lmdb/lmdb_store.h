@@ -139,8 +139,8 @@ bool space_wants_more(struct store *store);
 void space_step(struct store *store);
 /* Asks the file system for one more page. */
 bool space_is_full(struct store *store);
-/* A data write met a full disk though zeros were ahead: refuse until free pages are counted anew. */
-void space_met_full(struct store *store);
+/* A publish found no room on the disk, or in the map: refuse for a second, then look again. */
+void space_met_full(struct store *store, bool disk);
 
 /* recover.c; all zero but next_seq 1 when nothing was ever committed */
 enum sluice_err totals_read(struct store *store, MDB_txn *txn, struct totals_row *ret_totals, struct sluice_error *reterr);

@@ -58,6 +58,18 @@ static void used_end_look(struct store *store)
     publish_ends(store);
 }
 
+/* What settling could live on: the tail, and free pages. Those count half, because a long row wants its pages in one piece. */
+static uint64_t reserve_held(const struct store *store)
+{
+    return tail_bytes(store) + store->space.free_bytes / 2;
+}
+
+/* Where publishes wait already, more is asked for than where they do not: else the answer would change with every commit. */
+static uint64_t reserve_to_hold(const struct store *store)
+{
+    return store->space.refusing ? store->reserve_bytes + store->reserve_bytes / 4 : store->reserve_bytes;
+}
+
 /* How far ahead zeros are wanted: the reserve, and as much again as was written since the store was opened, so that a store
  * with little to do stays small. Free pages below used_end serve as well, but only their count is known, not their use. */
 static uint64_t tail_wanted(const struct store *store)
@@ -119,6 +131,20 @@ static uint64_t free_pages_count(struct store *store)
     return pages;
 }
 
+/* Counts, or takes off the last count what a commit may have used since. */
+static void free_pages_look(struct store *store, bool count, uint64_t committed_bytes)
+{
+    struct space *space = &store->space;
+    int64_t now_ms = store_mono_us() / 1000;
+
+    if (count && (space->counted_ms == 0 || now_ms - space->counted_ms >= COUNT_PAUSE_MS)) {
+        space->free_bytes = free_pages_count(store) * store->page_bytes;
+        space->counted_ms = now_ms;
+        return;
+    }
+    space->free_bytes -= committed_bytes < space->free_bytes ? committed_bytes : space->free_bytes;
+}
+
 bool space_open(struct store *store, const char *path, struct sluice_error *reterr)
 {
     struct space *space = &store->space;
@@ -155,30 +181,17 @@ bool space_take(struct store *store, const struct commit *commit)
 {
     uint64_t needed = store->reserve_bytes + commit_room(store, commit);
 
-    if (tail_bytes(store) < needed && !store->space.refusing)
-        zeros_write(store, needed - tail_bytes(store));
+    if (tail_bytes(store) < needed && !store->space.refusing) {
+        uint64_t missing = needed - tail_bytes(store);
+        zeros_write(store, missing > ZERO_STEP_BYTES ? missing : ZERO_STEP_BYTES);
+    }
     if (tail_bytes(store) >= needed)
         return true;
-    /* No new blocks: free pages must do. Twice what is needed, because a record wants its pages in one piece. */
-    space_review(store, false, 0);
-    return !store->space.refusing && store->space.free_bytes >= 2 * needed;
+    free_pages_look(store, true, 0); /* no new blocks: free pages must do */
+    return !store->space.refusing && reserve_held(store) >= needed;
 }
 
-static void free_pages_look(struct store *store, uint64_t committed_bytes)
-{
-    struct space *space = &store->space;
-    int64_t now_ms = store_mono_us() / 1000;
-
-    if (space->counted_ms == 0 || now_ms - space->counted_ms >= COUNT_PAUSE_MS) {
-        space->free_bytes = free_pages_count(store) * store->page_bytes;
-        space->counted_ms = now_ms;
-        return;
-    }
-    space->free_bytes -= committed_bytes < space->free_bytes ? committed_bytes : space->free_bytes;
-}
-
-/* Why publishes must wait, or NULL. Where they wait already, more room is asked for than where they do not: else the
- * answer would change with every commit. */
+/* Why publishes must wait, or NULL. */
 static const char *refusal_now(const struct store *store)
 {
     const struct space *space = &store->space;
@@ -188,7 +201,7 @@ static const char *refusal_now(const struct store *store)
 
     if (used >= store->map_bytes / 100 * percent)
         return reason_map;
-    if (tail_bytes(store) < store->reserve_bytes && space->free_bytes < (before == reason_disk ? 4 : 3) * store->reserve_bytes)
+    if (reserve_held(store) < reserve_to_hold(store))
         return space->disk_full ? reason_disk : reason_map;
     return NULL;
 }
@@ -200,13 +213,11 @@ void space_review(struct store *store, bool grow, uint64_t committed_bytes)
     used_end_look(store);
     if (space->held_until_us > store_mono_us())
         return;
-    if (grow && tail_bytes(store) < store->reserve_bytes)
+    if (grow && reserve_held(store) < reserve_to_hold(store))
         zeros_write(store, ZERO_STEP_BYTES);
-    bool pressed = tail_bytes(store) < store->reserve_bytes || space->used_end >= store->map_bytes / 100 * SOFT_LIMIT_PERCENT;
-    if (pressed)
-        free_pages_look(store, committed_bytes);
-    else
-        space->free_bytes = 0, space->counted_ms = 0;
+    bool pressed = space->refusing || tail_bytes(store) < store->reserve_bytes ||
+                   space->used_end >= store->map_bytes / 100 * SOFT_LIMIT_PERCENT;
+    free_pages_look(store, pressed, committed_bytes);
     const char *refusal = refusal_now(store);
     space->refusing = refusal != NULL;
     atomic_store(&store->refusal, refusal);
@@ -239,14 +250,14 @@ bool space_is_full(struct store *store)
     return store->space.disk_full && store->space.broken_errno == 0;
 }
 
-void space_met_full(struct store *store)
+void space_met_full(struct store *store, bool disk)
 {
-    store->space.disk_full = true;
+    store->space.disk_full = disk;
     store->space.refusing = true;
     store->space.free_bytes = 0;
     store->space.counted_ms = 0;
     store->space.held_until_us = store_mono_us() + (int64_t)COUNT_PAUSE_MS * 1000;
-    atomic_store(&store->refusal, reason_disk);
+    atomic_store(&store->refusal, disk ? reason_disk : reason_map);
 }
 
 bool store_accepts(struct store *store, const char **ret_reason)
