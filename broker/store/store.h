@@ -76,7 +76,7 @@ enum sluice_err store_event_by_id(struct store *store, struct view id, bool id_i
 struct store_usage {
     uint64_t map_bytes, used_bytes, file_bytes, reserve_bytes;
     uint64_t commits, commit_bytes;      /* since open */
-    uint64_t commit_us_p50, commit_us_p99; /* of the last 1,000 */
+    uint64_t commit_us_p50, commit_us_p99, commit_bytes_p50; /* of the last 1,000 */
 };
 void store_usage(struct store *store, struct store_usage *ret_usage);
 

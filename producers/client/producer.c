@@ -1,6 +1,7 @@
 #include "sluice/producer.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -78,6 +79,20 @@ static enum sluice_err options_take(struct sluice_producer *producer, const stru
     return SLUICE_OK;
 }
 
+static enum sluice_err timer_start(struct sluice_producer *producer, struct sluice_error *reterr)
+{
+    sigset_t all, before;
+
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* the program's signals are for its own threads */
+    int err = pthread_create(&producer->timer, NULL, window_timer_run, producer);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (err != 0)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "start a thread: %s", strerror(err));
+    producer->timer_started = true;
+    return SLUICE_OK;
+}
+
 static enum sluice_err producer_set_up(struct sluice_producer *producer, const struct sluice_producer_options *options,
                                        struct sluice_error *reterr)
 {
@@ -90,8 +105,8 @@ static enum sluice_err producer_set_up(struct sluice_producer *producer, const s
         err = link_open(&link_options, &watch, &producer->link, reterr);
     if (err != SLUICE_OK)
         return err;
-    if ((rv = nng_aio_alloc(&producer->timer, window_timer_fired, producer)) != 0)
-        return link_nng_error(rv, "set up a producer", "this end", reterr);
+    if ((err = timer_start(producer, reterr)) != SLUICE_OK)
+        return err;
     for (; producer->slots_count < producer->window_batches; producer->slots_count++) {
         struct slot *slot = &producer->slots[producer->slots_count];
         slot->producer = producer;
@@ -121,27 +136,27 @@ static void producer_free(struct sluice_producer *producer)
     bytes_done(&producer->scratch);
     bytes_done(&producer->head);
     pthread_cond_destroy(&producer->drained);
+    pthread_cond_destroy(&producer->timer_changed);
     pthread_cond_destroy(&producer->room);
     pthread_mutex_destroy(&producer->mutex);
     free(producer);
 }
 
-/* Afterwards no thread of nng is in our code, nor will be. Without the mutex. */
+/* Afterwards no other thread is in our code, nor will be. Without the mutex. */
 static void producer_stop(struct sluice_producer *producer)
 {
     pthread_mutex_lock(&producer->mutex);
     producer->closing = true;
     pthread_cond_broadcast(&producer->room);
+    pthread_cond_broadcast(&producer->timer_changed);
     pthread_mutex_unlock(&producer->mutex);
-    if (producer->timer != NULL)
-        nng_aio_stop(producer->timer);
+    if (producer->timer_started)
+        (void)pthread_join(producer->timer, NULL);
     for (unsigned i = 0; i < producer->slots_count; i++)
         nng_aio_stop(producer->slots[i].aio);
     link_close(producer->link);
     for (unsigned i = 0; i < producer->slots_count; i++)
         nng_aio_free(producer->slots[i].aio);
-    if (producer->timer != NULL)
-        nng_aio_free(producer->timer);
 }
 
 enum sluice_err sluice_producer_open(const struct sluice_producer_options *options, struct sluice_producer **ret_producer,
@@ -155,6 +170,7 @@ enum sluice_err sluice_producer_open(const struct sluice_producer_options *optio
     (void)pthread_mutex_init(&producer->mutex, NULL); /* a plain mutex: cannot fail */
     cond_init_monotonic(&producer->room);
     cond_init_monotonic(&producer->drained);
+    cond_init_monotonic(&producer->timer_changed);
     enum sluice_err err = producer_set_up(producer, options != NULL ? options : &defaults, reterr);
     if (err != SLUICE_OK) {
         producer_stop(producer);

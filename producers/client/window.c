@@ -89,15 +89,10 @@ static unsigned window_size(const struct sluice_producer *producer)
 
 static void timer_set(struct sluice_producer *producer, int64_t due_us)
 {
-    if (producer->timer_due_us != 0) {
-        /* Fires too early: it looks again then. Too late: cancelling makes it look now. */
-        if (due_us < producer->timer_due_us)
-            nng_aio_cancel(producer->timer);
-        return;
-    }
-    int64_t wait_us = due_us - window_now_us();
+    if (producer->timer_due_us != 0 && producer->timer_due_us <= due_us)
+        return; /* it wakes earlier, and looks again then */
     producer->timer_due_us = due_us;
-    nng_sleep_aio(wait_us <= 0 ? 0 : (nng_duration)((wait_us + 999) / 1000), producer->timer);
+    pthread_cond_signal(&producer->timer_changed);
 }
 
 /* The lowest number that waits to be sent. What stands before it is out (a window's worth) or about to be told of. */
@@ -362,14 +357,25 @@ void window_slot_progressed(void *user)
         link_fault(producer->link, &why); /* which calls window_down() */
 }
 
-void window_timer_fired(void *user)
+void *window_timer_run(void *user)
 {
     struct sluice_producer *producer = user;
 
     pthread_mutex_lock(&producer->mutex);
-    producer->timer_due_us = 0;
-    window_pump(producer);
+    while (!producer->closing) {
+        int64_t due_us = producer->timer_due_us;
+        const struct timespec due = { .tv_sec = due_us / 1000000, .tv_nsec = due_us % 1000000 * 1000 };
+        if (due_us == 0) {
+            (void)pthread_cond_wait(&producer->timer_changed, &producer->mutex);
+        } else if (window_now_us() < due_us) {
+            (void)pthread_cond_timedwait(&producer->timer_changed, &producer->mutex, &due);
+        } else {
+            producer->timer_due_us = 0;
+            window_pump(producer);
+        }
+    }
     pthread_mutex_unlock(&producer->mutex);
+    return NULL;
 }
 
 void window_up(void *user, const struct wire_limits *limits)

@@ -50,10 +50,12 @@ struct sluice_producer {
     int64_t linger_us;
     bool linger_none, buffer_full_fails;
     struct link *link;
-    nng_aio *timer;
+    pthread_t timer;
+    bool timer_started;
 
     pthread_mutex_t mutex;
     pthread_cond_t room;        /* bytes were released, or closing */
+    pthread_cond_t timer_changed;
     pthread_cond_t drained;     /* a batch is told of, or a call has ended */
     struct random random;
     struct bytes scratch, head;
@@ -77,7 +79,7 @@ struct sluice_producer {
     struct wire_limits limits;
     int64_t pause_until_us;
     unsigned pause_ms;          /* the last pause; 0 after a success */
-    int64_t timer_due_us;       /* 0: not running */
+    int64_t timer_due_us;       /* 0: nothing to wait for */
 
     bool closing;
     unsigned callers;           /* calls that wait inside the library */
@@ -98,10 +100,11 @@ void window_deliver(struct sluice_producer *producer);
 /* The oldest number without an answer; that of the next batch if there is none. */
 uint64_t window_lowest(const struct sluice_producer *producer);
 
+/* The timer's thread, until closing. nng's own sleep would spin a thread for most of a linger time (1.5 counts in ms). */
+void *window_timer_run(void *producer);
 /* Callbacks, without the mutex. */
 void window_up(void *producer, const struct wire_limits *limits);
 void window_down(void *producer);
 void window_slot_progressed(void *slot);
-void window_timer_fired(void *producer);
 
 #endif

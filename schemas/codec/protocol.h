@@ -7,11 +7,17 @@
  *              -> [1, code, text, accepted uint, duplicate bool, credit, [[index, code, text], ...]]
  *              code is of the batch: SLUICE_OK even when single events were refused (they are in the list);
  *              SLUICE_ELIMIT: nothing was taken, send the same seq again after a pause.
+ *              The list is in ascending order of index. In a duplicate it tells again what was refused the first time.
+ *              Calls before hello on the same connection: SLUICE_EPROTO; hello may be said again at any time.
  *   next     [1, 3, instance str, events_max uint, [[lease uint, failures, output bin|nil], ...]]
  *              failures: nil = all succeeded; else [[index uint, type str, message str], ...]
  *              -> parked until there is work: [1, code, text, lease uint, deadline_ms int, [[attempt, shape, body], ...]]
  *              shape 0: body is the envelope map; 1: body is bin, the JSON input of the rule's target.
  *              lease 0 with an empty list and SLUICE_EUNAVAILABLE: the instance is to end (drain).
+ *              events_max 0: results only, not parked, answered at once with lease 0: the instance is leaving. Its other
+ *              parked requests are answered with lease 0 as well, and it gets no more work.
+ *              Results of leases the daemon does not know (any more) are ignored: after a lost connection the instance
+ *              hands in again what had no answer.
  *   control  [1, 16, command str, arguments bin (JSON)] -> [1, code, text, result bin (JSON)]        ipc only
  */
 #ifndef SLUICE_CODEC_PROTOCOL_H

@@ -1,5 +1,6 @@
 /* Crashes the source at every point where a crash can make a difference, one run after the other: before and after each commit of
- * its state, before and after the daemon takes an event (of every sixteenth, to be done in seconds). Then lets it finish, and looks in the daemon's log: each file once. */
+ * its state, before and after the daemon takes an event (every sixteenth, to be done in seconds). Then lets it finish, and looks
+ * in the daemon's log: each file once. */
 #include <lmdb.h>
 #include <sys/wait.h>
 
@@ -50,8 +51,9 @@ static int run(const struct place *place, unsigned at)
     pid_t child = fork();
 
     if (child == 0) {
-        const struct source_options options = { .directory = place->watched, .bucket = "b", .state_path = place->state,
-                                                .stopping = never, .log = quiet };
+        const struct source_options options = {
+            .directory = place->watched, .bucket = "b", .state_path = place->state, .stopping = never, .log = quiet
+        };
         struct source *source = NULL;
         struct sluice_error error = { 0 };
         crash_at = at;

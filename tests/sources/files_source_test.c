@@ -19,6 +19,7 @@ static void log_line(void *ctx, const char *line)
     overflows += strncmp(line, "overflow", 8) == 0;
     scans += strncmp(line, "scanned", 7) == 0;
     agains += strncmp(line, "again", 5) == 0;
+    EXPECT(strchr(line, '\n') == NULL);
 }
 
 static struct source *open_source(const struct place *place)
@@ -29,8 +30,12 @@ static struct source *open_source(const struct place *place)
     struct sluice_error error = { 0 };
 
     stop_now = false;
-    options = (struct source_options){ .directory = place->watched, .bucket = "pictures", .state_path = place->state,
-                                       .ignore = ignore, .stopping = stopping, .log = log_line };
+    options = (struct source_options){ .directory = place->watched,
+                                       .bucket = "pictures",
+                                       .state_path = place->state,
+                                       .ignore = ignore,
+                                       .stopping = stopping,
+                                       .log = log_line };
     EXPECT_EQ(SLUICE_OK, source_open(&options, &source, &error));
     EXPECT_TEXT("", error.text);
     return source;
@@ -213,8 +218,10 @@ TEST(a_folder_moved_out_is_no_longer_ours)
     struct place place = place_new();
     struct source *source = given_started(&place);
     char outside[PATH_MAX], leaf[PATH_MAX + 16];
+    struct source_stats stats = { 0 };
 
     place_mkdir(&place, "folder");
+    place_mkdir(&place, "folder/sub");
     place_mkdir(&place, "folderol"); /* begins with the same letters, stays */
     step(source);
     (void)snprintf(outside, sizeof outside, "%s/away", place.root);
@@ -227,6 +234,8 @@ TEST(a_folder_moved_out_is_no_longer_ours)
     step(source);
     EXPECT_EQ(1, daemon_events(&place));
     EXPECT_EQ(1, daemon_has_key(&place, "folderol/2"));
+    EXPECT_EQ(SLUICE_OK, source_stats(source, &stats, NULL));
+    EXPECT_EQ(2, stats.directories); /* the root and folderol: no watch is left behind */
     source_close(source);
 }
 
@@ -304,8 +313,12 @@ TEST(an_unanswered_batch_is_published_again_under_its_number_even_if_the_file_is
     struct source *source = NULL;
     struct source_stats stats;
     struct sluice_error error = { 0 };
-    const struct source_options options = { .directory = place.watched, .bucket = "pictures", .state_path = place.state,
-                                            .stopping = stop_at_the_second_question, .log = log_line, .ctx = &questions };
+    const struct source_options options = { .directory = place.watched,
+                                            .bucket = "pictures",
+                                            .state_path = place.state,
+                                            .stopping = stop_at_the_second_question,
+                                            .log = log_line,
+                                            .ctx = &questions };
 
     place_write(&place, "a", "1");
     fake_daemon_away(-1);
@@ -362,7 +375,7 @@ TEST(names_that_are_not_utf8_are_left_out_and_the_rest_goes_on)
 {
     struct place place = place_new();
 
-    place_write(&place, "bad\xff.jpg", "1");
+    place_write(&place, "bad\xff\nstopped.jpg", "1"); /* nor does its line break make a line of the log */
     place_write(&place, "g\xc3\xbct.jpg", "1");
     source_close(given_started(&place));
     EXPECT_EQ(1, daemon_events(&place));

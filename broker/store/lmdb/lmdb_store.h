@@ -78,6 +78,7 @@ struct store {
         uint64_t commits, commit_bytes;
         uint64_t samples;        /* ever taken; the last LATENCY_SAMPLES are kept */
         uint32_t us[LATENCY_SAMPLES];
+        uint32_t bytes[LATENCY_SAMPLES]; /* written by each of them */
     } latency;
     struct space space;
     struct bytes scratch;        /* the committer's, for one row */

@@ -233,6 +233,7 @@ static enum sluice_err env_open(struct store *store, const char *dir, struct slu
     store->map_bytes = info.me_mapsize; /* LMDB enlarges it to what the file uses */
     uint64_t tenth = store->map_bytes / 10;
     store->reserve_bytes = tenth < STORE_RESERVE_BYTES ? tenth : STORE_RESERVE_BYTES;
+    atomic_store(&store->used_end_seen, (info.me_last_pgno + 1) * store->page_bytes); /* all that a read-only one ever says */
     return SLUICE_OK;
 }
 

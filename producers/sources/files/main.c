@@ -52,10 +52,14 @@ static int parse(int argc, char **argv, struct arguments *arguments)
 {
     enum { BUCKET = 256, STATE, URL, BUS, IGNORE, ONCE, HELP, VERSION };
     static const struct option known[] = {
-        { "bucket", required_argument, NULL, BUCKET }, { "state", required_argument, NULL, STATE },
-        { "url", required_argument, NULL, URL },       { "bus", required_argument, NULL, BUS },
-        { "ignore", required_argument, NULL, IGNORE }, { "once", no_argument, NULL, ONCE },
-        { "help", no_argument, NULL, HELP },           { "version", no_argument, NULL, VERSION },
+        { "bucket", required_argument, NULL, BUCKET },
+        { "state", required_argument, NULL, STATE },
+        { "url", required_argument, NULL, URL },
+        { "bus", required_argument, NULL, BUS },
+        { "ignore", required_argument, NULL, IGNORE },
+        { "once", no_argument, NULL, ONCE },
+        { "help", no_argument, NULL, HELP },
+        { "version", no_argument, NULL, VERSION },
         { NULL, 0, NULL, 0 },
     };
     unsigned ignored = 0;
@@ -127,8 +131,8 @@ static int farewell(struct source *source, enum sluice_err err, bool stopped, co
     struct sluice_error error;
 
     if (source_stats(source, &stats, &error) == SLUICE_OK)
-        (void)fprintf(stderr, "stopped published=%" PRIu64 " refused=%" PRIu64 " unconfirmed=%u known=%" PRIu64 "\n", stats.published,
-                      stats.refused, stats.unconfirmed, stats.known);
+        (void)fprintf(stderr, "stopped published=%" PRIu64 " refused=%" PRIu64 " unconfirmed=%u known=%" PRIu64 "\n",
+                      stats.published, stats.refused, stats.unconfirmed, stats.known);
     if (err == SLUICE_OK || stopped)
         return EXIT_DONE;
     (void)fprintf(stderr, "sluice-files: %s\n", why->text);
@@ -145,7 +149,7 @@ int main(int argc, char **argv)
     int status = parse(argc, argv, &arguments);
     if (status >= 0)
         return status;
-    (void)signal(SIGIO, SIG_IGN);   /* of a lease that a writer broke, see object.c */
+    (void)signal(SIGIO, SIG_IGN); /* of a lease that a writer broke, see object.c */
     (void)signal(SIGPIPE, SIG_IGN);
     (void)sigemptyset(&signals);
     (void)sigaddset(&signals, SIGTERM);

@@ -20,9 +20,9 @@
 #define EVENT_TYPE "Object Created"
 
 enum {
-    FLUSH_STEP_MS = 200,            /* how soon a wait for the daemon sees that we are to stop */
-    WAITING_SAID_AFTER_MS = 5000,   /* an unreachable daemon is worth a line, once per wait */
-    WINDOW_EVENTS = 16,             /* on their way at once; the daemon commits them together */
+    FLUSH_STEP_MS = 200,          /* how soon a wait for the daemon sees that we are to stop */
+    WAITING_SAID_AFTER_MS = 5000, /* an unreachable daemon is worth a line, once per wait */
+    WINDOW_EVENTS = 16,           /* on their way at once; the daemon commits them together */
 };
 
 struct source {
@@ -31,17 +31,17 @@ struct source {
     struct tree *tree;
     struct sluice_producer *producer;
     uint8_t producer_id[16];
-    struct batch batch;             /* gathered; with `intended`, also written down under the state's sequence */
+    struct batch batch; /* gathered; with `intended`, also written down under the state's sequence */
     bool intended;
-    bool rescan_due;                /* events were lost */
-    int64_t unsettled_until_ms;     /* monotonic; 0: none. A file has to be looked at again then */
+    bool rescan_due;            /* events were lost */
+    int64_t unsettled_until_ms; /* monotonic; 0: none. A file has to be looked at again then */
     uint64_t published, refused, scans;
 };
 
 /* The daemon's word on one event. Written by the producer's thread. */
 struct answer {
-    _Atomic int code;               /* enum sluice_err, or UNANSWERED */
-    struct sluice_error error;      /* written before code */
+    _Atomic int code;          /* enum sluice_err, or UNANSWERED */
+    struct sluice_error error; /* written before code */
 };
 enum { UNANSWERED = -1 };
 
@@ -61,6 +61,10 @@ static void say(const struct source *source, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    for (char *c = line; *c != '\0'; c++) { /* a file's name may hold a line break: it shall not make a line */
+        if ((unsigned char)*c < ' ' || *c == '\x7f')
+            *c = '?';
+    }
     source->options.log(source->options.ctx, line);
 }
 
@@ -82,8 +86,12 @@ static enum sluice_err send_all(struct source *source, struct answer *answers, u
     for (unsigned i = 0; i < source->batch.count; i++) {
         const struct intent *intent = &source->batch.intents[i];
         struct sluice_event event = {
-            .source = EVENT_SOURCE, .type = EVENT_TYPE, .bus = source->options.bus, .time_ms = intent->time_ms,
-            .detail = intent->detail.data, .detail_len = intent->detail.len,
+            .source = EVENT_SOURCE,
+            .type = EVENT_TYPE,
+            .bus = source->options.bus,
+            .time_ms = intent->time_ms,
+            .detail = intent->detail.data,
+            .detail_len = intent->detail.len,
         };
         atomic_init(&answers[i].code, UNANSWERED);
         enum sluice_err err = sluice_publish_async(source->producer, &event, answered, &answers[i], &answers[i].error);
@@ -120,8 +128,9 @@ static enum sluice_err wait_answers(struct source *source, struct answer *answer
             return sluice_fail(reterr, err, "publishing failed: %s; what has no answer is published again at the next start",
                                sluice_err_name(err));
         if (source->options.stopping(source->options.ctx))
-            return sluice_fail(reterr, SLUICE_EUNAVAILABLE, "stopped while %u events had no answer; they are published again at the "
-                               "next start", source->batch.count);
+            return sluice_fail(reterr, SLUICE_EUNAVAILABLE,
+                               "stopped while %u events had no answer; they are published again at the next start",
+                               source->batch.count);
         if (!said && clock_ms(CLOCK_MONOTONIC) - began_ms > WAITING_SAID_AFTER_MS) {
             said = true;
             say(source, "waiting for=daemon unconfirmed=%u", source->batch.count);
@@ -180,8 +189,9 @@ static enum sluice_err publish_intended(struct source *source, struct sluice_err
     err = judge(source, answers, forget, reterr);
     free(answers);
     if (stats.sequence_next != state_producer(source->state).sequence + sent)
-        return sluice_fail(reterr, SLUICE_EPROTO, "%u events took the sequence numbers up to %" PRIu64 ": repeats cannot be told apart",
-                           sent, stats.sequence_next);
+        return sluice_fail(reterr, SLUICE_EPROTO,
+                           "%u events took the sequence numbers up to %" PRIu64 ": repeats cannot be told apart", sent,
+                           stats.sequence_next);
     struct sluice_error state_error;
     enum sluice_err state_err = state_confirm(source->state, &source->batch, forget, stats.sequence_next, &state_error);
     if (state_err != SLUICE_OK)
@@ -231,9 +241,12 @@ static enum sluice_err gather(struct source *source, const char *path, const str
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory gathering '%s'", path);
     source->batch.count++; /* from here batch_clear() frees it */
     intent->time_ms = now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-    object_put_detail(&intent->detail, &(struct object_event){
-        .bucket = source->options.bucket, .key = path, .object = object, .request_id = request_id,
-        .sequencer = state_sequencer_next(source->state, (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec) });
+    uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+    object_put_detail(&intent->detail, &(struct object_event){ .bucket = source->options.bucket,
+                                                               .key = path,
+                                                               .object = object,
+                                                               .sequencer = state_sequencer_next(source->state, now_ns),
+                                                               .request_id = request_id });
     if (intent->detail.failed)
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory gathering '%s'", path);
     return source->batch.count == STATE_BATCH_FILES_MAX ? publish_gathered(source, reterr) : SLUICE_OK;
@@ -255,7 +268,8 @@ static enum sluice_err on_file(void *ctx, const char *path, enum object_seen see
     bool known = false;
 
     if (source->options.stopping(source->options.ctx))
-        return sluice_fail(reterr, SLUICE_EUNAVAILABLE, "stopped while looking at files; the rest is published at the next start");
+        return sluice_fail(reterr, SLUICE_EUNAVAILABLE,
+                           "stopped while looking at files; the rest is published at the next start");
     if (!full_path(source, path, full)) {
         say(source, "skipped reason='path of %d bytes or more' key='%s'", PATH_MAX, path);
         return SLUICE_OK;
@@ -322,9 +336,14 @@ static enum sluice_err open_producer(struct source *source, struct sluice_error 
 
     memcpy(source->producer_id, durable.id, sizeof source->producer_id);
     /* One event a batch of the protocol: which number an event gets then depends on nothing but its place, also in a repeat. */
-    return sluice_producer_open(&(struct sluice_producer_options){
-        .url = source->options.url, .name = "sluice-files", .window_batches = WINDOW_EVENTS, .batch_events = 1,
-        .id = source->producer_id, .epoch = durable.epoch, .sequence = durable.sequence }, &source->producer, reterr);
+    return sluice_producer_open(&(struct sluice_producer_options){ .url = source->options.url,
+                                                                   .name = "sluice-files",
+                                                                   .window_batches = WINDOW_EVENTS,
+                                                                   .batch_events = 1,
+                                                                   .id = source->producer_id,
+                                                                   .epoch = durable.epoch,
+                                                                   .sequence = durable.sequence },
+                                &source->producer, reterr);
 }
 
 enum sluice_err source_open(const struct source_options *options, struct source **ret_source, struct sluice_error *reterr)
@@ -333,8 +352,11 @@ enum sluice_err source_open(const struct source_options *options, struct source 
     if (source == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory opening '%s'", options->directory);
     source->options = *options;
-    enum sluice_err err = tree_open(&(struct tree_options){ .directory = options->directory, .ignore = options->ignore,
-                                                            .on_file = on_file, .on_skipped = on_skipped, .ctx = source },
+    enum sluice_err err = tree_open(&(struct tree_options){ .directory = options->directory,
+                                                            .ignore = options->ignore,
+                                                            .on_file = on_file,
+                                                            .on_skipped = on_skipped,
+                                                            .ctx = source },
                                     &source->tree, reterr);
     if (err == SLUICE_OK)
         err = state_open(options->state_path, options->bucket, &source->state, reterr);
@@ -408,7 +430,9 @@ int source_wait_ms(const struct source *source)
 
 enum sluice_err source_stats(struct source *source, struct source_stats *ret_stats, struct sluice_error *reterr)
 {
-    struct source_stats stats = { .published = source->published, .refused = source->refused, .scans = source->scans,
+    struct source_stats stats = { .published = source->published,
+                                  .refused = source->refused,
+                                  .scans = source->scans,
                                   .directories = tree_directories(source->tree),
                                   .unconfirmed = source->intended ? source->batch.count : 0 };
     enum sluice_err err = state_count(source->state, &stats.known, reterr);

@@ -95,7 +95,8 @@ static enum sluice_err make_new(struct state *state, MDB_txn *txn, const char *b
     return SLUICE_OK;
 }
 
-static enum sluice_err check_existing(struct state *state, MDB_txn *txn, MDB_val head, const char *bucket, struct sluice_error *reterr)
+static enum sluice_err check_existing(struct state *state, MDB_txn *txn, MDB_val head, const char *bucket,
+                                      struct sluice_error *reterr)
 {
     MDB_val key = value_of("bucket", 6), name;
 
@@ -103,8 +104,10 @@ static enum sluice_err check_existing(struct state *state, MDB_txn *txn, MDB_val
         return sluice_fail(reterr, SLUICE_ECORRUPT, "state '%s': its head is cut short", state->path);
     memcpy(&state->head.version, head.mv_data, sizeof state->head.version);
     if (state->head.version != STATE_VERSION || head.mv_size != sizeof state->head)
-        return sluice_fail(reterr, SLUICE_ECORRUPT, "state '%s': version %u, this program knows %d: use the program that wrote it, "
-                           "or another --state file", state->path, state->head.version, STATE_VERSION);
+        return sluice_fail(reterr, SLUICE_ECORRUPT,
+                           "state '%s': version %u, this program knows %d: use the program that wrote it, "
+                           "or another --state file",
+                           state->path, state->head.version, STATE_VERSION);
     memcpy(&state->head, head.mv_data, sizeof state->head);
     int rc = mdb_get(txn, state->meta, &key, &name);
     if (rc != 0)
@@ -156,8 +159,10 @@ static enum sluice_err open_locked(struct state *state, struct sluice_error *ret
         return sluice_fail(reterr, SLUICE_EIO, "state '%s': cannot open it: %m", state->path);
     if (flock(state->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EWOULDBLOCK)
-            return sluice_fail(reterr, SLUICE_EEXISTS, "state '%s' is in use by another sluice-files: stop it, or use another --state "
-                               "file", state->path);
+            return sluice_fail(reterr, SLUICE_EEXISTS,
+                               "state '%s' is in use by another sluice-files: stop it, or use another --state "
+                               "file",
+                               state->path);
         return sluice_fail(reterr, SLUICE_EIO, "state '%s': cannot lock it: %m", state->path);
     }
     int rc = mdb_env_create(&state->env);
@@ -247,8 +252,10 @@ enum sluice_err state_knows(struct state *state, const char *path, struct file_i
 
 static int put_intent(struct state *state, MDB_txn *txn, unsigned index, const struct intent *intent)
 {
-    struct intent_head head = { .identity = intent->identity, .time_ms = intent->time_ms,
-                                .path_len = (uint32_t)strlen(intent->path), .detail_len = (uint32_t)intent->detail.len };
+    struct intent_head head = { .identity = intent->identity,
+                                .time_ms = intent->time_ms,
+                                .path_len = (uint32_t)strlen(intent->path),
+                                .detail_len = (uint32_t)intent->detail.len };
     MDB_val key = value_of(&index, sizeof index), value = { .mv_size = sizeof head + head.path_len + head.detail_len };
 
     int rc = mdb_put(txn, state->intents, &key, &value, MDB_RESERVE);

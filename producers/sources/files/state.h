@@ -18,10 +18,10 @@ enum {
 
 /* One file's event, from being seen to being acked. */
 struct intent {
-    char *path;                  /* relative to the watched directory; owned */
+    char *path; /* relative to the watched directory; owned */
     struct file_identity identity;
     int64_t time_ms;
-    struct bytes detail;         /* JSON; owned */
+    struct bytes detail; /* JSON; owned */
 };
 struct batch {
     struct intent intents[STATE_BATCH_FILES_MAX];
@@ -29,9 +29,9 @@ struct batch {
 };
 void batch_clear(struct batch *batch);
 
-struct state_producer {          /* as sluice_producer_options has them */
+struct state_producer { /* as sluice_producer_options has them */
     uint8_t id[16];
-    uint64_t epoch, sequence;    /* sequence: of the first intended file, else of the next one */
+    uint64_t epoch, sequence; /* sequence: of the first intended file, else of the next one */
 };
 
 struct state;

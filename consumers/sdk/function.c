@@ -1,0 +1,500 @@
+/* function.c - the life of a native instance.
+ *
+ *   Each of `concurrency` workers asks for work on an nng context of its own, with the results of what it had before:
+ *
+ *      next(result of lease 7) ---->  parked until there is work
+ *                              <----  lease 9, deliveries        -> handler -> next(result of lease 9) ...
+ *
+ *   The main thread waits for what ends it: SIGTERM, SIGINT, a daemon that is gone for 5 s, or the last worker's return.
+ *   On a signal it sends one `next` with events_max 0 ("we are leaving"): the daemon answers parked requests with nothing,
+ *   and workers in the middle of a batch hand in its result with events_max 0 and return. */
+#include "sluice/function.h"
+
+#include <errno.h>
+#include <nng/nng.h>
+#include <nng/supplemental/util/platform.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "consumers/sdk/batch.h"
+#include "producers/client/link.h"
+
+enum {
+    CONCURRENCY_MAX = 1024,
+    DAEMON_GONE_MS_MAX = 5000,
+    LEAVE_REPLY_MS_MAX = 1000,  /* how long parked requests may stay parked once we have said that we leave */
+    FORCE_AGAIN_MS = 100,       /* workers that must end are interrupted this often until they do */
+    LATER_PAUSE_MS = 100,       /* after "later" */
+};
+
+enum worker_state { WORKER_IDLE, WORKER_ASKING, WORKER_HANDLING };
+
+struct runner;
+struct worker {
+    struct runner *runner;
+    pthread_t thread;
+    nng_ctx ctx;
+    nng_aio *aio;
+    enum worker_state state;
+    struct sdk_batch batch;
+    struct bytes request, result;
+};
+
+struct runner {
+    const struct sluice_function *function;
+    const char *instance;
+    unsigned concurrency, batch_size;
+    struct link *link;
+    int wake_fd;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;     /* up, leaving or failed */
+    bool up;
+    uint64_t connection;        /* counts the `up`s */
+    bool leaving;
+    bool failed;                /* the exit status is 1; said why already */
+    unsigned running;
+    struct worker *workers;
+    unsigned workers_count;
+    nng_ctx leave_ctx;
+    nng_aio *leave_aio;
+};
+
+/* The one thing a signal handler can reach. Set while sluice_function_run() runs. */
+static volatile sig_atomic_t signal_fd = -1;
+
+static void wake(int fd)
+{
+    const uint64_t one = 1;
+
+    if (write(fd, &one, sizeof one) < 0)
+        return; /* EAGAIN: it is awake as it is */
+}
+
+static volatile sig_atomic_t signalled;
+static void signal_came(int number)
+{
+    int saved = errno;
+
+    (void)number;
+    signalled = 1;
+    wake(signal_fd);
+    errno = saved;
+}
+
+static void runner_up(void *user, const struct wire_limits *limits)
+{
+    struct runner *runner = user;
+
+    (void)limits; /* of publishing */
+    pthread_mutex_lock(&runner->mutex);
+    runner->up = true;
+    runner->connection++;
+    pthread_cond_broadcast(&runner->changed);
+    pthread_mutex_unlock(&runner->mutex);
+    wake(runner->wake_fd);
+}
+
+static void runner_down(void *user)
+{
+    struct runner *runner = user;
+
+    pthread_mutex_lock(&runner->mutex);
+    runner->up = false;
+    for (unsigned i = 0; i < runner->workers_count; i++)
+        nng_aio_cancel(runner->workers[i].aio);
+    pthread_mutex_unlock(&runner->mutex);
+    wake(runner->wake_fd);
+}
+
+static void runner_fail(struct runner *runner, const struct sluice_error *why)
+{
+    pthread_mutex_lock(&runner->mutex);
+    if (!runner->failed)
+        (void)fprintf(stderr, "sluice: %s\n", why->text);
+    runner->failed = true;
+    pthread_cond_broadcast(&runner->changed);
+    pthread_mutex_unlock(&runner->mutex);
+    wake(runner->wake_fd);
+}
+
+/* Waits for the connection, then starts to send; what `down` cancels is what was started before it.
+ * false: this worker is to end (leaving with nothing to hand in, or failed). */
+static bool ask_start(struct worker *worker, nng_msg *msg, uint64_t *ret_connection)
+{
+    struct runner *runner = worker->runner;
+
+    pthread_mutex_lock(&runner->mutex);
+    while (!runner->up && !runner->failed && !(runner->leaving && worker->result.len == 0))
+        (void)pthread_cond_wait(&runner->changed, &runner->mutex);
+    bool go = runner->up && !runner->failed && !(runner->leaving && worker->result.len == 0);
+    if (go) {
+        worker->state = WORKER_ASKING;
+        *ret_connection = runner->connection;
+        nng_aio_set_msg(worker->aio, msg);
+        nng_ctx_send(worker->ctx, worker->aio);
+    }
+    pthread_mutex_unlock(&runner->mutex);
+    return go;
+}
+
+static bool answer_start(struct worker *worker, uint64_t connection)
+{
+    struct runner *runner = worker->runner;
+
+    pthread_mutex_lock(&runner->mutex);
+    bool go = runner->up && runner->connection == connection;
+    if (go)
+        nng_ctx_recv(worker->ctx, worker->aio);
+    pthread_mutex_unlock(&runner->mutex);
+    return go;
+}
+
+static bool is_leaving(struct runner *runner)
+{
+    pthread_mutex_lock(&runner->mutex);
+    bool leaving = runner->leaving;
+    pthread_mutex_unlock(&runner->mutex);
+    return leaving;
+}
+
+enum asked { ASKED_ANSWERED, ASKED_LOST, ASKED_END };
+
+/* One `next` with the pending result. ASKED_LOST: no connection any more; the same again. */
+static enum asked worker_ask(struct worker *worker, nng_msg **ret_reply)
+{
+    struct runner *runner = worker->runner;
+    uint64_t connection;
+    nng_msg *msg;
+
+    bytes_clear(&worker->request);
+    sdk_put_next(&worker->request, runner->instance, is_leaving(runner) ? 0 : runner->batch_size, bytes_view(&worker->result));
+    if (worker->request.failed || nng_msg_alloc(&msg, worker->request.len) != 0) {
+        nng_msleep(LATER_PAUSE_MS); /* memory may come back, and the result must be handed in */
+        return ASKED_LOST;
+    }
+    memcpy(nng_msg_body(msg), worker->request.data, worker->request.len);
+    if (!ask_start(worker, msg, &connection)) {
+        nng_msg_free(msg);
+        return ASKED_END;
+    }
+    nng_aio_wait(worker->aio);
+    if (nng_aio_result(worker->aio) != 0) {
+        nng_msg_free(nng_aio_get_msg(worker->aio));
+        return ASKED_LOST;
+    }
+    if (!answer_start(worker, connection))
+        return ASKED_LOST;
+    nng_aio_wait(worker->aio);
+    if (nng_aio_result(worker->aio) != 0)
+        return ASKED_LOST;
+    *ret_reply = nng_aio_get_msg(worker->aio);
+    return ASKED_ANSWERED;
+}
+
+/* false: the worker is to end. */
+static bool worker_answered(struct worker *worker, nng_msg *reply)
+{
+    struct runner *runner = worker->runner;
+    struct sluice_error why;
+
+    switch (sdk_batch_open(&worker->batch, reply, &why)) {
+    case SLUICE_OK:
+        bytes_clear(&worker->result); /* handed in */
+        return true;
+    case SLUICE_EUNAVAILABLE: /* drain */
+        bytes_clear(&worker->result);
+        return false;
+    case SLUICE_ESTALE: /* the result came too late; others have the deliveries now */
+        bytes_clear(&worker->result);
+        return true;
+    case SLUICE_EPROTO:
+        link_fault(runner->link, &why);
+        return true;
+    case SLUICE_ELIMIT:
+    case SLUICE_ENOMEM:
+    case SLUICE_EIO:
+    case SLUICE_ETIMEDOUT:
+        nng_msleep(LATER_PAUSE_MS);
+        return true;
+    case SLUICE_ENOTFOUND:
+    case SLUICE_EEXISTS:
+    case SLUICE_EINVAL:
+    case SLUICE_ECORRUPT:
+    case SLUICE_EACCESS:
+        break;
+    }
+    runner_fail(runner, &why);
+    return false;
+}
+
+static void worker_set_state(struct worker *worker, enum worker_state state)
+{
+    pthread_mutex_lock(&worker->runner->mutex);
+    worker->state = state;
+    pthread_mutex_unlock(&worker->runner->mutex);
+}
+
+static void *worker_run(void *user)
+{
+    struct worker *worker = user;
+    struct runner *runner = worker->runner;
+    nng_msg *reply;
+    bool go = true;
+
+    while (go) {
+        enum asked asked = worker_ask(worker, &reply);
+        if (asked == ASKED_LOST)
+            continue; /* ask_start() waits for the connection, and says when to end */
+        if (asked == ASKED_END)
+            break;
+        worker_set_state(worker, WORKER_HANDLING);
+        go = worker_answered(worker, reply);
+        if (go && worker->batch.lease != 0) {
+            sdk_batch_handle(&worker->batch, runner->function);
+            sdk_batch_put_result(&worker->batch, &worker->result);
+            worker->batch.lease = 0;
+        }
+    }
+    pthread_mutex_lock(&runner->mutex);
+    worker->state = WORKER_IDLE;
+    runner->running--;
+    pthread_mutex_unlock(&runner->mutex);
+    wake(runner->wake_fd);
+    return NULL;
+}
+
+/* "We are leaving". Not waited for: the workers' own answers follow from it. */
+static void leave_start(struct runner *runner)
+{
+    struct bytes request = { 0 };
+    nng_msg *msg;
+
+    pthread_mutex_lock(&runner->mutex);
+    runner->leaving = true;
+    pthread_cond_broadcast(&runner->changed);
+    sdk_put_next(&request, runner->instance, 0, (struct view){ 0 });
+    if (runner->up && !request.failed && nng_msg_alloc(&msg, request.len) == 0) {
+        memcpy(nng_msg_body(msg), request.data, request.len);
+        nng_aio_set_msg(runner->leave_aio, msg);
+        nng_ctx_send(runner->leave_ctx, runner->leave_aio);
+    } /* else the workers are interrupted a little later, without the daemon's help */
+    pthread_mutex_unlock(&runner->mutex);
+    bytes_done(&request);
+}
+
+/* Requests that stay parked are taken back: the daemon did not hear that we leave, or there is nothing to wait for. */
+static void leave_force(struct runner *runner)
+{
+    pthread_mutex_lock(&runner->mutex);
+    for (unsigned i = 0; i < runner->workers_count; i++)
+        if (runner->workers[i].state == WORKER_ASKING)
+            nng_aio_cancel(runner->workers[i].aio);
+    pthread_mutex_unlock(&runner->mutex);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void daemon_is_gone(struct runner *runner)
+{
+    struct sluice_error reason, why;
+
+    link_reason(runner->link, &reason);
+    (void)sluice_fail(&why, SLUICE_EUNAVAILABLE, "gave up after %d ms: %.200s", DAEMON_GONE_MS_MAX, reason.text);
+    runner_fail(runner, &why);
+}
+
+/* Returns when no worker runs any more. */
+static void runner_watch(struct runner *runner)
+{
+    int64_t down_since_ms = now_ms(), leaving_since_ms = 0;
+
+    for (;;) {
+        struct pollfd fd = { .fd = runner->wake_fd, .events = POLLIN };
+        uint64_t count;
+        pthread_mutex_lock(&runner->mutex);
+        bool up = runner->up, failed = runner->failed, ended = runner->running == 0;
+        pthread_mutex_unlock(&runner->mutex);
+        if (ended)
+            return;
+        int64_t now = now_ms();
+        if (up)
+            down_since_ms = 0;
+        else if (down_since_ms == 0)
+            down_since_ms = now;
+        if (!up && !failed && now - down_since_ms >= DAEMON_GONE_MS_MAX) {
+            daemon_is_gone(runner);
+            continue;
+        }
+        if (signalled && leaving_since_ms == 0) {
+            leaving_since_ms = now;
+            leave_start(runner);
+        }
+        /* Again and again: a worker may have been between two requests. */
+        bool force = failed || (leaving_since_ms != 0 && now - leaving_since_ms >= LEAVE_REPLY_MS_MAX);
+        if (force)
+            leave_force(runner);
+        int64_t wait_ms = !up && !failed ? down_since_ms + DAEMON_GONE_MS_MAX - now : -1;
+        if (force)
+            wait_ms = FORCE_AGAIN_MS;
+        else if (leaving_since_ms != 0 && (wait_ms < 0 || wait_ms > LEAVE_REPLY_MS_MAX))
+            wait_ms = leaving_since_ms + LEAVE_REPLY_MS_MAX - now;
+        if (poll(&fd, 1, (int)wait_ms) > 0 && read(runner->wake_fd, &count, sizeof count) < 0)
+            continue; /* another reader cannot be: EINTR */
+    }
+}
+
+static bool read_number(const char *name, unsigned max, unsigned *ret_number, struct sluice_error *reterr)
+{
+    const char *text = getenv(name);
+    char *end;
+
+    *ret_number = 1;
+    if (text == NULL)
+        return true;
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || number < 1 || number > max) {
+        (void)sluice_fail(reterr, SLUICE_EINVAL, "%s='%.50s' in the environment: a number from 1 to %u", name, text, max);
+        return false;
+    }
+    *ret_number = (unsigned)number;
+    return true;
+}
+
+static bool worker_open(struct runner *runner, struct worker *worker, struct sluice_error *reterr)
+{
+    worker->runner = runner;
+    int rv = nng_aio_alloc(&worker->aio, NULL, NULL);
+    if (rv == 0 && (rv = nng_ctx_open(&worker->ctx, link_socket(runner->link))) != 0)
+        nng_aio_free(worker->aio);
+    if (rv != 0)
+        (void)link_nng_error(rv, "set up a worker", "this end", reterr);
+    return rv == 0;
+}
+
+static bool runner_open(struct runner *runner, struct sluice_error *reterr)
+{
+    const char *url = getenv(SLUICE_ENV_BUS);
+    const struct link_watch watch = { .up = runner_up, .down = runner_down, .user = runner };
+
+    runner->instance = getenv(SLUICE_ENV_INSTANCE);
+    if (url == NULL || runner->instance == NULL) {
+        (void)sluice_fail(reterr, SLUICE_EINVAL, "%s is not in the environment: the daemon starts this program, as the command of a "
+                          "function with `protocol: native`", url == NULL ? SLUICE_ENV_BUS : SLUICE_ENV_INSTANCE);
+        return false;
+    }
+    if (!read_number(SLUICE_ENV_CONCURRENCY, CONCURRENCY_MAX, &runner->concurrency, reterr) ||
+        !read_number(SLUICE_ENV_BATCH_SIZE, NEXT_EVENTS_MAX, &runner->batch_size, reterr))
+        return false;
+    runner->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    runner->workers = calloc(runner->concurrency, sizeof *runner->workers);
+    if (runner->wake_fd < 0 || runner->workers == NULL) {
+        (void)sluice_fail(reterr, SLUICE_ENOMEM, "set up %u workers: %s", runner->concurrency, strerror(errno));
+        return false;
+    }
+    if (link_open(&(struct link_options){ .url = url, .name = runner->instance }, &watch, &runner->link, reterr) != SLUICE_OK)
+        return false;
+    int rv = nng_aio_alloc(&runner->leave_aio, NULL, NULL);
+    if (rv != 0 || (rv = nng_ctx_open(&runner->leave_ctx, link_socket(runner->link))) != 0) {
+        (void)link_nng_error(rv, "set up a function", "this end", reterr);
+        return false;
+    }
+    for (; runner->workers_count < runner->concurrency; runner->workers_count++)
+        if (!worker_open(runner, &runner->workers[runner->workers_count], reterr))
+            return false;
+    return link_start(runner->link, reterr) == SLUICE_OK;
+}
+
+static void runner_close(struct runner *runner)
+{
+    for (unsigned i = 0; i < runner->workers_count; i++)
+        nng_aio_stop(runner->workers[i].aio);
+    if (runner->leave_aio != NULL)
+        nng_aio_stop(runner->leave_aio);
+    link_close(runner->link);
+    for (unsigned i = 0; i < runner->workers_count; i++) {
+        struct worker *worker = &runner->workers[i];
+        nng_aio_free(worker->aio);
+        sdk_batch_done(&worker->batch);
+        bytes_done(&worker->request);
+        bytes_done(&worker->result);
+    }
+    if (runner->leave_aio != NULL) {
+        if (nng_aio_result(runner->leave_aio) != 0 && nng_aio_get_msg(runner->leave_aio) != NULL)
+            nng_msg_free(nng_aio_get_msg(runner->leave_aio));
+        nng_aio_free(runner->leave_aio);
+    }
+    free(runner->workers);
+    if (runner->wake_fd >= 0)
+        (void)close(runner->wake_fd); /* nothing is behind it */
+}
+
+static void runner_start(struct runner *runner)
+{
+    struct sluice_error why;
+
+    for (unsigned i = 0; i < runner->workers_count; i++) {
+        pthread_mutex_lock(&runner->mutex);
+        runner->running++;
+        pthread_mutex_unlock(&runner->mutex);
+        int err = pthread_create(&runner->workers[i].thread, NULL, worker_run, &runner->workers[i]);
+        if (err == 0)
+            continue;
+        pthread_mutex_lock(&runner->mutex);
+        runner->running--;
+        pthread_mutex_unlock(&runner->mutex);
+        (void)sluice_fail(&why, SLUICE_ENOMEM, "start worker %u of %u: %s", i + 1, runner->workers_count, strerror(err));
+        runner_fail(runner, &why);
+        runner->workers[i].runner = NULL; /* not to be joined */
+    }
+}
+
+static void runner_serve(struct runner *runner)
+{
+    struct sigaction action = { .sa_handler = signal_came, .sa_flags = SA_RESTART }, term_before, int_before;
+
+    signalled = 0;
+    signal_fd = runner->wake_fd;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGTERM, &action, &term_before); /* valid numbers and pointers: cannot fail */
+    (void)sigaction(SIGINT, &action, &int_before);
+    runner_start(runner);
+    runner_watch(runner);
+    for (unsigned i = 0; i < runner->workers_count; i++)
+        if (runner->workers[i].runner != NULL)
+            (void)pthread_join(runner->workers[i].thread, NULL);
+    (void)sigaction(SIGTERM, &term_before, NULL);
+    (void)sigaction(SIGINT, &int_before, NULL);
+    signal_fd = -1;
+}
+
+int sluice_function_run(const struct sluice_function *function)
+{
+    struct runner runner = { .function = function, .wake_fd = -1 };
+    struct sluice_error why;
+
+    (void)pthread_mutex_init(&runner.mutex, NULL); /* plain ones: cannot fail */
+    (void)pthread_cond_init(&runner.changed, NULL);
+    bool opened = runner_open(&runner, &why);
+    if (opened)
+        runner_serve(&runner);
+    else
+        (void)fprintf(stderr, "sluice: %s\n", why.text);
+    runner_close(&runner);
+    pthread_cond_destroy(&runner.changed);
+    pthread_mutex_destroy(&runner.mutex);
+    return opened && !runner.failed ? 0 : 1;
+}
