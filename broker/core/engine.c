@@ -76,7 +76,7 @@ struct engine *engine_new(const struct engine_options *options, const struct wor
     ASSERT(engine->scratch != NULL);
     engine->gathering = commit_new();
     engine->spare = commit_new();
-    engine->next_seq = 1;
+    engine->next_seq = engine->committed_seq = 1;
     list_init(&engine->early);
     return engine;
 }
@@ -242,7 +242,7 @@ void engine_restore_producer(struct engine *engine, const struct producer_row *r
 void engine_restore_totals(struct engine *engine, uint64_t revision, uint64_t next_seq, uint64_t events_total, uint64_t unmatched_total)
 {
     engine->revision = revision;
-    engine->next_seq = next_seq < 1 ? 1 : next_seq;
+    engine->next_seq = engine->committed_seq = next_seq < 1 ? 1 : next_seq;
     engine->events_total = events_total;
     engine->unmatched_total = unmatched_total;
 }
@@ -450,9 +450,14 @@ size_t engine_gathered_bytes(const struct engine *engine)
     return engine->gathering->log.len + engine->record.body.len + arena_bytes(engine->gathering->arena);
 }
 
-uint64_t engine_commits(const struct engine *engine)
+uint64_t engine_commit_gathering(const struct engine *engine)
 {
-    return engine->commits;
+    return engine->commits_sealed + 1;
+}
+
+uint64_t engine_commit_durable(const struct engine *engine)
+{
+    return engine->commit_durable;
 }
 
 static uint64_t engine_watermark(const struct engine *engine)
@@ -522,6 +527,7 @@ struct commit *engine_seal(struct engine *engine, struct now now)
     engine->acks = acks;
     engine->acks.items.count = engine->acks.refusals.count = 0;
     engine->sealed = commit;
+    engine->commits_sealed++;
     engine->gathering = engine->spare;
     engine->spare = NULL;
     return commit;
@@ -638,7 +644,8 @@ void engine_committed(struct engine *engine, struct commit *commit, bool durable
     ASSERT(commit == engine->sealed);
     if (durable) {
         commit_took_effect(engine, commit, now);
-        engine->commits++;
+        engine->commit_durable = engine->commits_sealed; /* one is out at a time */
+        engine->committed_seq = commit->next_seq;
         acks_release(engine, &engine->sealed_acks, SLUICE_OK, NULL);
     } else {
         commit_roll_back(engine, commit);
@@ -674,6 +681,11 @@ size_t engine_functions_count(const struct engine *engine)
 bool engine_function_find(const struct engine *engine, struct view name, uint32_t *ret_function)
 {
     return names_get(&engine->function_ids, name, ret_function);
+}
+
+const char *engine_function_name(const struct engine *engine, uint32_t id)
+{
+    return engine_function(engine, id)->name;
 }
 
 void engine_function_info(const struct engine *engine, uint32_t id, struct now now, struct function_info *ret_info)
@@ -717,19 +729,43 @@ size_t engine_function_notes(const struct engine *engine, uint32_t id, struct fu
     return count;
 }
 
+static struct instance_info instance_info_of(const struct instance *instance)
+{
+    struct instance_info info = { .id = instance->id,
+                                  .state = instance->state,
+                                  .pid = instance->pid,
+                                  .started_wall_ms = instance->started_wall_ms,
+                                  .since = instance->started,
+                                  .leased = instance->leased,
+                                  .done = instance->done };
+
+    if (instance->state == INSTANCE_READY)
+        info.since = instance->idle_since;
+    else if (instance->state == INSTANCE_BUSY && !list_empty(&instance->leases))
+        info.since = LIST_OWNER(instance->leases.next, struct lease, in_instance)->since;
+    return info;
+}
+
 void engine_each_instance(const struct engine *engine, uint32_t id, void (*each)(void *ctx, const struct instance_info *info), void *ctx)
 {
     struct function *function = engine_function(engine, id);
 
     LIST_EACH(at, &function->instances) {
-        const struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        each(ctx, &(struct instance_info){ .id = instance->id,
-                                           .state = instance->state,
-                                           .pid = instance->pid,
-                                           .started_wall_ms = instance->started_wall_ms,
-                                           .leased = instance->leased,
-                                           .done = instance->done });
+        struct instance_info info = instance_info_of(LIST_OWNER(at, struct instance, in_function));
+        each(ctx, &info);
     }
+}
+
+bool engine_instance_find(const struct engine *engine, uint64_t id, uint32_t *ret_function, struct instance_info *ret_info)
+{
+    uint64_t found;
+
+    if (!map_get(&engine->instances, id, &found))
+        return false;
+    const struct instance *instance = (const struct instance *)(uintptr_t)found;
+    *ret_function = instance->function->id;
+    *ret_info = instance_info_of(instance);
+    return true;
 }
 
 bool engine_delivery_leased(const struct engine *engine, uint32_t id, struct delivery delivery, uint64_t *ret_instance)
@@ -748,6 +784,30 @@ bool engine_delivery_leased(const struct engine *engine, uint32_t id, struct del
     return false;
 }
 
+static bool run_has(struct run run, struct delivery delivery)
+{
+    return run.ordinal == delivery.ordinal && delivery.seq >= run.seq && delivery.seq - run.seq < run.len;
+}
+
+bool engine_delivery_ready(const struct engine *engine, uint32_t id, struct delivery delivery)
+{
+    const struct function *function = engine_function(engine, id);
+    const struct reader *reader = &engine->world.reader;
+    struct batch_row row;
+
+    for (size_t i = function->ready.head; i < function->ready.count; i++) {
+        if (run_has(function->ready.items[i], delivery))
+            return true;
+    }
+    if (!reader->batch_at(reader->ctx, id, delivery.seq, &row) || row.first_seq <= function->paged_row)
+        return false;
+    for (uint32_t i = 0; i < row.runs_count; i++) {
+        if (run_has(reader->batch_run(&row, i), delivery))
+            return true;
+    }
+    return false;
+}
+
 size_t engine_rules_count(const struct engine *engine)
 {
     return engine->config == NULL ? 0 : engine->config->rules_count;
@@ -762,6 +822,7 @@ void engine_rule_info(const struct engine *engine, size_t index, struct rule_inf
 void engine_totals(const struct engine *engine, struct engine_totals *ret_totals)
 {
     *ret_totals = (struct engine_totals){
+        .committed_seq = engine->committed_seq,
         .revision = engine->revision,
         .next_seq = engine->next_seq,
         .events_total = engine->events_total,

@@ -172,7 +172,8 @@ struct engine {
     uint64_t record_first;
     VEC(struct function *) record_functions; /* concerned by the record in the making */
     VEC(uint32_t) event_targets;
-    uint64_t next_seq, events_total, unmatched_total, commits;
+    uint64_t next_seq, events_total, unmatched_total;
+    uint64_t commits_sealed, commit_durable, committed_seq; /* commit_durable: the number of the last one that was */
     uint64_t trim_after;         /* first_seq of the last record trimmed or found still needed */
     VEC(struct function *) dirty, touched;
     struct heap wakes;

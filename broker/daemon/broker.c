@@ -192,6 +192,7 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
 
     log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
     release_parked(broker, instance);
+    control_instance_stopped(broker->control, instance, reason);
     instances_stop(broker->instances, instance);
 }
 
@@ -200,6 +201,7 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     struct broker *broker = ctx;
 
     log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    control_instance_stopped(broker->control, instance, reason);
     instances_kill(broker->instances, instance);
 }
 
@@ -567,6 +569,7 @@ static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
     broker->stopping = true;
     broker_read(broker);
     engine_drain(broker->engine, clock_now());
+    control_stop(broker->control);
     ev_timer_init(&broker->start_again, on_drain_over, DRAIN_MS / 1000., 0.);
     ev_timer_start(loop, &broker->start_again);
 }
@@ -701,7 +704,8 @@ static bool open_edges(struct broker *broker)
         return say("spawner-failed", &error);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         listener_folder(broker->listeners[i]);
-    struct bus_options options = { .listeners = broker->listeners, .token = token_read(broker->config->config.token_file) };
+    struct bus_options options = { .listeners = (const char *const *)broker->listeners,
+                                   .token = token_read(broker->config->config.token_file) };
     if (bus_door_open(broker->mailbox, &options, &bus_events, &broker->bus, &error) != SLUICE_OK)
         return say("bus-failed", &error);
     return true;
@@ -715,14 +719,18 @@ static void store_corrupt(void *ctx, const char *text)
 
 static void choose_listeners(struct broker *broker)
 {
-    static const char *fallback[2];
+    const char *const *configured = broker->config->config.bus_listeners;
+    char fallback[512];
+    size_t count = 0;
 
-    broker->listeners = broker->config->config.bus_listeners;
-    if (broker->listeners == NULL || broker->listeners[0] == NULL) {
-        (void)address_default(broker->default_listener, sizeof broker->default_listener);
-        fallback[0] = broker->default_listener;
-        broker->listeners = fallback;
+    for (; configured != NULL && configured[count] != NULL && count < CONFIG_LISTENERS_MAX; count++)
+        broker->listeners[count] = strdup(configured[count]);
+    if (count == 0) {
+        (void)address_default(fallback, sizeof fallback);
+        broker->listeners[count++] = strdup(fallback);
     }
+    for (size_t i = 0; i < count; i++)
+        ASSERT(broker->listeners[i] != NULL);
 }
 
 bool broker_open(struct broker *broker, const struct broker_options *options)
@@ -792,11 +800,13 @@ void broker_close(struct broker *broker)
         bus_door_close(broker->bus);
     instances_free(broker->instances);
     broker_read_end(broker);
+    control_free(broker->control); /* a balance still counts in the store */
     store_close(broker->store);
-    control_free(broker->control);
     engine_free(broker->engine);
     mailbox_free(broker->mailbox);
     config_file_free(broker->config);
+    for (size_t i = 0; broker->listeners[i] != NULL; i++)
+        free(broker->listeners[i]);
     VEC_DONE(&broker->publishes);
     VEC_DONE(&broker->parked);
     VEC_DONE(&broker->inputs);

@@ -39,8 +39,7 @@ struct broker {
     struct control *control;
     struct config_file *config;
     char data[4096];
-    const char *const *listeners;
-    char default_listener[512];
+    char *listeners[CONFIG_LISTENERS_MAX + 1]; /* NULL-terminated; our own: the configuration they came from is freed by a reload */
     struct now started;
 
     struct mail committed;       /* posted by the committer */
