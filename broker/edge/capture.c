@@ -11,6 +11,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/edge/instances.h"
+#include "broker/edge/log.h"
 #include "schemas/codec/ids.h"
 
 enum { CAPTURE_BUCKETS = 256, WRITE_BYTES = 64 << 10, NOTE_BYTES_MAX = 512, LOG_PATH_MAX = 4096 };
@@ -194,8 +195,8 @@ static void lines_flush(struct capture *capture)
 
     bool written = !lines->failed && log_write(capture, bytes_view(lines));
     if (!written && !capture->failing)
-        (void)fprintf(stderr, "level=error msg=\"captured output is lost until its log can be written\" function=%s error=\"%s\"\n",
-                      capture->function, lines->failed ? "out of memory" : strerror(errno));
+        log_format(LOG_ERROR, "function=%s event=output-lost reason=\"%s\" msg=\"until its log can be written\"", capture->function,
+                   lines->failed ? "out of memory" : strerror(errno));
     capture->failing = !written;
     bytes_clear(lines);
 }

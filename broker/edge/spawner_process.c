@@ -49,6 +49,12 @@ struct spawner_process {
     int64_t escaped_scanned_ms;
 };
 
+/* On the daemon's stderr; its reason is in errno. */
+static void say(const char *what, const char *path)
+{
+    (void)fprintf(stderr, "level=error event=spawner-failed path=\"%s\" reason=\"%s\" msg=\"the spawner %s\"\n", path, strerror(errno), what);
+}
+
 static int64_t mono_ms(void)
 {
     struct timespec now;
@@ -252,13 +258,13 @@ static bool escaped_is_owned(const struct spawner_process *spawner, pid_t pid)
     return process_instance(pid, &instance) && instance_alive(spawner, instance);
 }
 
-static void kill_escaped(struct spawner_process *spawner, bool owned_too)
+static void kill_escaped(struct spawner_process *spawner)
 {
     static pid_t pids[DESCENDANTS_MAX];
     size_t count = children_of_thread(pids, DESCENDANTS_MAX);
 
     for (size_t i = 0; i < count; i++)
-        if (leader_find(spawner, pids[i]) == spawner->leaders.count && (owned_too || !escaped_is_owned(spawner, pids[i])))
+        if (leader_find(spawner, pids[i]) == spawner->leaders.count && !escaped_is_owned(spawner, pids[i]))
             (void)kill(pids[i], SIGKILL); /* our child, not reaped yet */
     spawner->escaped_possible = false;
     spawner->escaped_scanned_ms = mono_ms();
@@ -272,7 +278,7 @@ static void kill_and_reap_all(struct spawner_process *spawner)
     for (;;) {
         for (size_t i = 0; i < spawner->leaders.count; i++)
             (void)kill(-spawner->leaders.items[i].pid, SIGKILL);
-        kill_escaped(spawner, true);
+        kill_escaped(spawner);
         (void)poll(&ended, 1, KILL_RETRY_MS);
         do {
             spawner->reply.len = 0; /* nobody reads it */
@@ -318,7 +324,7 @@ static void serve(struct spawner_process *spawner)
         };
         /* An unsent reply may wait for descriptors in flight, of which no poll tells. */
         if (poll(fds, 2, sent ? escaped_wait_ms(spawner) : ESCAPED_SCAN_MS) < 0 && errno != EINTR) {
-            perror("level=error msg=\"spawner: poll failed, ending\" error");
+            say("cannot wait for its work, ends", "");
             return;
         }
         if (!sent) {
@@ -336,7 +342,7 @@ static void serve(struct spawner_process *spawner)
         if (fds[1].revents != 0)
             reap(spawner);
         if (escaped_wait_ms(spawner) == 0)
-            kill_escaped(spawner, false);
+            kill_escaped(spawner);
     }
 }
 
@@ -357,12 +363,12 @@ static bool lock_take(const char *path)
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* stays open: closing it would give up the lock */
 
     if (fd < 0) {
-        (void)fprintf(stderr, "level=error msg=\"spawner: cannot open its lock\" path=%s error=\"%s\"\n", path, strerror(errno));
+        say("cannot open its lock", path);
         return false;
     }
     while (fcntl(fd, F_SETLK, &whole) != 0) {
         if (errno != EACCES && errno != EAGAIN && errno != EINTR) {
-            (void)fprintf(stderr, "level=error msg=\"spawner: cannot lock\" path=%s error=\"%s\"\n", path, strerror(errno));
+            say("cannot take its lock", path);
             return false;
         }
         if (poll(&daemon_end, 1, LOCK_RETRY_MS) > 0)
@@ -389,7 +395,7 @@ int spawner_main(const char *lock_path)
     (void)sigaddset(&children, SIGCHLD);
     spawner.signal_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
     if (spawner.signal_fd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
-        perror("level=error msg=\"spawner: cannot set up\" error");
+        say("cannot set up signals and children", "");
         return 1;
     }
     if (!lock_take(lock_path))

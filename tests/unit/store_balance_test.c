@@ -56,8 +56,10 @@ static const char *given_balanced(void)
         row = fixture_exception(commit->arena, 1, (struct delivery){ seq, 0 }, 0);
         VEC_PUSH(&commit->exceptions, (struct commit_exception){ .table = TABLE_DEAD, .row = row });
     }
-    fixture_add_queue(commit, (struct queue_state){ .function = 1, .highest = { 25, 0 }, .holes = holes, .holes_count = 2,
-                                                    .counters = { 40, 17, 2, 1, 1, 1, 3 } });
+    fixture_add_queue(
+        commit,
+        (struct queue_state){
+            .function = 1, .highest = { 25, 0 }, .holes = holes, .holes_count = 2, .counters = { 40, 17, 2, 1, 1, 1, 3 } });
     fixture_commit_durable(store, commit);
     commit_free(commit);
     store_close(store);
@@ -141,20 +143,27 @@ TEST(pending_is_counted_where_runs_overlap_and_the_highest_lies_between_ordinals
         struct delivery highest;
         uint64_t pending;
     } cases[] = {
-        { "nothing settled", { 0, 0 }, 11 },     { "before the record", { 9, 5 }, 11 },   { "the first delivery", { 10, 0 }, 10 },
-        { "both of the first", { 10, 1 }, 9 },   { "12.0", { 12, 0 }, 6 },                { "12.1", { 12, 1 }, 5 },
-        { "12.2", { 12, 2 }, 4 },                { "an ordinal nobody has", { 13, 9 }, 2 }, { "the last", { 14, 1 }, 0 },
+        { "nothing settled", { 0, 0 }, 11 },
+        { "before the record", { 9, 5 }, 11 },
+        { "the first delivery", { 10, 0 }, 10 },
+        { "both of the first", { 10, 1 }, 9 },
+        { "12.0", { 12, 0 }, 6 },
+        { "12.1", { 12, 1 }, 5 },
+        { "12.2", { 12, 2 }, 4 },
+        { "an ordinal nobody has", { 13, 9 }, 2 },
+        { "the last", { 14, 1 }, 0 },
         { "behind the record", { 20, 0 }, 0 },
     };
     struct store *store = fixture_open(fixture_directory());
     struct commit *commit = commit_new();
 
     fixture_add_function(commit, 1, "one");
-    VEC_PUSH(&commit->batches, (struct commit_batch){ .function = 1, .first_seq = 10, .count = 11, .runs = runs, .runs_count = 3 });
+    VEC_PUSH(&commit->batches,
+             (struct commit_batch){ .function = 1, .first_seq = 10, .count = 11, .runs = runs, .runs_count = 3 });
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         test_label(cases[i].label);
-        fixture_add_queue(commit, (struct queue_state){ .function = 1, .highest = cases[i].highest,
-                                                        .counters = { 11, 11 - cases[i].pending } });
+        fixture_add_queue(commit, (struct queue_state){
+                                      .function = 1, .highest = cases[i].highest, .counters = { 11, 11 - cases[i].pending } });
         fixture_commit_durable(store, commit);
         struct balances balances = balance(store);
         EXPECT_EQ(cases[i].pending, balances.first.pending);
@@ -183,7 +192,8 @@ TEST(a_million_pending_events_make_opening_no_slower)
     struct commit *commit = commit_new();
     fixture_add_function(commit, 1, "one");
     for (uint64_t i = 0; i < RECORDS; i++) {
-        fixture_add_events(commit, (struct fixture_events){ .first_seq = 1 + i * EVENTS, .count = EVENTS, .function = 1, .bytes = 20 });
+        fixture_add_events(commit,
+                           (struct fixture_events){ .first_seq = 1 + i * EVENTS, .count = EVENTS, .function = 1, .bytes = 20 });
         fixture_add_queue(commit, (struct queue_state){ .function = 1, .counters = { (i + 1) * EVENTS } });
         fixture_commit_durable(store, commit);
     }

@@ -79,7 +79,10 @@ TEST(a_directory_that_is_no_store_of_ours_is_refused_and_left_untouched)
         case ZERO_FORMAT: raw_put(dir, "meta", 0, format, (struct view){ none, 4 }); break;
         case NO_FORMAT: raw_delete(dir, "meta", 0, format); break;
         case NO_TABLE: raw_drop(dir, "dead"); break;
-        case OTHER_FILE: EXPECT_EQ(0, mkdir(dir, 0700)); file_write(dir, "data.mdb", (struct view){ garbage, sizeof garbage }); break;
+        case OTHER_FILE:
+            EXPECT_EQ(0, mkdir(dir, 0700));
+            file_write(dir, "data.mdb", (struct view){ garbage, sizeof garbage });
+            break;
         case FOREIGN_LMDB:
             EXPECT_EQ(0, mkdir(dir, 0700));
             raw_put(dir, NULL, 0, VIEW_LITERAL("their key"), VIEW_LITERAL("their value"));
@@ -255,8 +258,9 @@ TEST(a_bad_row_of_another_table_is_passed_over_with_one_line)
     struct lines lines = { 0 };
 
     for (uint64_t seq = 1; seq <= 3; seq++)
-        VEC_PUSH(&commit->exceptions,
-                 (struct commit_exception){ .row = fixture_exception(commit->arena, 1, (struct delivery){ seq, 0 }, (int64_t)seq) });
+        VEC_PUSH(
+            &commit->exceptions,
+            (struct commit_exception){ .row = fixture_exception(commit->arena, 1, (struct delivery){ seq, 0 }, (int64_t)seq) });
     fixture_commit_durable(store, commit);
     store_close(store);
     raw_add(dir, "batches", 0, RAW_KEY(batch), 8, 1);

@@ -17,8 +17,9 @@ enum { EVENTS = 100, EVENT_BYTES = 5000 };
 /* A commit of half a megabyte of new events, and of the state of their queue. */
 static void add_publish(struct commit *commit, uint64_t next_seq)
 {
-    fixture_add_events(commit, (struct fixture_events){ .first_seq = next_seq, .count = EVENTS, .function = 1, .committed_ms = 1,
-                                                        .bytes = EVENT_BYTES });
+    fixture_add_events(commit,
+                       (struct fixture_events){
+                           .first_seq = next_seq, .count = EVENTS, .function = 1, .committed_ms = 1, .bytes = EVENT_BYTES });
     fixture_add_queue(commit, (struct queue_state){ .function = 1, .counters[QUEUE_ACCEPTED] = next_seq + EVENTS - 1 });
 }
 
@@ -26,7 +27,9 @@ static void add_publish(struct commit *commit, uint64_t next_seq)
 static void add_settle(struct commit *commit, uint64_t accepted, uint64_t upto, uint64_t trim)
 {
     commit->next_seq = accepted + 1;
-    fixture_add_queue(commit, (struct queue_state){ .function = 1, .highest = { upto, 0 }, .counters[QUEUE_ACCEPTED] = accepted,
+    fixture_add_queue(commit, (struct queue_state){ .function = 1,
+                                                    .highest = { upto, 0 },
+                                                    .counters[QUEUE_ACCEPTED] = accepted,
                                                     .counters[QUEUE_SUCCEEDED] = upto });
     if (trim != 0)
         VEC_PUSH(&commit->trims, trim);
@@ -213,7 +216,8 @@ TEST(a_failing_disk_is_told_apart_by_what_failed)
         EXPECT(strstr(text, cases[i].text) != NULL);
         if (cases[i].outcome == COMMIT_FULL)
             EXPECT(accepts_within(store, 10000));
-        /* Full: the same commit passes once there is room. Fatal: nothing passes any more, not even on a disk that works again. */
+        /* Full: the same commit passes once there is room. Fatal: nothing passes any more, not even on a disk that works again.
+         */
         EXPECT_EQ(cases[i].outcome == COMMIT_FULL ? COMMIT_DURABLE : COMMIT_FATAL, fixture_commit(store, commit, text));
         store_close(store);
 

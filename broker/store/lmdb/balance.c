@@ -20,7 +20,7 @@ struct balancing {
 
 static uint64_t run_above(struct run run, struct delivery highest)
 {
-    uint64_t end = run.seq + run.len; /* one behind its last */
+    uint64_t end = run.seq + run.len;                                               /* one behind its last */
     uint64_t first = run.ordinal > highest.ordinal ? highest.seq : highest.seq + 1; /* the first sequence that counts */
 
     if (run.seq >= first)
@@ -74,7 +74,8 @@ static uint64_t count_rows(MDB_cursor *cursor, uint32_t function)
     uint64_t count = 0;
 
     delivery_key_encode(bytes, function, (struct delivery){ 0 });
-    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); rc == 0;
+         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         if (key.mv_size < sizeof function || memcmp(key.mv_data, bytes, sizeof function) != 0)
             break;
         count++;
@@ -128,7 +129,8 @@ static int balance_all(struct balancing *balancing, void (*on_row)(void *ctx, co
     if (rc == MDB_NOTFOUND)
         rc = mdb_cursor_open(balancing->txn, balancing->store->dbis[DB_QUEUES], &queues);
     while (rc == 0 && (rc = mdb_cursor_get(queues, &key, &value, MDB_NEXT)) == 0)
-        if (key_u32(&key, &function) && mdb_get(balancing->txn, balancing->store->dbis[DB_FUNCTIONS], &key, &value) == MDB_NOTFOUND) {
+        if (key_u32(&key, &function) &&
+            mdb_get(balancing->txn, balancing->store->dbis[DB_FUNCTIONS], &key, &value) == MDB_NOTFOUND) {
             struct balance_row row = balance_of(balancing, function, VIEW_LITERAL("(unknown)"));
             row.holds = false;
             on_row(ctx, &row);

@@ -34,8 +34,9 @@ static bool commit_publishes(const struct commit *commit)
 static enum commit_outcome fatal(struct store *store, const char *what, int rc)
 {
     store->fatal = true;
-    (void)snprintf(store->text, sizeof store->text, "%s: %s; nothing after the last acknowledged commit is promised: stop and check the disk",
-                   what, mdb_strerror(rc));
+    (void)snprintf(store->text, sizeof store->text,
+                   "%s: %s; nothing after the last acknowledged commit is promised: stop and check the disk", what,
+                   mdb_strerror(rc));
     return COMMIT_FATAL;
 }
 

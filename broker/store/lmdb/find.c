@@ -8,8 +8,8 @@
 #include "broker/base/assert.h"
 
 enum {
-    BEFORE_MS_MAX = 5 * 1000,       /* committed before it was made: clocks differ */
-    AFTER_MS_MAX = 10 * 60 * 1000,  /* committed after it was made: the producer was cut off */
+    BEFORE_MS_MAX = 5 * 1000,      /* committed before it was made: clocks differ */
+    AFTER_MS_MAX = 10 * 60 * 1000, /* committed after it was made: the producer was cut off */
 };
 
 struct wanted {
@@ -21,8 +21,8 @@ static bool envelope_has_id(struct view envelope, const struct wanted *wanted)
 {
     struct event event;
 
-    return memmem(envelope.data, envelope.len, wanted->id.data, wanted->id.len) != NULL && envelope_decode_stored(envelope, &event) &&
-           event.id_is_uuid == wanted->is_uuid && view_equals(event.id, wanted->id);
+    return memmem(envelope.data, envelope.len, wanted->id.data, wanted->id.len) != NULL &&
+           envelope_decode_stored(envelope, &event) && event.id_is_uuid == wanted->is_uuid && view_equals(event.id, wanted->id);
 }
 
 static bool record_find(struct store *store, const MDB_val *key, const MDB_val *value, const struct wanted *wanted,
@@ -31,11 +31,13 @@ static bool record_find(struct store *store, const MDB_val *key, const MDB_val *
     struct record record;
     struct record_event event;
 
-    if (memmem(value->mv_data, value->mv_size, wanted->id.data, wanted->id.len) == NULL || !read_record_at(store, key, value, &record))
+    if (memmem(value->mv_data, value->mv_size, wanted->id.data, wanted->id.len) == NULL ||
+        !read_record_at(store, key, value, &record))
         return false;
     for (uint32_t i = 0; i < record.count; i++)
         if (record_event(&record, i, &event) && envelope_has_id(event.envelope, wanted)) {
-            *ret_event = (struct stored_event){ .seq = record.first_seq + i, .committed_ms = record.committed_ms, .event = event };
+            *ret_event =
+                (struct stored_event){ .seq = record.first_seq + i, .committed_ms = record.committed_ms, .event = event };
             return true;
         }
     return false;
@@ -129,13 +131,15 @@ static bool parked_find(struct store *store, enum db db, const struct wanted *wa
             !delivery_key_decode(view_of_val(&key), &function, &delivery) ||
             !exception_row_decode(view_of_val(&value), function, delivery, &row) || !envelope_has_id(row.envelope, wanted))
             continue;
-        *ret_event = (struct stored_event){ .seq = delivery.seq, .committed_ms = row.accepted_ms, .event = { .envelope = row.envelope } };
+        *ret_event =
+            (struct stored_event){ .seq = delivery.seq, .committed_ms = row.accepted_ms, .event = { .envelope = row.envelope } };
         return true;
     }
     return false;
 }
 
-enum sluice_err store_event_by_id(struct store *store, struct view id, bool id_is_uuid, struct stored_event *ret_event, bool *ret_scanned)
+enum sluice_err store_event_by_id(struct store *store, struct view id, bool id_is_uuid, struct stored_event *ret_event,
+                                  bool *ret_scanned)
 {
     struct wanted wanted = { .id = id, .is_uuid = id_is_uuid };
     bool is_v7 = id_is_uuid && (uint8_t)id.data[6] >> 4 == 7;
