@@ -427,6 +427,7 @@ void engine_drain(struct engine *engine, struct now now)
 {
     (void)now;
     engine->draining = true;
+    publish_drain(engine);
     for (size_t i = 0; i < engine->functions.count; i++) {
         LIST_EACH(at, &engine->functions.items[i]->instances)
             instance_drain(engine, LIST_OWNER(at, struct instance, in_function), "the daemon stops");

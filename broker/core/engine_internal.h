@@ -209,6 +209,7 @@ void engine_trim(struct engine *engine);
 
 /* publish.c */
 void record_finish(struct engine *engine, struct now now);
+void publish_drain(struct engine *engine);                      /* answers the batches that wait for their predecessor */
 
 /* queue.c */
 void queue_recover(struct engine *engine, struct function *function);

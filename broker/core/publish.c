@@ -292,6 +292,16 @@ void engine_publish(struct engine *engine, const struct publish *publish, bool a
     }
 }
 
+/* What they wait for is not taken any more. */
+void publish_drain(struct engine *engine)
+{
+    LIST_EACH(at, &engine->early) {
+        struct early *early = LIST_OWNER(at, struct early, link);
+        publish_answer_now(engine, &early->publish, SLUICE_EUNAVAILABLE, "the daemon is stopping");
+        early_forget(engine, early);
+    }
+}
+
 void engine_publish_cancel(struct engine *engine, uint64_t reply)
 {
     LIST_EACH(at, &engine->early) {
