@@ -328,6 +328,9 @@ static void function_configure(struct engine *engine, struct function *function,
     }
     if (config != NULL) {
         function->max_age_ms = config->max_age_ms;
+        function->attempts_max = config->retry_attempts;
+        function->backoff_min_ms = config->backoff_min_ms;
+        function->backoff_max_ms = config->backoff_max_ms;
         function->shape = config->input;
         if (old == NULL)
             function->start_tokens = config->scale_max;

@@ -68,7 +68,9 @@ struct function {
     uint32_t id;
     char *name;
     const struct config_function *config; /* NULL: removed, or not configured yet */
-    int64_t max_age_ms;
+    /* Of the last configuration that had it: a removed function's deliveries keep their policy. */
+    int64_t max_age_ms, backoff_min_ms, backoff_max_ms;
+    unsigned attempts_max;
     enum event_shape shape;
 
     /* The queue. Deliveries in the log are either settled, or in `ready`, or leased, or in rows after `paged_row` (unpaged). */
