@@ -40,7 +40,8 @@ struct lease {
     struct list in_instance;     /* oldest first */
     struct function *function;
     struct instance *instance;
-    int64_t timeout_ms;          /* of the function when it was handed over: a reload does not change what runs */
+    int64_t timeout_ms;          /* this and partial_failures: of the function when it was handed over; a reload does not change what runs */
+    bool partial_failures;
     struct mono deadline, since; /* since: handed over, or the last progress; deadline MONO_NEVER: waits in a pipe behind another */
     unsigned count, done;
     struct leased items[];

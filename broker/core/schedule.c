@@ -88,6 +88,7 @@ static bool lease_to(struct engine *engine, struct instance *instance, unsigned 
     *lease = (struct lease){ .id = ++engine->lease_last, .function = function, .instance = instance, .since = now.mono, .count = count };
     memcpy(lease->items, engine->leasing.items, count * sizeof *lease->items);
     lease->timeout_ms = function->config->timeout_ms;
+    lease->partial_failures = function->config->batch_partial_failures;
     /* Lines are worked on one by one: the time of those behind the first lease starts when they come to the front. */
     bool waits = instance->protocol == PROTOCOL_STDIO_LINES && !list_empty(&instance->leases);
     list_push(&instance->leases, &lease->in_instance);
@@ -217,7 +218,7 @@ enum sluice_err engine_result_batch(struct engine *engine, uint64_t instance, ui
     if (lease == NULL)
         return SLUICE_ESTALE;
     unsigned total = lease->count;
-    if (count > 0 && (lease->function->config == NULL || !lease->function->config->batch_partial_failures))
+    if (count > 0 && !lease->partial_failures)
         return engine_result(engine, instance, lease_id, 0, total, &failures[0].failure, now);
     for (unsigned i = 0; i < count; i++) {
         if (failures[i].index < total)
