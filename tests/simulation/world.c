@@ -1012,9 +1012,9 @@ static void trims_check(struct world_sim *sim)
     for (size_t i = 0; sim->store->log.count > 2; i++) {
         if (i > commits_max)
             sim_fail("all is settled, %zu commits later the log holds %zu records", i, sim->store->log.count);
-        uint64_t commits = engine_commits(sim->engine);
+        uint64_t commits = engine_commit_durable(sim->engine);
         configure(sim, true);
-        while (engine_commits(sim->engine) == commits)
+        while (engine_commit_durable(sim->engine) == commits)
             turn(sim);
     }
 }
