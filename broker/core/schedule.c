@@ -515,7 +515,7 @@ static void function_sample_cpu(struct engine *engine, struct function *function
     unsigned sampled = 0;
     LIST_EACH(at, &function->instances) {
         struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        int64_t cpu = instance->pid == 0 ? -1 : engine->world.cpu_us(engine->world.ctx, instance->id);
+        int64_t cpu = engine->world.cpu_us(engine->world.ctx, instance->id);
         if (cpu < 0)
             continue;
         if (instance->state == INSTANCE_BUSY && instance->cpu_us > 0) {
