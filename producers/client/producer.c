@@ -98,26 +98,22 @@ static enum sluice_err producer_set_up(struct sluice_producer *producer, const s
 {
     const struct link_options link_options = { .url = options->url, .token = options->token, .name = options->name };
     const struct link_watch watch = { .up = window_up, .down = window_down, .user = producer };
-    int rv;
 
     enum sluice_err err = options_take(producer, options, reterr);
-    if (err == SLUICE_OK)
-        err = link_open(&link_options, &watch, &producer->link, reterr);
     if (err != SLUICE_OK)
         return err;
-    if ((err = timer_start(producer, reterr)) != SLUICE_OK)
-        return err;
-    for (; producer->slots_count < producer->window_batches; producer->slots_count++) {
-        struct slot *slot = &producer->slots[producer->slots_count];
+    producer->slots_count = producer->window_batches;
+    for (unsigned i = 0; i < producer->slots_count; i++) {
+        struct slot *slot = &producer->slots[i];
         slot->producer = producer;
-        if ((rv = nng_aio_alloc(&slot->aio, window_slot_progressed, slot)) != 0)
-            return link_nng_error(rv, "set up a producer", "this end", reterr);
-        if ((rv = nng_ctx_open(&slot->ctx, link_socket(producer->link))) != 0) {
-            nng_aio_free(slot->aio);
-            return link_nng_error(rv, "set up a producer", "this end", reterr);
-        }
+        slot->call.done = window_answered;
+        slot->call.user = slot;
     }
-    return link_start(producer->link, reterr);
+    /* The mutex keeps `up` back until the link is known here. */
+    pthread_mutex_lock(&producer->mutex);
+    err = link_open(&link_options, &watch, &producer->link, reterr);
+    pthread_mutex_unlock(&producer->mutex);
+    return err == SLUICE_OK ? timer_start(producer, reterr) : err;
 }
 
 static void batches_free(struct batch *batch)
@@ -134,7 +130,8 @@ static void producer_free(struct sluice_producer *producer)
     batches_free(producer->spare);
     (void)batch_free(producer->open);
     bytes_done(&producer->scratch);
-    bytes_done(&producer->head);
+    for (unsigned i = 0; i < producer->slots_count; i++)
+        bytes_done(&producer->slots[i].head);
     pthread_cond_destroy(&producer->drained);
     pthread_cond_destroy(&producer->timer_changed);
     pthread_cond_destroy(&producer->room);
@@ -152,11 +149,7 @@ static void producer_stop(struct sluice_producer *producer)
     pthread_mutex_unlock(&producer->mutex);
     if (producer->timer_started)
         (void)pthread_join(producer->timer, NULL);
-    for (unsigned i = 0; i < producer->slots_count; i++)
-        nng_aio_stop(producer->slots[i].aio);
     link_close(producer->link);
-    for (unsigned i = 0; i < producer->slots_count; i++)
-        nng_aio_free(producer->slots[i].aio);
 }
 
 enum sluice_err sluice_producer_open(const struct sluice_producer_options *options, struct sluice_producer **ret_producer,
