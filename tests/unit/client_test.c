@@ -2,9 +2,12 @@
  * applied once, each ack is called once, and an ack of SLUICE_OK is only called for what was applied. */
 #include "sluice/producer.h"
 
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "producers/client/frame.h"
 #include "schemas/codec/ids.h"
 #include "tests/test.h"
 #include "tests/unit/fake_broker.h"
@@ -23,7 +26,7 @@ static struct fake_broker *given_broker(enum fake_action (*decide)(struct fake_b
     struct fake_broker *broker = broker_new();
 
     broker->decide = decide;
-    fake_start(broker, FAKE_CONTEXTS_MAX);
+    fake_start(broker);
     return broker;
 }
 
@@ -101,10 +104,11 @@ static void acks_clear(void)
 }
 
 /* The invariant: events 0..count-1 were each applied once and acked once. */
-static void expect_all_once(const struct fake_broker *broker, unsigned count)
+static void expect_all_once(struct fake_broker *broker, unsigned count)
 {
     unsigned lost = 0, doubled = 0, unacked = 0, acked_twice = 0;
 
+    fake_sync(broker);
     for (unsigned i = 0; i < count; i++) {
         lost += broker->event_count[i] == 0;
         doubled += broker->event_count[i] > 1;
@@ -133,6 +137,7 @@ TEST(blocking_publish_returns_when_the_event_is_applied)
 
     EXPECT_EQ(SLUICE_OK, sluice_publish(producer, &event, &error));
     EXPECT_TEXT("", error.text);
+    fake_sync(broker);
     EXPECT_EQ(1, broker->events_applied);
     EXPECT_VIEW("shop", broker->last_event.source);
     EXPECT_VIEW("order.paid", broker->last_event.detail_type);
@@ -203,7 +208,7 @@ TEST(wrong_options_are_refused_with_their_names)
 TEST(async_events_are_applied_and_acked_once_in_order)
 {
     struct fake_broker *broker = broker_new();
-    fake_start(broker, 1);
+    fake_start(broker);
     struct sluice_producer *producer = GIVEN_PRODUCER(broker);
     struct sluice_producer_stats stats;
     uint64_t unconfirmed = 99;
@@ -302,12 +307,12 @@ TEST(events_wait_for_a_daemon_that_comes_later_and_comes_again)
     acks_clear();
     publish_numbers(producer, 0, 1000);
     for (unsigned round = 1; round <= 5; round++) {
-        fake_start(broker, FAKE_CONTEXTS_MAX);
+        fake_start(broker);
         EXPECT(fake_wait(broker, &broker->publishes, round));
         fake_stop(broker); /* in the middle of whatever it was doing */
         publish_numbers(producer, round * 1000, 1000);
     }
-    fake_start(broker, FAKE_CONTEXTS_MAX);
+    fake_start(broker);
     EXPECT_EQ(SLUICE_OK, sluice_producer_flush(producer, 20000, NULL));
     expect_all_once(broker, 6000);
     EXPECT(broker->hellos >= 2);
@@ -429,7 +434,7 @@ TEST(blocking_publish_gives_up_in_time_and_says_why)
     EXPECT_EQ(SLUICE_ETIMEDOUT, sluice_publish(producer, &event, &error));
     (void)snprintf(expected, sizeof expected, "not connected within 50 ms: no daemon answers at %s", broker->url);
     EXPECT_TEXT(expected, error.text);
-    fake_start(broker, FAKE_CONTEXTS_MAX);
+    fake_start(broker);
     EXPECT(fake_wait(broker, &broker->events_applied, 1)); /* "it may still get there" */
     EXPECT_EQ(SLUICE_OK, sluice_producer_close(producer, 5000, &unconfirmed));
     EXPECT_EQ(0, unconfirmed);
@@ -597,7 +602,7 @@ TEST(control_calls_bring_the_result_or_the_reason)
     EXPECT_EQ(SLUICE_EUNAVAILABLE, sluice_control(broker->url, "echo", "{}", 1000, &result, &error));
     EXPECT(strstr(error.text, "no daemon answers at ipc://") != NULL);
     broker->answer = answer_control;
-    fake_start(broker, 4);
+    fake_start(broker);
     EXPECT_EQ(SLUICE_OK, sluice_control(broker->url, "echo", "{\"a\":1}", 5000, &result, &error));
     EXPECT_TEXT("{\"a\":1}", result);
     free(result);
@@ -620,5 +625,104 @@ TEST(default_url_follows_the_environment)
     if (geteuid() == 0) {
         (void)sluice_url_default(url, sizeof url);
         EXPECT_TEXT("ipc:///run/sluice/bus.sock", url);
+    }
+}
+
+TEST(frames_are_read_only_whole_and_within_their_limit)
+{
+    static const struct { const char *label; enum frame_kind kind; const char *bytes; size_t len; enum frame_result result; size_t body; } cases[] = {
+        { "ipc", FRAME_IPC, "\1\0\0\0\0\0\0\0\7\x80\0\0\5abc", 16, FRAME_WHOLE, 3 },
+        { "tcp", FRAME_TCP, "\0\0\0\0\0\0\0\7\x80\0\0\5abc", 15, FRAME_WHOLE, 3 },
+        { "empty body", FRAME_TCP, "\0\0\0\0\0\0\0\4\x80\0\0\5", 12, FRAME_WHOLE, 0 },
+        { "cut head", FRAME_IPC, "\1\0\0\0\0\0\0\0\7\x80\0\0", 12, FRAME_SHORT, 0 },
+        { "no ipc message", FRAME_IPC, "\2\0\0\0\0\0\0\0\7\x80\0\0\5", 13, FRAME_BROKEN, 0 },
+        { "no room for the id", FRAME_TCP, "\0\0\0\0\0\0\0\3\x80\0\0\5", 12, FRAME_BROKEN, 0 },
+        { "largest body", FRAME_TCP, "\0\0\0\0\0\0\0\x0e\x80\0\0\5", 12, FRAME_WHOLE, 10 },
+        { "too large", FRAME_TCP, "\0\0\0\0\0\0\0\x0f\x80\0\0\5", 12, FRAME_BROKEN, 0 },
+        { "huge", FRAME_TCP, "\xff\xff\xff\xff\xff\xff\xff\xff\x80\0\0\5", 12, FRAME_BROKEN, 0 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct frame_head head = { 0 };
+        uint8_t again[FRAME_HEAD_BYTES_MAX];
+        test_label(cases[i].label);
+        EXPECT_EQ(cases[i].result, frame_read_head(cases[i].kind, (const uint8_t *)cases[i].bytes, cases[i].len, 10, &head));
+        if (cases[i].result != FRAME_WHOLE)
+            continue;
+        EXPECT_EQ(cases[i].body, head.body_bytes);
+        EXPECT_EQ(0x80000005u, head.id);
+        EXPECT_EQ(head.head_bytes, frame_put_head(cases[i].kind, head.id, head.body_bytes, again));
+        EXPECT(memcmp(again, cases[i].bytes, head.head_bytes) == 0);
+    }
+}
+
+/* The real other end: nng's REP socket. Answers hello, then every publish with "accepted". */
+static void *rep_run(void *user)
+{
+    nng_socket socket = *(nng_socket *)user;
+    nng_msg *msg;
+
+    while (nng_recvmsg(socket, &msg, 0) == 0) {
+        struct mpack_reader reader = mpack_reader_of((struct view){ .data = nng_msg_body(msg), .len = nng_msg_len(msg) });
+        struct bytes out = { 0 };
+        struct view producer;
+        uint64_t version, call = 0, epoch, sequence, lowest;
+        uint32_t items, events = 0;
+        bool sound = mpack_read_array(&reader, &items) && mpack_read_uint(&reader, 1, &version) && mpack_read_uint(&reader, 100, &call);
+        if (call == CALL_PUBLISH)
+            sound = sound && mpack_read_bin(&reader, &producer) && mpack_read_uint(&reader, UINT64_MAX, &epoch) &&
+                    mpack_read_uint(&reader, UINT64_MAX, &sequence) && mpack_read_uint(&reader, UINT64_MAX, &lowest) &&
+                    mpack_read_array(&reader, &events);
+        EXPECT(sound);
+        mpack_put_array(&out, call == CALL_HELLO ? 8 : 7);
+        mpack_put_uint(&out, PROTOCOL_VERSION);
+        mpack_put_uint(&out, SLUICE_OK);
+        mpack_put_nil(&out);
+        if (call == CALL_HELLO) {
+            mpack_put_uint(&out, 4);
+            mpack_put_uint(&out, PUBLISH_BATCH_BYTES_MAX);
+            mpack_put_uint(&out, PUBLISH_BATCH_EVENTS_MAX);
+            mpack_put_uint(&out, EVENT_BYTES_MAX);
+            mpack_put_str(&out, VIEW_LITERAL("rep"));
+        } else {
+            mpack_put_uint(&out, events);
+            mpack_put_bool(&out, false);
+            mpack_put_uint(&out, 4);
+            mpack_put_array(&out, 0);
+        }
+        nng_msg_clear(msg);
+        EXPECT_EQ(0, nng_msg_append(msg, out.data, out.len));
+        bytes_done(&out);
+        EXPECT_EQ(0, nng_sendmsg(socket, msg, 0));
+    }
+    return NULL;
+}
+
+TEST(any_nng_rep_socket_can_be_the_other_end)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        nng_socket socket;
+        nng_listener listener;
+        pthread_t thread;
+        char url[128];
+        int port = 0;
+        struct sluice_event event = { .source = "s", .type = "t", .detail = "{}" };
+
+        (void)snprintf(url, sizeof url, "ipc://%s/rep.sock", test_directory());
+        EXPECT_EQ(0, nng_rep0_open(&socket));
+        EXPECT_EQ(0, nng_listen(socket, i == 0 ? url : "tcp://127.0.0.1:0", &listener, 0));
+        if (i == 1) {
+            EXPECT_EQ(0, nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port));
+            (void)snprintf(url, sizeof url, "tcp://127.0.0.1:%d", port);
+        }
+        test_label(url);
+        EXPECT_EQ(0, pthread_create(&thread, NULL, rep_run, &socket));
+        struct sluice_producer *producer = producer_open(&(struct sluice_producer_options){ .url = url });
+        EXPECT_EQ(SLUICE_OK, sluice_publish(producer, &event, NULL));
+        acks_clear();
+        publish_numbers(producer, 0, 5000);
+        EXPECT_EQ(SLUICE_OK, sluice_producer_close(producer, 20000, NULL));
+        EXPECT_EQ(5000, acks.ok_count);
+        EXPECT_EQ(0, nng_close(socket));
+        (void)pthread_join(thread, NULL);
     }
 }

@@ -151,7 +151,7 @@ static struct fake_broker *given_work(const struct work *given, unsigned concurr
     (void)snprintf(url, sizeof url, "ipc://%s/fn%u.sock", test_directory(), ++number);
     struct fake_broker *broker = fake_new(url);
     broker->answer = answer_next;
-    fake_start(broker, FAKE_CONTEXTS_MAX);
+    fake_start(broker);
     (void)setenv("SLUICE_BUS", url, 1);
     (void)setenv("SLUICE_INSTANCE", "i-1", 1);
     (void)snprintf(text, sizeof text, "%u", concurrency);
@@ -382,7 +382,7 @@ TEST(a_lost_connection_is_made_again_and_later_is_waited_for)
     work.total = 20;
     work.drain = true;
     pthread_mutex_unlock(&broker->mutex);
-    fake_start(broker, FAKE_CONTEXTS_MAX);
+    fake_start(broker);
     EXPECT_EQ(0, run_end(broker, &run));
     EXPECT_EQ(20, handled);
     expect_each_settled_once(20);
