@@ -66,7 +66,8 @@ struct runner {
     struct bytes leave_request;
 };
 
-/* All that a signal handler can reach. Set while sluice_function_run() runs. Any thread may take the signal: lock-free atomics. */
+/* All that a signal handler can reach. Set while sluice_function_run() runs. Any thread may take the signal: lock-free atomics.
+ */
 static atomic_int signal_fd = -1;
 static atomic_bool signalled;
 
@@ -358,8 +359,10 @@ static bool runner_open(struct runner *runner, struct sluice_error *reterr)
 
     runner->instance = getenv(SLUICE_ENV_INSTANCE);
     if (url == NULL || runner->instance == NULL) {
-        (void)sluice_fail(reterr, SLUICE_EINVAL, "%s is not in the environment: the daemon starts this program, as the command of a "
-                          "function with `protocol: native`", url == NULL ? SLUICE_ENV_BUS : SLUICE_ENV_INSTANCE);
+        (void)sluice_fail(reterr, SLUICE_EINVAL,
+                          "%s is not in the environment: the daemon starts this program, as the command of a "
+                          "function with `protocol: native`",
+                          url == NULL ? SLUICE_ENV_BUS : SLUICE_ENV_INSTANCE);
         return false;
     }
     if (!read_number(SLUICE_ENV_CONCURRENCY, CONCURRENCY_MAX, &runner->concurrency, reterr) ||

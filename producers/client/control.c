@@ -19,8 +19,8 @@ size_t sluice_url_default(char *buffer, size_t buffer_len)
     else if (runtime != NULL && runtime[0] == '/')
         len = snprintf(buffer, buffer_len, "ipc://%s/sluice/bus.sock", runtime);
     else
-        len = snprintf(buffer, buffer_len, "ipc://%s/sluice-%u/bus.sock", temporary != NULL && temporary[0] == '/' ? temporary : "/tmp",
-                       (unsigned)geteuid());
+        len = snprintf(buffer, buffer_len, "ipc://%s/sluice-%u/bus.sock",
+                       temporary != NULL && temporary[0] == '/' ? temporary : "/tmp", (unsigned)geteuid());
     return len < 0 ? 0 : (size_t)len;
 }
 
@@ -108,7 +108,8 @@ static enum sluice_err take_result(nng_msg *reply, char **ret_result, struct slu
 {
     struct view text;
 
-    enum sluice_err err = wire_read_control((struct view){ .data = nng_msg_body(reply), .len = nng_msg_len(reply) }, &text, reterr);
+    enum sluice_err err =
+        wire_read_control((struct view){ .data = nng_msg_body(reply), .len = nng_msg_len(reply) }, &text, reterr);
     if (err != SLUICE_OK)
         return err;
     char *result = malloc(text.len + 1);

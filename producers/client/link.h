@@ -38,7 +38,7 @@ enum { LINK_URL_BYTES_MAX = 512, LINK_TOKEN_BYTES_MAX = 4096, LINK_NAME_BYTES_MA
 /* One request, in memory of its sender, untouched from link_send() until `done`. */
 struct link_call {
     struct view parts[LINK_PARTS_MAX];  /* the body, in pieces; borrowed */
-    /* The reply, which the callee frees; NULL: the connection was lost first. Exactly once for each link_send() that said true. */
+    /* The reply, which the callee frees; NULL: the connection was lost first. Exactly once for each true link_send(). */
     void (*done)(struct link_call *call, nng_msg *reply);
     void *user;
     /* Of the link: */
@@ -58,7 +58,7 @@ bool link_send(struct link *link, struct link_call *call);
 void link_fault(struct link *link, const struct sluice_error *why);
 /* Why the link is not up, for people. Any thread. */
 void link_reason(struct link *link, struct sluice_error *ret_why);
-/* Ends it all. Calls that were out get their NULL on this thread; no watch is called any more. Not from a callback. NULL is fine. */
+/* Ends it all. Calls that were out get their NULL on this thread; no watch is called after. Not from a callback. NULL is fine. */
 void link_close(struct link *link);
 
 enum sluice_err link_nng_error(int nng_err, const char *what, const char *url, struct sluice_error *reterr);

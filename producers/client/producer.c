@@ -52,7 +52,8 @@ static enum sluice_err options_take(struct sluice_producer *producer, const stru
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         if (limits[i].value > limits[i].max)
-            return sluice_fail(reterr, SLUICE_EINVAL, "option %s = %zu: at most %zu", limits[i].name, limits[i].value, limits[i].max);
+            return sluice_fail(reterr, SLUICE_EINVAL, "option %s = %zu: at most %zu", limits[i].name, limits[i].value,
+                               limits[i].max);
     if (options->id == NULL && (options->epoch != 0 || options->sequence != 0))
         return sluice_fail(reterr, SLUICE_EINVAL, "options epoch and sequence need an id");
 
@@ -231,8 +232,8 @@ static void open_drop_if_empty(struct sluice_producer *producer)
 }
 
 /* Encodes into the open batch and lets it go if it may; with the mutex held. *ret_batch and *ret_index: where its ack stands. */
-static enum sluice_err event_queue(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack, void *user,
-                                   struct batch **ret_batch, uint32_t *ret_index, struct sluice_error *reterr)
+static enum sluice_err event_queue(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack,
+                                   void *user, struct batch **ret_batch, uint32_t *ret_index, struct sluice_error *reterr)
 {
     const uint64_t random[2] = { random_next(&producer->random), random_next(&producer->random) };
     const struct event_defaults defaults = { .now_ms = wall_ms(), .random = (const uint8_t *)random };
@@ -241,7 +242,8 @@ static enum sluice_err event_queue(struct sluice_producer *producer, const struc
     if (batch == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory for a batch");
     size_t before = batch->envelopes.len;
-    enum sluice_err err = event_encode(event, &defaults, producer->limits.event_bytes_max, &producer->scratch, &batch->envelopes, reterr);
+    enum sluice_err err =
+        event_encode(event, &defaults, producer->limits.event_bytes_max, &producer->scratch, &batch->envelopes, reterr);
     if (err == SLUICE_OK && batch->count > 0 && batch->envelopes.len > producer->limits.batch_bytes_max) {
         err = open_split(producer, before, reterr);
         batch = producer->open;
@@ -268,8 +270,8 @@ static enum sluice_err event_queue(struct sluice_producer *producer, const struc
     return SLUICE_OK;
 }
 
-enum sluice_err sluice_publish_async(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack, void *user,
-                                     struct sluice_error *reterr)
+enum sluice_err sluice_publish_async(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack,
+                                     void *user, struct sluice_error *reterr)
 {
     struct batch *batch;
     uint32_t index;
@@ -349,7 +351,8 @@ enum sluice_err sluice_publish(struct sluice_producer *producer, const struct sl
     if (producer->held_bytes >= producer->buffer_bytes)
         err = room_wait(producer, &deadline, reterr);
     if (err == SLUICE_OK)
-        err = producer->closing ? closed_error(reterr) : event_queue(producer, event, waiter_answered, &waiter, &batch, &index, reterr);
+        err = producer->closing ? closed_error(reterr)
+                                : event_queue(producer, event, waiter_answered, &waiter, &batch, &index, reterr);
     if (err == SLUICE_OK) {
         producer->callers++;
         err = waiter_wait(&waiter, batch, index, &deadline, reterr);

@@ -21,6 +21,14 @@ static struct fake_broker *broker_new(void)
     return fake_new(url);
 }
 
+static void fake_set_decide(struct fake_broker *broker,
+                            enum fake_action (*decide)(struct fake_broker *, const struct fake_publish *))
+{
+    pthread_mutex_lock(&broker->mutex);
+    broker->decide = decide;
+    pthread_mutex_unlock(&broker->mutex);
+}
+
 static struct fake_broker *given_broker(enum fake_action (*decide)(struct fake_broker *, const struct fake_publish *))
 {
     struct fake_broker *broker = broker_new();
@@ -77,7 +85,8 @@ static void count_ack(void *user, enum sluice_err code, const struct sluice_erro
     __atomic_store_n(&acks.inside, false, __ATOMIC_RELEASE);
 }
 
-static enum sluice_err publish_number(struct sluice_producer *producer, unsigned number, const char *type, struct sluice_error *error)
+static enum sluice_err publish_number(struct sluice_producer *producer, unsigned number, const char *type,
+                                      struct sluice_error *error)
 {
     char detail[64];
 
@@ -158,14 +167,18 @@ TEST(events_that_can_never_pass_are_refused_at_once)
     static char long_text[300], large[EVENT_BYTES_MAX + 10];
     memset(long_text, 'x', sizeof long_text - 1);
     memset(large, 'x', sizeof large - 1);
-    const struct { const char *label; struct sluice_event event; const char *text; } cases[] = {
+    const struct { const char *label; struct sluice_event event; const char *text;
+    } cases[] = {
         { "no source", { .type = "t", .detail = "{}" }, "event: 'source' is missing" },
         { "no type", { .source = "s", .detail = "{}" }, "event: 'type' is missing" },
         { "no detail", { .source = "s", .type = "t" }, "event: exactly one of 'detail' and 'detail_mpack' must be set" },
-        { "two details", { .source = "s", .type = "t", .detail = "{}", .detail_mpack = "\x80", .detail_len = 1 },
+        { "two details",
+          { .source = "s", .type = "t", .detail = "{}", .detail_mpack = "\x80", .detail_len = 1 },
           "event: exactly one of 'detail' and 'detail_mpack' must be set" },
         { "empty key", { .source = "s", .type = "t", .detail = "{}", .key = "" }, "event: 'key' must be of 1 to 256 bytes" },
-        { "long bus", { .source = "s", .type = "t", .detail = "{}", .bus = long_text }, "event: 'bus' must be of 1 to 256 bytes" },
+        { "long bus",
+          { .source = "s", .type = "t", .detail = "{}", .bus = long_text },
+          "event: 'bus' must be of 1 to 256 bytes" },
         { "too large", { .source = "s", .type = "t", .detail = large }, NULL },
     };
     struct fake_broker *broker = given_broker(NULL);
@@ -328,15 +341,19 @@ static enum fake_action hold_all(struct fake_broker *broker, const struct fake_p
 
 TEST(at_most_window_batches_are_out_and_never_more_than_the_credit)
 {
-    static const struct { unsigned window, credit, expected; } cases[] = { { 0, 16, 8 }, { 16, 16, 16 }, { 1, 16, 1 }, { 8, 3, 3 } };
+    static const struct {
+        unsigned window, credit, expected;
+    } cases[] = { { 0, 16, 8 }, { 16, 16, 16 }, { 1, 16, 1 }, { 8, 3, 3 } };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct fake_broker *broker = given_broker(hold_all);
+        struct fake_broker *broker = broker_new();
+        broker->decide = hold_all;
         broker->credit = cases[i].credit;
+        fake_start(broker);
         struct sluice_producer *producer = GIVEN_PRODUCER(broker, .window_batches = cases[i].window, .batch_events = 10);
         acks_clear();
         publish_numbers(producer, 0, 500);
         EXPECT(fake_wait(broker, &broker->held_now, cases[i].expected));
-        broker->decide = NULL;
+        fake_set_decide(broker, NULL);
         fake_release(broker);
         EXPECT_EQ(SLUICE_OK, sluice_producer_flush(producer, 20000, NULL));
         EXPECT_EQ(cases[i].expected, broker->outstanding_max);
@@ -346,23 +363,25 @@ TEST(at_most_window_batches_are_out_and_never_more_than_the_credit)
     }
 }
 
-/* The daemon applies in order: it holds 2 and later back until 1 is applied, turns 1 away, and cuts the credit to one batch. */
-static enum fake_action first_is_put_off(struct fake_broker *broker, const struct fake_publish *publish)
+/* The daemon applies in order: it takes 1 and cuts the credit to one batch, turns 2 away, and holds 3 and later back. */
+static enum fake_action second_is_put_off(struct fake_broker *broker, const struct fake_publish *publish)
 {
     broker->credit = 1;
-    if (publish->sequence > 1 && !broker->batch_applied[1])
+    if (publish->sequence > 2 && !broker->batch_applied[2])
         return FAKE_HOLD;
-    return publish->sequence == 1 && publish->attempt < 3 ? FAKE_LATER : FAKE_OK;
+    return publish->sequence == 2 && publish->attempt < 3 ? FAKE_LATER : FAKE_OK;
 }
 
 TEST(a_batch_put_off_goes_again_though_later_ones_fill_the_credit)
 {
-    struct fake_broker *broker = given_broker(first_is_put_off);
+    struct fake_broker *broker = broker_new();
     struct sluice_producer *producer = GIVEN_PRODUCER(broker, .batch_events = 10);
 
     acks_clear();
-    publish_numbers(producer, 0, 40);
-    EXPECT(fake_wait(broker, &broker->applied_batches, 1));
+    publish_numbers(producer, 0, 40); /* four batches, which go out together when the daemon comes */
+    broker->decide = second_is_put_off;
+    fake_start(broker);
+    EXPECT(fake_wait(broker, &broker->applied_batches, 2));
     fake_release(broker);
     EXPECT_EQ(SLUICE_OK, sluice_producer_flush(producer, 20000, NULL));
     expect_all_once(broker, 40);
@@ -383,16 +402,18 @@ TEST(a_full_buffer_fails_or_waits_as_asked)
     EXPECT(taken > 50 && taken < 1000);
     EXPECT_EQ(SLUICE_ELIMIT, error.code);
     EXPECT(fake_wait(broker, &broker->held_now, 1));
-    broker->decide = NULL;
+    fake_set_decide(broker, NULL);
     fake_release(broker);
     EXPECT_EQ(SLUICE_OK, sluice_producer_flush(producer, 20000, NULL));
     EXPECT_EQ(SLUICE_OK, publish_number(producer, taken, "numbered", &error));
     EXPECT_EQ(SLUICE_OK, sluice_producer_close(producer, 20000, NULL));
     expect_all_once(broker, taken + 1);
 
-    producer = GIVEN_PRODUCER(broker, .buffer_bytes = 2000, .id = (const uint8_t *)"0123456789abcdef", .sequence = 1000);
+    fake_free(broker);
+
+    broker = given_broker(NULL);
+    producer = GIVEN_PRODUCER(broker, .buffer_bytes = 2000);
     acks_clear();
-    memset(broker->event_count, 0, sizeof broker->event_count);
     publish_numbers(producer, 0, 2000); /* many times the buffer */
     EXPECT_EQ(SLUICE_OK, sluice_producer_close(producer, 20000, NULL));
     expect_all_once(broker, 2000);
@@ -440,22 +461,26 @@ TEST(blocking_publish_gives_up_in_time_and_says_why)
     EXPECT_EQ(0, unconfirmed);
     fake_free(broker);
 
-    broker = given_broker(NULL);
+    broker = broker_new();
     broker->hello_version = 2;
+    fake_start(broker);
     producer = GIVEN_PRODUCER(broker, .ack_timeout_ms = 500);
     EXPECT_EQ(SLUICE_ETIMEDOUT, sluice_publish(producer, &event, &error));
     EXPECT(strstr(error.text, "protocol version 2, this library version 1") != NULL);
     EXPECT_EQ(SLUICE_ETIMEDOUT, sluice_producer_close(producer, 0, &unconfirmed));
     EXPECT_EQ(1, unconfirmed);
+    fake_sync(broker);
     EXPECT(broker->hellos <= 2); /* a refusal is not answered with a storm of attempts */
     EXPECT_EQ(0, broker->publishes);
     fake_free(broker);
 
-    broker = given_broker(NULL);
+    broker = broker_new();
     broker->hello_code = SLUICE_EACCESS;
+    fake_start(broker);
     producer = GIVEN_PRODUCER(broker, .ack_timeout_ms = 200, .token = "wrong");
     EXPECT_EQ(SLUICE_ETIMEDOUT, sluice_publish(producer, &event, &error));
     EXPECT(strstr(error.text, "hello refused by the test") != NULL);
+    fake_sync(broker);
     EXPECT_TEXT("wrong", broker->token);
     EXPECT_EQ(SLUICE_ETIMEDOUT, sluice_producer_close(producer, 0, NULL));
     fake_free(broker);
@@ -474,7 +499,11 @@ static enum fake_action always_malformed(struct fake_broker *broker, const struc
 
 TEST(a_batch_that_can_never_pass_is_refused_whole)
 {
-    static const struct { enum fake_action (*decide)(struct fake_broker *, const struct fake_publish *); enum sluice_err code; const char *text; } cases[] = {
+    static const struct {
+        enum fake_action (*decide)(struct fake_broker *, const struct fake_publish *);
+        enum sluice_err code;
+        const char *text;
+    } cases[] = {
         { always_stale, SLUICE_ESTALE, "a newer epoch is known" },
         { always_malformed, SLUICE_EPROTO, "I do not like it" },
     };
@@ -518,6 +547,7 @@ TEST(a_durable_producer_continues_its_numbering)
     struct sluice_event event = { .source = "s", .type = "t", .detail = "{}" };
 
     EXPECT_EQ(SLUICE_OK, sluice_publish(producer, &event, NULL));
+    fake_sync(broker);
     EXPECT_EQ(41, broker->sequence_last);
     EXPECT_EQ(3, broker->epoch_last);
     sluice_producer_stats(producer, &stats);
@@ -630,7 +660,14 @@ TEST(default_url_follows_the_environment)
 
 TEST(frames_are_read_only_whole_and_within_their_limit)
 {
-    static const struct { const char *label; enum frame_kind kind; const char *bytes; size_t len; enum frame_result result; size_t body; } cases[] = {
+    static const struct {
+        const char *label;
+        enum frame_kind kind;
+        const char *bytes;
+        size_t len;
+        enum frame_result result;
+        size_t body;
+    } cases[] = {
         { "ipc", FRAME_IPC, "\1\0\0\0\0\0\0\0\7\x80\0\0\5abc", 16, FRAME_WHOLE, 3 },
         { "tcp", FRAME_TCP, "\0\0\0\0\0\0\0\7\x80\0\0\5abc", 15, FRAME_WHOLE, 3 },
         { "empty body", FRAME_TCP, "\0\0\0\0\0\0\0\4\x80\0\0\5", 12, FRAME_WHOLE, 0 },
@@ -667,7 +704,8 @@ static void *rep_run(void *user)
         struct view producer;
         uint64_t version, call = 0, epoch, sequence, lowest;
         uint32_t items, events = 0;
-        bool sound = mpack_read_array(&reader, &items) && mpack_read_uint(&reader, 1, &version) && mpack_read_uint(&reader, 100, &call);
+        bool sound =
+            mpack_read_array(&reader, &items) && mpack_read_uint(&reader, 1, &version) && mpack_read_uint(&reader, 100, &call);
         if (call == CALL_PUBLISH)
             sound = sound && mpack_read_bin(&reader, &producer) && mpack_read_uint(&reader, UINT64_MAX, &epoch) &&
                     mpack_read_uint(&reader, UINT64_MAX, &sequence) && mpack_read_uint(&reader, UINT64_MAX, &lowest) &&

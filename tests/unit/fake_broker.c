@@ -111,8 +111,8 @@ static bool read_publish(struct mpack_reader *reader, struct fake_publish *publi
 
 enum outcome { REPLY, HOLD, PARK, HANG_UP };
 
-static enum outcome handle_publish(struct fake_broker *broker, const struct fake_connection *connection, struct mpack_reader *arguments,
-                                   struct bytes *out, bool released)
+static enum outcome handle_publish(struct fake_broker *broker, const struct fake_connection *connection,
+                                   struct mpack_reader *arguments, struct bytes *out, bool released)
 {
     struct fake_publish publish = { 0 };
 
@@ -239,7 +239,8 @@ static void connection_close(struct fake_broker *broker, struct fake_connection 
 }
 
 /* false: the connection is gone. */
-static bool request_handle(struct fake_broker *broker, struct fake_connection *connection, uint32_t id, struct view body, bool released)
+static bool request_handle(struct fake_broker *broker, struct fake_connection *connection, uint32_t id, struct view body,
+                           bool released)
 {
     struct bytes out = { 0 };
     uint8_t head[FRAME_HEAD_BYTES_MAX];
@@ -283,13 +284,15 @@ static void connection_read(struct fake_broker *broker, struct fake_connection *
     }
     for (;;) {
         const char *data = connection->in.data + at;
-        enum frame_result result = frame_read_head(FRAME_IPC, (const uint8_t *)data, connection->in.len - at, PROTOCOL_MESSAGE_BYTES_MAX, &head);
+        enum frame_result result =
+            frame_read_head(FRAME_IPC, (const uint8_t *)data, connection->in.len - at, PROTOCOL_MESSAGE_BYTES_MAX, &head);
         if (result == FRAME_BROKEN)
             broker->malformed++;
         if (result != FRAME_WHOLE || connection->in.len - at - head.head_bytes < head.body_bytes)
             break;
         at += head.head_bytes + head.body_bytes;
-        if (!request_handle(broker, connection, head.id, (struct view){ .data = data + head.head_bytes, .len = head.body_bytes }, false))
+        if (!request_handle(broker, connection, head.id, (struct view){ .data = data + head.head_bytes, .len = head.body_bytes },
+                            false))
             return;
     }
     connection->in.len -= at;

@@ -62,7 +62,12 @@ struct fake_broker {
 
     /* Connections, and requests that wait for fake_release() or fake_wake_parked(). */
     struct fake_connection { int fd; bool greeting_read, greeted; struct bytes in; } connections[FAKE_CONNECTIONS_MAX];
-    struct fake_request { struct fake_connection *connection; uint32_t id; struct bytes body; bool parked; } requests[FAKE_REQUESTS_MAX];
+    struct fake_request {
+        struct fake_connection *connection;
+        uint32_t id;
+        struct bytes body;
+        bool parked;
+    } requests[FAKE_REQUESTS_MAX];
     unsigned requests_count;
     int listener, wake[2];
     pthread_t thread;

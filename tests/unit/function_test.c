@@ -215,7 +215,8 @@ TEST(every_delivery_is_handled_and_settled_once)
     static const struct { unsigned concurrency, per_batch; } cases[] = { { 1, 1 }, { 1, 100 }, { 8, 7 } };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         unsigned handled = 0;
-        struct fake_broker *broker = given_work(&(struct work){ .total = 500, .per_batch = cases[i].per_batch, .drain = true }, cases[i].concurrency);
+        struct fake_broker *broker =
+            given_work(&(struct work){ .total = 500, .per_batch = cases[i].per_batch, .drain = true }, cases[i].concurrency);
         EXPECT_EQ(0, serve(broker, &(struct sluice_function){ .handle = count_one, .user = &handled }));
         EXPECT_EQ(500, handled);
         EXPECT_EQ(0, work.failed);
@@ -245,7 +246,8 @@ static enum sluice_err look(void *user, struct sluice_delivery *delivery)
     EXPECT(memcmp(detail, delivery->detail, delivery->detail_len) == 0);
     EXPECT(!delivery->detail_is_mpack && !delivery->detail_is_input);
     const char *json = delivery->envelope_json(delivery);
-    EXPECT(strstr(json, detail) != NULL && strstr(json, "\"detail-type\":\"order.paid\"") != NULL && strstr(json, delivery->id) != NULL);
+    EXPECT(strstr(json, detail) != NULL && strstr(json, "\"detail-type\":\"order.paid\"") != NULL &&
+           strstr(json, delivery->id) != NULL);
     EXPECT(json == delivery->envelope_json(delivery));
     ++*seen;
     return SLUICE_OK;
