@@ -102,7 +102,8 @@ static bool read_delivery(struct mpack_reader *reader, struct sdk_delivery *deli
 }
 
 /* The list of deliveries, behind lease and deadline. */
-static enum sluice_err read_deliveries(struct sdk_batch *batch, struct wire_head *head, int64_t deadline_ms, struct sluice_error *reterr)
+static enum sluice_err read_deliveries(struct sdk_batch *batch, struct wire_head *head, int64_t deadline_ms,
+                                       struct sluice_error *reterr)
 {
     uint32_t count;
 

@@ -1,6 +1,6 @@
 /* function.c - the life of a native instance.
  *
- *   Each of `concurrency` workers asks for work on an nng context of its own, with the results of what it had before:
+ *   Each of `concurrency` workers asks for work by calls of its own, with the results of what it had before:
  *
  *      next(result of lease 7) ---->  parked until there is work
  *                              <----  lease 9, deliveries        -> handler -> next(result of lease 9) ...
@@ -30,19 +30,17 @@ enum {
     CONCURRENCY_MAX = 1024,
     DAEMON_GONE_MS_MAX = 5000,
     LEAVE_REPLY_MS_MAX = 1000,  /* how long parked requests may stay parked once we have said that we leave */
-    FORCE_AGAIN_MS = 100,       /* workers that must end are interrupted this often until they do */
     LATER_PAUSE_MS = 100,       /* after "later" */
 };
-
-enum worker_state { WORKER_IDLE, WORKER_ASKING, WORKER_HANDLING };
 
 struct runner;
 struct worker {
     struct runner *runner;
     pthread_t thread;
-    nng_ctx ctx;
-    nng_aio *aio;
-    enum worker_state state;
+    bool started;
+    struct link_call call;
+    bool out;                   /* the call is; its memory is not ours */
+    nng_msg *reply;             /* to it; NULL: lost */
     struct sdk_batch batch;
     struct bytes request, result;
 };
@@ -55,19 +53,21 @@ struct runner {
     int wake_fd;
 
     pthread_mutex_t mutex;
-    pthread_cond_t changed;     /* up, leaving or failed */
+    pthread_cond_t changed;     /* any of what follows, or of the workers */
     bool up;
-    uint64_t connection;        /* counts the `up`s */
     bool leaving;
+    bool forced;                /* what is parked is not waited for any more */
     bool failed;                /* the exit status is 1; said why already */
     unsigned running;
     struct worker *workers;
     unsigned workers_count;
-    nng_ctx leave_ctx;
-    nng_aio *leave_aio;
+    struct link_call leave;
+    bool leave_out;
+    struct bytes leave_request;
 };
 
-/* All that a signal handler can reach. Set while sluice_function_run() runs. Any thread may take the signal: lock-free atomics. */
+/* All that a signal handler can reach. Set while sluice_function_run() runs. Any thread may take the signal: lock-free atomics.
+ */
 static atomic_int signal_fd = -1;
 static atomic_bool signalled;
 
@@ -96,7 +96,6 @@ static void runner_up(void *user, const struct wire_limits *limits)
     (void)limits; /* of publishing */
     pthread_mutex_lock(&runner->mutex);
     runner->up = true;
-    runner->connection++;
     pthread_cond_broadcast(&runner->changed);
     pthread_mutex_unlock(&runner->mutex);
     wake(runner->wake_fd);
@@ -108,8 +107,6 @@ static void runner_down(void *user)
 
     pthread_mutex_lock(&runner->mutex);
     runner->up = false;
-    for (unsigned i = 0; i < runner->workers_count; i++)
-        nng_aio_cancel(runner->workers[i].aio);
     pthread_mutex_unlock(&runner->mutex);
     wake(runner->wake_fd);
 }
@@ -125,36 +122,22 @@ static void runner_fail(struct runner *runner, const struct sluice_error *why)
     wake(runner->wake_fd);
 }
 
-/* Waits for the connection, then starts to send; what `down` cancels is what was started before it.
- * false: this worker is to end (leaving with nothing to hand in, or failed). */
-static bool ask_start(struct worker *worker, nng_msg *msg, uint64_t *ret_connection)
+static void worker_call_done(struct link_call *call, nng_msg *reply)
 {
+    struct worker *worker = call->user;
     struct runner *runner = worker->runner;
 
     pthread_mutex_lock(&runner->mutex);
-    while (!runner->up && !runner->failed && !(runner->leaving && worker->result.len == 0))
-        (void)pthread_cond_wait(&runner->changed, &runner->mutex);
-    bool go = runner->up && !runner->failed && !(runner->leaving && worker->result.len == 0);
-    if (go) {
-        worker->state = WORKER_ASKING;
-        *ret_connection = runner->connection;
-        nng_aio_set_msg(worker->aio, msg);
-        nng_ctx_send(worker->ctx, worker->aio);
-    }
+    worker->reply = reply;
+    worker->out = false;
+    pthread_cond_broadcast(&runner->changed);
     pthread_mutex_unlock(&runner->mutex);
-    return go;
 }
 
-static bool answer_start(struct worker *worker, uint64_t connection)
+/* Nothing more is to be asked, or there is nobody to be asked any more. */
+static bool is_to_end(const struct worker *worker)
 {
-    struct runner *runner = worker->runner;
-
-    pthread_mutex_lock(&runner->mutex);
-    bool go = runner->up && runner->connection == connection;
-    if (go)
-        nng_ctx_recv(worker->ctx, worker->aio);
-    pthread_mutex_unlock(&runner->mutex);
-    return go;
+    return worker->runner->failed || (worker->runner->leaving && worker->result.len == 0);
 }
 
 static bool is_leaving(struct runner *runner)
@@ -171,31 +154,33 @@ enum asked { ASKED_ANSWERED, ASKED_LOST, ASKED_END };
 static enum asked worker_ask(struct worker *worker, nng_msg **ret_reply)
 {
     struct runner *runner = worker->runner;
-    uint64_t connection;
-    nng_msg *msg;
 
     bytes_clear(&worker->request);
     sdk_put_next(&worker->request, runner->instance, is_leaving(runner) ? 0 : runner->batch_size, bytes_view(&worker->result));
-    if (worker->request.failed || nng_msg_alloc(&msg, worker->request.len) != 0) {
+    if (worker->request.failed) {
         nng_msleep(LATER_PAUSE_MS); /* memory may come back, and the result must be handed in */
         return ASKED_LOST;
     }
-    memcpy(nng_msg_body(msg), worker->request.data, worker->request.len);
-    if (!ask_start(worker, msg, &connection)) {
-        nng_msg_free(msg);
+    worker->call.parts[0] = bytes_view(&worker->request);
+    pthread_mutex_lock(&runner->mutex);
+    while (!runner->up && !is_to_end(worker))
+        (void)pthread_cond_wait(&runner->changed, &runner->mutex);
+    bool end = is_to_end(worker), stay = true;
+    if (!end)
+        worker->out = stay = link_send(runner->link, &worker->call);
+    while (worker->out && !runner->forced)
+        (void)pthread_cond_wait(&runner->changed, &runner->mutex);
+    end = end || worker->out;
+    nng_msg *reply = worker->reply;
+    worker->reply = NULL;
+    pthread_mutex_unlock(&runner->mutex);
+    if (end)
         return ASKED_END;
-    }
-    nng_aio_wait(worker->aio);
-    if (nng_aio_result(worker->aio) != 0) {
-        nng_msg_free(nng_aio_get_msg(worker->aio));
+    if (!stay)
+        nng_msleep(1); /* the connection is being cleaned up; `down` comes right away */
+    if (reply == NULL)
         return ASKED_LOST;
-    }
-    if (!answer_start(worker, connection))
-        return ASKED_LOST;
-    nng_aio_wait(worker->aio);
-    if (nng_aio_result(worker->aio) != 0)
-        return ASKED_LOST;
-    *ret_reply = nng_aio_get_msg(worker->aio);
+    *ret_reply = reply;
     return ASKED_ANSWERED;
 }
 
@@ -235,13 +220,6 @@ static bool worker_answered(struct worker *worker, nng_msg *reply)
     return false;
 }
 
-static void worker_set_state(struct worker *worker, enum worker_state state)
-{
-    pthread_mutex_lock(&worker->runner->mutex);
-    worker->state = state;
-    pthread_mutex_unlock(&worker->runner->mutex);
-}
-
 static void *worker_run(void *user)
 {
     struct worker *worker = user;
@@ -252,10 +230,9 @@ static void *worker_run(void *user)
     while (go) {
         enum asked asked = worker_ask(worker, &reply);
         if (asked == ASKED_LOST)
-            continue; /* ask_start() waits for the connection, and says when to end */
+            continue; /* the same again: it waits for the connection, and sees when to end */
         if (asked == ASKED_END)
             break;
-        worker_set_state(worker, WORKER_HANDLING);
         go = worker_answered(worker, reply);
         if (go && worker->batch.lease != 0) {
             sdk_batch_handle(&worker->batch, runner->function);
@@ -264,39 +241,42 @@ static void *worker_run(void *user)
         }
     }
     pthread_mutex_lock(&runner->mutex);
-    worker->state = WORKER_IDLE;
     runner->running--;
     pthread_mutex_unlock(&runner->mutex);
     wake(runner->wake_fd);
     return NULL;
 }
 
-/* "We are leaving". Not waited for: the workers' own answers follow from it. */
+static void leave_done(struct link_call *call, nng_msg *reply)
+{
+    struct runner *runner = call->user;
+
+    if (reply != NULL)
+        nng_msg_free(reply); /* the workers' own replies say the same */
+    pthread_mutex_lock(&runner->mutex);
+    runner->leave_out = false;
+    pthread_mutex_unlock(&runner->mutex);
+}
+
+/* "We are leaving". If it does not get there, the workers end a little later, without the daemon's help. */
 static void leave_start(struct runner *runner)
 {
-    struct bytes request = { 0 };
-    nng_msg *msg;
-
     pthread_mutex_lock(&runner->mutex);
     runner->leaving = true;
     pthread_cond_broadcast(&runner->changed);
-    sdk_put_next(&request, runner->instance, 0, (struct view){ 0 });
-    if (runner->up && !request.failed && nng_msg_alloc(&msg, request.len) == 0) {
-        memcpy(nng_msg_body(msg), request.data, request.len);
-        nng_aio_set_msg(runner->leave_aio, msg);
-        nng_ctx_send(runner->leave_ctx, runner->leave_aio);
-    } /* else the workers are interrupted a little later, without the daemon's help */
+    sdk_put_next(&runner->leave_request, runner->instance, 0, (struct view){ 0 });
+    runner->leave = (struct link_call){ .parts = { bytes_view(&runner->leave_request) }, .done = leave_done, .user = runner };
+    if (!runner->leave_request.failed)
+        runner->leave_out = link_send(runner->link, &runner->leave);
     pthread_mutex_unlock(&runner->mutex);
-    bytes_done(&request);
 }
 
-/* Requests that stay parked are taken back: the daemon did not hear that we leave, or there is nothing to wait for. */
+/* Calls that stay parked are not waited for: the daemon did not hear that we leave, or there is nothing to wait for. */
 static void leave_force(struct runner *runner)
 {
     pthread_mutex_lock(&runner->mutex);
-    for (unsigned i = 0; i < runner->workers_count; i++)
-        if (runner->workers[i].state == WORKER_ASKING)
-            nng_aio_cancel(runner->workers[i].aio);
+    runner->forced = true;
+    pthread_cond_broadcast(&runner->changed);
     pthread_mutex_unlock(&runner->mutex);
 }
 
@@ -343,14 +323,11 @@ static void runner_watch(struct runner *runner)
             leaving_since_ms = now;
             leave_start(runner);
         }
-        /* Again and again: a worker may have been between two requests. */
         bool force = failed || (leaving_since_ms != 0 && now - leaving_since_ms >= LEAVE_REPLY_MS_MAX);
         if (force)
             leave_force(runner);
         int64_t wait_ms = !up && !failed ? down_since_ms + DAEMON_GONE_MS_MAX - now : -1;
-        if (force)
-            wait_ms = FORCE_AGAIN_MS;
-        else if (leaving_since_ms != 0 && (wait_ms < 0 || wait_ms > LEAVE_REPLY_MS_MAX))
+        if (!force && leaving_since_ms != 0 && (wait_ms < 0 || wait_ms > LEAVE_REPLY_MS_MAX))
             wait_ms = leaving_since_ms + LEAVE_REPLY_MS_MAX - now;
         if (poll(&fd, 1, (int)wait_ms) > 0 && read(runner->wake_fd, &count, sizeof count) < 0)
             continue; /* another reader cannot be: EINTR */
@@ -375,17 +352,6 @@ static bool read_number(const char *name, unsigned max, unsigned *ret_number, st
     return true;
 }
 
-static bool worker_open(struct runner *runner, struct worker *worker, struct sluice_error *reterr)
-{
-    worker->runner = runner;
-    int rv = nng_aio_alloc(&worker->aio, NULL, NULL);
-    if (rv == 0 && (rv = nng_ctx_open(&worker->ctx, link_socket(runner->link))) != 0)
-        nng_aio_free(worker->aio);
-    if (rv != 0)
-        (void)link_nng_error(rv, "set up a worker", "this end", reterr);
-    return rv == 0;
-}
-
 static bool runner_open(struct runner *runner, struct sluice_error *reterr)
 {
     const char *url = getenv(SLUICE_ENV_BUS);
@@ -393,8 +359,10 @@ static bool runner_open(struct runner *runner, struct sluice_error *reterr)
 
     runner->instance = getenv(SLUICE_ENV_INSTANCE);
     if (url == NULL || runner->instance == NULL) {
-        (void)sluice_fail(reterr, SLUICE_EINVAL, "%s is not in the environment: the daemon starts this program, as the command of a "
-                          "function with `protocol: native`", url == NULL ? SLUICE_ENV_BUS : SLUICE_ENV_INSTANCE);
+        (void)sluice_fail(reterr, SLUICE_EINVAL,
+                          "%s is not in the environment: the daemon starts this program, as the command of a "
+                          "function with `protocol: native`",
+                          url == NULL ? SLUICE_ENV_BUS : SLUICE_ENV_INSTANCE);
         return false;
     }
     if (!read_number(SLUICE_ENV_CONCURRENCY, CONCURRENCY_MAX, &runner->concurrency, reterr) ||
@@ -406,38 +374,27 @@ static bool runner_open(struct runner *runner, struct sluice_error *reterr)
         (void)sluice_fail(reterr, SLUICE_ENOMEM, "set up %u workers: %s", runner->concurrency, strerror(errno));
         return false;
     }
-    if (link_open(&(struct link_options){ .url = url, .name = runner->instance }, &watch, &runner->link, reterr) != SLUICE_OK)
-        return false;
-    int rv = nng_aio_alloc(&runner->leave_aio, NULL, NULL);
-    if (rv != 0 || (rv = nng_ctx_open(&runner->leave_ctx, link_socket(runner->link))) != 0) {
-        (void)link_nng_error(rv, "set up a function", "this end", reterr);
-        return false;
+    for (; runner->workers_count < runner->concurrency; runner->workers_count++) {
+        struct worker *worker = &runner->workers[runner->workers_count];
+        worker->runner = runner;
+        worker->call.done = worker_call_done;
+        worker->call.user = worker;
     }
-    for (; runner->workers_count < runner->concurrency; runner->workers_count++)
-        if (!worker_open(runner, &runner->workers[runner->workers_count], reterr))
-            return false;
-    return link_start(runner->link, reterr) == SLUICE_OK;
+    return link_open(&(struct link_options){ .url = url, .name = runner->instance }, &watch, &runner->link, reterr) == SLUICE_OK;
 }
 
 static void runner_close(struct runner *runner)
 {
-    for (unsigned i = 0; i < runner->workers_count; i++)
-        nng_aio_stop(runner->workers[i].aio);
-    if (runner->leave_aio != NULL)
-        nng_aio_stop(runner->leave_aio);
-    link_close(runner->link);
+    link_close(runner->link); /* calls that are still out end here */
     for (unsigned i = 0; i < runner->workers_count; i++) {
         struct worker *worker = &runner->workers[i];
-        nng_aio_free(worker->aio);
+        if (worker->reply != NULL)
+            nng_msg_free(worker->reply);
         sdk_batch_done(&worker->batch);
         bytes_done(&worker->request);
         bytes_done(&worker->result);
     }
-    if (runner->leave_aio != NULL) {
-        if (nng_aio_result(runner->leave_aio) != 0 && nng_aio_get_msg(runner->leave_aio) != NULL)
-            nng_msg_free(nng_aio_get_msg(runner->leave_aio));
-        nng_aio_free(runner->leave_aio);
-    }
+    bytes_done(&runner->leave_request);
     free(runner->workers);
     if (runner->wake_fd >= 0)
         (void)close(runner->wake_fd); /* nothing is behind it */
@@ -452,6 +409,7 @@ static void runner_start(struct runner *runner)
         runner->running++;
         pthread_mutex_unlock(&runner->mutex);
         int err = pthread_create(&runner->workers[i].thread, NULL, worker_run, &runner->workers[i]);
+        runner->workers[i].started = err == 0;
         if (err == 0)
             continue;
         pthread_mutex_lock(&runner->mutex);
@@ -459,7 +417,6 @@ static void runner_start(struct runner *runner)
         pthread_mutex_unlock(&runner->mutex);
         (void)sluice_fail(&why, SLUICE_ENOMEM, "start worker %u of %u: %s", i + 1, runner->workers_count, strerror(err));
         runner_fail(runner, &why);
-        runner->workers[i].runner = NULL; /* not to be joined */
     }
 }
 
@@ -475,7 +432,7 @@ static void runner_serve(struct runner *runner)
     runner_start(runner);
     runner_watch(runner);
     for (unsigned i = 0; i < runner->workers_count; i++)
-        if (runner->workers[i].runner != NULL)
+        if (runner->workers[i].started)
             (void)pthread_join(runner->workers[i].thread, NULL);
     (void)sigaction(SIGTERM, &term_before, NULL);
     (void)sigaction(SIGINT, &int_before, NULL);

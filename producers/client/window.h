@@ -1,7 +1,7 @@
 /* window.h - the producer's state, and its sending side: which batch goes out when, and what an answer means for it.
  *
  * One list holds every batch that is sealed and not yet told of, by number; `open` is the one being filled. The window is a
- * few slots, each an nng context with one request. A batch goes out when the link is up, a slot is free, and
+ * few slots, each with one request. A batch goes out when the link is up, a slot is free, and
  *   - it is sealed (full), or
  *   - it is the open one and nothing else is on its way, or it lingered long enough, or somebody flushes.
  * So a lone publish is sent at once, and the busier the daemon, the fuller the batches.
@@ -25,20 +25,18 @@ enum {
     BUFFER_BYTES_DEFAULT = 32 << 20,
     PAUSE_MS_MIN = 10,
     PAUSE_MS_MAX = 1000,
-    PROTOCOL_ERRORS_MAX = 4,    /* a batch called malformed this often, after a new hello each time, never passes */
+    PROTOCOL_ERRORS_MAX = 4,    /* a batch called malformed this often, on a new connection each time, never passes */
     BATCHES_SPARE_MAX = PUBLISH_WINDOW_BATCHES_MAX + 2,
 };
 
 struct random { uint64_t state[4]; };
 
-enum slot_state { SLOT_FREE, SLOT_SENDING, SLOT_WAITING };
+/* A place in the window: one request, its head here, its events in the batch. */
 struct slot {
+    struct link_call call;
     struct sluice_producer *producer;
-    nng_ctx ctx;
-    nng_aio *aio;
-    enum slot_state state;
-    uint64_t connection;        /* which one its request went to */
-    struct batch *batch;
+    struct batch *batch;        /* NULL: free */
+    struct bytes head;
 };
 
 struct sluice_producer {
@@ -58,7 +56,7 @@ struct sluice_producer {
     pthread_cond_t timer_changed;
     pthread_cond_t drained;     /* a batch is told of, or a call has ended */
     struct random random;
-    struct bytes scratch, head;
+    struct bytes scratch;
 
     struct batch *open;         /* NULL or not empty */
     bool open_urgent;           /* somebody flushes */
@@ -73,9 +71,8 @@ struct sluice_producer {
 
     struct slot slots[PUBLISH_WINDOW_BATCHES_MAX];
     unsigned slots_count, slots_busy;
-    unsigned slots_stale;       /* busy with a request of a connection that is gone */
     bool up;
-    uint64_t connection;        /* counts the `up`s */
+    bool was_up;
     struct wire_limits limits;
     int64_t pause_until_us;
     unsigned pause_ms;          /* the last pause; 0 after a success */
@@ -105,6 +102,6 @@ void *window_timer_run(void *producer);
 /* Callbacks, without the mutex. */
 void window_up(void *producer, const struct wire_limits *limits);
 void window_down(void *producer);
-void window_slot_progressed(void *slot);
+void window_answered(struct link_call *call, nng_msg *reply);
 
 #endif

@@ -43,7 +43,7 @@ with open(path("slow.sh"), "w") as f:
 read -r line
 n=${{line#*\\"n\\":}}; n=${{n%%,*}}
 echo "begin $n" >> {path('slow.out')}
-sleep 0.1   # the work itself
+sleep 0.3   # the work itself
 echo "end $n" >> {path('slow.out')}
 """)
 with open(path("fails.sh"), "w") as f:
@@ -133,6 +133,7 @@ def control(command):
 
 
 executions_at_kill = []
+kills = 0
 daemon = Daemon(0)
 for number in range(1, rounds + 1):
     for attempt in range(50):
@@ -152,14 +153,15 @@ for number in range(1, rounds + 1):
                 break  # it was faster than this look: another burst
         if killed:
             submitted, acked, _ = counts()
-            if submitted - acked < 1000 or not leases_out():
-                fail(f"round {number}: the kill came with {submitted - acked} unacked and {len(leases_out())} leases out")
-            break
+            executions_at_kill.append({name: len(lines_of(f"{name}.out")) for name in ("lines", "native", "slow", "fails")})
+            kills += 1
+            if submitted - acked >= 1000 and leases_out():
+                break
+            daemon = Daemon(kills)  # what was out came back in the last microsecond: a kill, but not one that counts as a round
     else:
         fail(f"round {number}: no moment with 1,000 unacked publishes and a lease out in 50 bursts")
-    executions_at_kill.append({name: len(lines_of(f"{name}.out")) for name in ("lines", "native", "slow", "fails")})
     print(f"round {number}: killed with {submitted - acked} unacked, {len(leases_out())} leases out", flush=True)
-    daemon = Daemon(number)
+    daemon = Daemon(kills)
 
 say("flush")
 answer = publisher.stdout.readline().split()
@@ -213,7 +215,7 @@ for name, numbers in ran.items():
     # ... and only what was leased, or settled by a commit that the kill cut off, can run again.
     repeated = len(numbers) - len(set(numbers))
     duplicates += repeated
-    if repeated > rounds * INSTANCES * 20 * max(BATCH, LINES_AHEAD):
+    if repeated > kills * INSTANCES * 20 * max(BATCH, LINES_AHEAD):
         fail(f"{name}: {repeated} repeats are more than leases can explain")
 if balance["fails"]["dead_lettered"] != len(expected["fails"]):
     fail(f"fails: {balance['fails']} but {len(expected['fails'])} events went there")
@@ -228,4 +230,4 @@ for root, folders, files in os.walk(directory, topdown=False):
     for name in files:
         os.unlink(os.path.join(root, name))
     os.rmdir(root)
-print(f"ok: {submitted} events, {rounds} kills, {duplicates} repeats after kills, all accounted for")
+print(f"ok: {submitted} events, {kills} kills, {duplicates} repeats after kills, all accounted for")

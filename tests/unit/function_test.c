@@ -151,7 +151,7 @@ static struct fake_broker *given_work(const struct work *given, unsigned concurr
     (void)snprintf(url, sizeof url, "ipc://%s/fn%u.sock", test_directory(), ++number);
     struct fake_broker *broker = fake_new(url);
     broker->answer = answer_next;
-    fake_start(broker, FAKE_CONTEXTS_MAX);
+    fake_start(broker);
     (void)setenv("SLUICE_BUS", url, 1);
     (void)setenv("SLUICE_INSTANCE", "i-1", 1);
     (void)snprintf(text, sizeof text, "%u", concurrency);
@@ -215,7 +215,8 @@ TEST(every_delivery_is_handled_and_settled_once)
     static const struct { unsigned concurrency, per_batch; } cases[] = { { 1, 1 }, { 1, 100 }, { 8, 7 } };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         unsigned handled = 0;
-        struct fake_broker *broker = given_work(&(struct work){ .total = 500, .per_batch = cases[i].per_batch, .drain = true }, cases[i].concurrency);
+        struct fake_broker *broker =
+            given_work(&(struct work){ .total = 500, .per_batch = cases[i].per_batch, .drain = true }, cases[i].concurrency);
         EXPECT_EQ(0, serve(broker, &(struct sluice_function){ .handle = count_one, .user = &handled }));
         EXPECT_EQ(500, handled);
         EXPECT_EQ(0, work.failed);
@@ -245,7 +246,8 @@ static enum sluice_err look(void *user, struct sluice_delivery *delivery)
     EXPECT(memcmp(detail, delivery->detail, delivery->detail_len) == 0);
     EXPECT(!delivery->detail_is_mpack && !delivery->detail_is_input);
     const char *json = delivery->envelope_json(delivery);
-    EXPECT(strstr(json, detail) != NULL && strstr(json, "\"detail-type\":\"order.paid\"") != NULL && strstr(json, delivery->id) != NULL);
+    EXPECT(strstr(json, detail) != NULL && strstr(json, "\"detail-type\":\"order.paid\"") != NULL &&
+           strstr(json, delivery->id) != NULL);
     EXPECT(json == delivery->envelope_json(delivery));
     ++*seen;
     return SLUICE_OK;
@@ -382,7 +384,7 @@ TEST(a_lost_connection_is_made_again_and_later_is_waited_for)
     work.total = 20;
     work.drain = true;
     pthread_mutex_unlock(&broker->mutex);
-    fake_start(broker, FAKE_CONTEXTS_MAX);
+    fake_start(broker);
     EXPECT_EQ(0, run_end(broker, &run));
     EXPECT_EQ(20, handled);
     expect_each_settled_once(20);

@@ -40,7 +40,8 @@ struct sluice_producer_options {
     bool buffer_full_fails;      /* at buffer_bytes, publish calls return SLUICE_ELIMIT instead of waiting */
     unsigned ack_timeout_ms;     /* sluice_publish() gives up waiting after this; default 30,000 */
     /* A durable producer (a source that restarts) names itself: the broker then drops repeats across restarts too. `id` is kept
-     * by the caller; `epoch` must grow with every start that does not continue the numbering; `sequence` is the next batch number. */
+     * by the caller; `epoch` must grow with every start that does not continue the numbering; `sequence` is the next batch
+     * number. */
     const uint8_t *id;           /* 16 bytes; default: random for this process */
     uint64_t epoch;
     uint64_t sequence;           /* default 1 */
