@@ -104,7 +104,7 @@ static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg)
     news->mail.deliver = pipe_news;
     news->door = arg;
     news->pipe = (uint32_t)nng_pipe_id(pipe);
-    news->added = event == NNG_PIPE_EV_ADD_POST;
+    news->added = event == NNG_PIPE_EV_ADD_PRE;
     if (news->added) {
         news->local = nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0;
         news->allowed = !news->local || uid == 0 || uid == geteuid();
@@ -468,7 +468,8 @@ enum sluice_err bus_door_open(struct mailbox *mailbox, const struct bus_options 
         return sluice_fail(reterr, SLUICE_EIO, "cannot open the bus socket: %s", nng_strerror(result));
     }
     (void)nng_socket_set_size(door->socket, NNG_OPT_RECVMAXSZ, PROTOCOL_MESSAGE_BYTES_MAX);
-    (void)nng_pipe_notify(door->socket, NNG_PIPE_EV_ADD_POST, pipe_changed, door);
+    /* PRE: after it the pipe may deliver a message at any moment, which must find its peer known (mail keeps its order). */
+    (void)nng_pipe_notify(door->socket, NNG_PIPE_EV_ADD_PRE, pipe_changed, door);
     (void)nng_pipe_notify(door->socket, NNG_PIPE_EV_REM_POST, pipe_changed, door);
     for (unsigned i = 0; i < 2 * BUS_CONTEXTS_SPARE; i++) {
         if (!slot_add(door)) {
