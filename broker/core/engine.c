@@ -328,6 +328,9 @@ static void function_configure(struct engine *engine, struct function *function,
     }
     if (config != NULL) {
         function->max_age_ms = config->max_age_ms;
+        function->attempts_max = config->retry_attempts;
+        function->backoff_min_ms = config->backoff_min_ms;
+        function->backoff_max_ms = config->backoff_max_ms;
         function->shape = config->input;
         if (old == NULL)
             function->start_tokens = config->scale_max;
@@ -427,6 +430,7 @@ void engine_drain(struct engine *engine, struct now now)
 {
     (void)now;
     engine->draining = true;
+    publish_drain(engine);
     for (size_t i = 0; i < engine->functions.count; i++) {
         LIST_EACH(at, &engine->functions.items[i]->instances)
             instance_drain(engine, LIST_OWNER(at, struct instance, in_function), "the daemon stops");
@@ -574,42 +578,59 @@ static struct view moved(struct arena *arena, struct view view)
     return view.data == NULL ? view : arena_dup(arena, view);
 }
 
-/* There was no room: new events are forgotten (their producers are told to come again), and what settles old ones goes
- * to the front of the commit being gathered. */
-static void commit_roll_back(struct engine *engine, struct commit *commit)
+/* New events are forgotten, and their producers told to come again. */
+static void publishes_roll_back(struct engine *engine, struct commit *commit, const struct acks *acks)
 {
-    struct commit *into = engine->gathering;
-    VEC(struct commit_exception) exceptions = { 0 };
-    uint64_t events = 0;
+    size_t kept = 0;
 
     for (size_t i = 0; i < commit->records.count; i++) {
         struct record record;
         const struct commit_record *at = &commit->records.items[i];
         bool whole = record_open((struct view){ commit->log.data + at->offset, at->len }, false, &record);
         ASSERT(whole);
-        events += record.count;
+        engine->events_total -= record.count;
     }
-    engine->events_total -= events;
     engine->unmatched_total -= commit->unmatched;
     for (size_t i = 0; i < commit->batches.count; i++) {
         struct function *function = engine_function(engine, commit->batches.items[i].function);
         function->counters[QUEUE_ACCEPTED] -= commit->batches.items[i].count;
         function->uncommitted -= commit->batches.items[i].count;
     }
-    for (size_t i = 0; i < engine->sealed_acks.items.count; i++) {
-        const struct ack *ack = &engine->sealed_acks.items.items[i];
+    for (size_t i = 0; i < commit->exceptions.count; i++) {
+        const struct commit_exception *op = &commit->exceptions.items[i];
+        if (!op->of_publish) {
+            commit->exceptions.items[kept++] = *op;
+            continue;
+        }
+        struct function *function = engine_function(engine, op->row.function);
+        function->counters[QUEUE_ACCEPTED]--;
+        function->counters[QUEUE_EXCEPTIONS]--;
+        (void)map_remove(&function->claims, claim_key(op->row.delivery), NULL);
+    }
+    commit->exceptions.count = kept;
+    for (size_t i = 0; i < acks->items.count; i++) {
+        const struct ack *ack = &acks->items.items[i];
         if (ack->has_producer)
             producers_undo(engine->producers, ack->producer, ack->epoch, ack->sequence);
     }
+    bytes_clear(&commit->log);
+    commit->records.count = commit->batches.count = commit->producers.count = 0;
+    commit->unmatched = 0;
+}
+
+/* There was no room. What was published goes, also what has been gathered since: it came after what is forgotten now, a producer's
+ * batches apply in order, and it may answer for a batch that is no longer there. What settles old events goes to the front of the
+ * commit being gathered. */
+static void commit_roll_back(struct engine *engine, struct commit *commit, struct now now)
+{
+    struct commit *into = engine->gathering;
+    VEC(struct commit_exception) exceptions = { 0 };
+
+    record_finish(engine, now);
+    publishes_roll_back(engine, into, &engine->acks);
+    publishes_roll_back(engine, commit, &engine->sealed_acks);
     for (size_t i = 0; i < commit->exceptions.count; i++) {
         struct commit_exception op = commit->exceptions.items[i];
-        if (op.of_publish) {
-            struct function *function = engine_function(engine, op.row.function);
-            function->counters[QUEUE_ACCEPTED]--;
-            function->counters[QUEUE_EXCEPTIONS]--;
-            (void)map_remove(&function->claims, claim_key(op.row.delivery), NULL);
-            continue;
-        }
         op.row.reason = moved(into->arena, op.row.reason);
         op.row.message = moved(into->arena, op.row.message);
         op.row.output = moved(into->arena, op.row.output);
@@ -641,6 +662,8 @@ static void commit_roll_back(struct engine *engine, struct commit *commit)
 
 void engine_committed(struct engine *engine, struct commit *commit, bool durable, struct now now)
 {
+    static const char full_text[] = "the disk is full; free some space, then send again";
+
     ASSERT(commit == engine->sealed);
     if (durable) {
         commit_took_effect(engine, commit, now);
@@ -648,8 +671,9 @@ void engine_committed(struct engine *engine, struct commit *commit, bool durable
         engine->committed_seq = commit->next_seq;
         acks_release(engine, &engine->sealed_acks, SLUICE_OK, NULL);
     } else {
-        commit_roll_back(engine, commit);
-        acks_release(engine, &engine->sealed_acks, SLUICE_ELIMIT, "the disk is full; free some space, then send again");
+        commit_roll_back(engine, commit, now);
+        acks_release(engine, &engine->sealed_acks, SLUICE_ELIMIT, full_text);
+        acks_release(engine, &engine->acks, SLUICE_ELIMIT, full_text);
     }
     commit_reset(commit);
     engine->sealed = NULL;

@@ -143,7 +143,8 @@ bool engine_has_commit(const struct engine *engine);
 size_t engine_gathered_bytes(const struct engine *engine);
 /* Seals what was gathered and hands it over; the engine gathers into another. At most one is out. */
 struct commit *engine_seal(struct engine *engine, struct now now);
-/* The sealed commit came back. durable false: there was no room; nothing of it was written. */
+/* The sealed commit came back. durable false: there was no room; nothing of it was written. Its publishes, and those gathered since,
+ * are answered SLUICE_ELIMIT; all that settles goes into the next commit. */
 void engine_committed(struct engine *engine, struct commit *commit, bool durable, struct now now);
 
 /* ---- dead letters ---- */

@@ -40,7 +40,9 @@ struct lease {
     struct list in_instance;     /* oldest first */
     struct function *function;
     struct instance *instance;
-    struct mono deadline, since; /* since: handed over, or the last progress */
+    int64_t timeout_ms;          /* this and partial_failures: of the function when it was handed over; a reload does not change what runs */
+    bool partial_failures;
+    struct mono deadline, since; /* since: handed over, or the last progress; deadline MONO_NEVER: waits in a pipe behind another */
     unsigned count, done;
     struct leased items[];
 };
@@ -67,7 +69,9 @@ struct function {
     uint32_t id;
     char *name;
     const struct config_function *config; /* NULL: removed, or not configured yet */
-    int64_t max_age_ms;
+    /* Of the last configuration that had it: a removed function's deliveries keep their policy. */
+    int64_t max_age_ms, backoff_min_ms, backoff_max_ms;
+    unsigned attempts_max;
     enum event_shape shape;
 
     /* The queue. Deliveries in the log are either settled, or in `ready`, or leased, or in rows after `paged_row` (unpaged). */
@@ -210,6 +214,7 @@ void engine_trim(struct engine *engine);
 
 /* publish.c */
 void record_finish(struct engine *engine, struct now now);
+void publish_drain(struct engine *engine);                      /* answers the batches that wait for their predecessor */
 
 /* queue.c */
 void queue_recover(struct engine *engine, struct function *function);

@@ -9,6 +9,32 @@
  * writes can be listed from `ready` and the leases. */
 #include "broker/core/engine_internal.h"
 
+static int run_compare(const void *a, const void *b)
+{
+    const struct run *left = a, *right = b;
+    return delivery_compare((struct delivery){ left->seq, left->ordinal }, (struct delivery){ right->seq, right->ordinal });
+}
+
+/* The row that holds the highest settled delivery: what it has above is open too. Cut at `highest`, two runs of different ordinals may
+ * change places. */
+static void recover_straddling(struct function *function, const struct reader *reader, const struct batch_row *row)
+{
+    VEC(struct run) open = { 0 };
+
+    for (uint32_t i = 0; i < row->runs_count; i++) {
+        struct run above;
+        if (run_above(reader->batch_run(row, i), function->highest, &above))
+            VEC_PUSH(&open, above);
+    }
+    if (open.count > 1)
+        qsort(open.items, open.count, sizeof *open.items, run_compare);
+    for (size_t i = 0; i < open.count; i++) {
+        runs_push(&function->ready, open.items[i]);
+        function->unpaged -= function->unpaged < open.items[i].len ? function->unpaged : open.items[i].len;
+    }
+    VEC_DONE(&open);
+}
+
 void queue_recover(struct engine *engine, struct function *function)
 {
     const struct reader *reader = &engine->world.reader;
@@ -26,15 +52,8 @@ void queue_recover(struct engine *engine, struct function *function)
     function->due_stale = true;
     if (function->highest.seq == 0 || !reader->batch_at(reader->ctx, function->id, function->highest.seq, &row))
         return;
-    /* The row that holds the highest settled delivery: what it has above is open too. */
     function->paged_row = row.first_seq;
-    for (uint32_t i = 0; i < row.runs_count; i++) {
-        struct run above;
-        if (run_above(reader->batch_run(&row, i), function->highest, &above)) {
-            runs_push(&function->ready, above);
-            function->unpaged -= function->unpaged < above.len ? function->unpaged : above.len;
-        }
-    }
+    recover_straddling(function, reader, &row);
 }
 
 void queue_page(struct engine *engine, struct function *function)
@@ -242,12 +261,6 @@ uint64_t queue_watermark(const struct function *function)
     if (function->unpaged + function->uncommitted > 0 && function->paged_row + 1 < lowest)
         lowest = function->paged_row + 1;
     return lowest;
-}
-
-static int run_compare(const void *a, const void *b)
-{
-    const struct run *left = a, *right = b;
-    return delivery_compare((struct delivery){ left->seq, left->ordinal }, (struct delivery){ right->seq, right->ordinal });
 }
 
 void queue_holes(const struct function *function, struct run_builder *ret_runs)

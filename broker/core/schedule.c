@@ -68,6 +68,14 @@ static void lease_place(struct lease *lease, struct mono deadline)
     list_insert_after(at, &lease->in_function);
 }
 
+/* Part of it is done, or its turn in the pipe has come: the rest has its time from now. */
+static void lease_progress(struct lease *lease, struct now now)
+{
+    lease->since = now.mono;
+    list_remove(&lease->in_function);
+    lease_place(lease, (struct mono){ mono_after(now, lease->timeout_ms) });
+}
+
 static bool lease_to(struct engine *engine, struct instance *instance, unsigned max, struct now now)
 {
     struct function *function = instance->function;
@@ -79,8 +87,12 @@ static bool lease_to(struct engine *engine, struct instance *instance, unsigned 
     ASSERT(lease != NULL);
     *lease = (struct lease){ .id = ++engine->lease_last, .function = function, .instance = instance, .since = now.mono, .count = count };
     memcpy(lease->items, engine->leasing.items, count * sizeof *lease->items);
+    lease->timeout_ms = function->config->timeout_ms;
+    lease->partial_failures = function->config->batch_partial_failures;
+    /* Lines are worked on one by one: the time of those behind the first lease starts when they come to the front. */
+    bool waits = instance->protocol == PROTOCOL_STDIO_LINES && !list_empty(&instance->leases);
     list_push(&instance->leases, &lease->in_instance);
-    lease_place(lease, (struct mono){ mono_after(now, function->config->timeout_ms) });
+    lease_place(lease, (struct mono){ waits ? MONO_NEVER : mono_after(now, lease->timeout_ms) });
     map_put(&engine->leases, lease->id, (uint64_t)(uintptr_t)lease);
     function->leased += count;
     for (unsigned i = 0; i < count; i++)
@@ -186,16 +198,13 @@ enum sluice_err engine_result(struct engine *engine, uint64_t instance_id, uint6
     learn_service(lease, settled, now);
     if (instance->protocol == PROTOCOL_STDIO_LINES && instance->state != INSTANCE_DRAINING)
         instance->slots += settled;
-    if (lease->done == lease->count) {
+    if (lease->done == lease->count)
         lease_end(engine, lease);
-    } else {
-        lease->since = now.mono;
-        list_remove(&lease->in_function);
-        lease_place(lease, (struct mono){ now.mono.us + (function->config == NULL ? 0 : function->config->timeout_ms * 1000) });
-    }
+    else
+        lease_progress(lease, now);
     /* The next line in the pipe is worked on from now. */
     if (instance->protocol == PROTOCOL_STDIO_LINES && !list_empty(&instance->leases))
-        LIST_OWNER(instance->leases.next, struct lease, in_instance)->since = now.mono;
+        lease_progress(LIST_OWNER(instance->leases.next, struct lease, in_instance), now);
     instance_update_free(instance);
     function_touch(engine, function);
     return SLUICE_OK;
@@ -209,7 +218,7 @@ enum sluice_err engine_result_batch(struct engine *engine, uint64_t instance, ui
     if (lease == NULL)
         return SLUICE_ESTALE;
     unsigned total = lease->count;
-    if (count > 0 && (lease->function->config == NULL || !lease->function->config->batch_partial_failures))
+    if (count > 0 && !lease->partial_failures)
         return engine_result(engine, instance, lease_id, 0, total, &failures[0].failure, now);
     for (unsigned i = 0; i < count; i++) {
         if (failures[i].index < total)
@@ -436,8 +445,7 @@ static void function_timeouts(struct engine *engine, struct function *function, 
             if (lease->done == lease->count) {
                 lease_end(engine, lease);
             } else {
-                list_remove(&lease->in_function);
-                lease_place(lease, (struct mono){ mono_after(now, function->config == NULL ? 1000 : function->config->timeout_ms) });
+                lease_progress(lease, now);
             }
         } else {
             lease_lost(engine, lease, true, &failure, now);

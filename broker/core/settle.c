@@ -85,15 +85,13 @@ void settle_failure(struct engine *engine, struct function *function, struct lea
                     bool attempted, struct now now)
 {
     ASSERT(!item->done);
-    const struct config_function *config = function->config;
     struct arena *arena = engine->gathering->arena;
     unsigned attempts = item->attempts + (attempted ? 1 : 0);
-    unsigned attempts_max = config == NULL ? 1 : config->retry_attempts;
     int64_t due = now.wall_ms;
-    if (attempted && config != NULL)
-        due += retry_delay_ms(attempts, config->backoff_min_ms, config->backoff_max_ms, &engine->chance);
+    if (attempted)
+        due += retry_delay_ms(attempts, function->backoff_min_ms, function->backoff_max_ms, &engine->chance);
     bool too_old = due >= item->accepted_ms + function->max_age_ms;
-    bool dead = attempts >= attempts_max || too_old;
+    bool dead = attempts >= function->attempts_max || too_old;
     struct exception row = {
         .function = function->id,
         .delivery = item->delivery,
@@ -123,11 +121,11 @@ void settle_failure(struct engine *engine, struct function *function, struct lea
     function_dirty(engine, function);
     if (dead)
         function_note(engine, function, LOG_WARN, now, "event=dead-letter seq=%llu attempts=%u cause=%s reason=%.*s message=\"%.*s\"",
-                      (unsigned long long)item->delivery.seq, attempts, too_old && attempts < attempts_max ? "max-age" : "attempts",
+                      (unsigned long long)item->delivery.seq, attempts, too_old && attempts < function->attempts_max ? "max-age" : "attempts",
                       VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
     else
         function_note(engine, function, LOG_INFO, now, "event=retry seq=%llu attempt=%u of=%u in_ms=%lld reason=%.*s message=\"%.*s\"",
-                      (unsigned long long)item->delivery.seq, attempts, attempts_max, (long long)(due - now.wall_ms),
+                      (unsigned long long)item->delivery.seq, attempts, function->attempts_max, (long long)(due - now.wall_ms),
                       VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
 }
 

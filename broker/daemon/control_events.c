@@ -191,15 +191,17 @@ json_t *control_event_show(struct call *call)
         known = show_logged(broker, &logged, &page);
     else
         show_kept(broker, stored.seq, &page);
+    json_int_t omitted = err == SLUICE_OK ? logged.event.targets_count - (json_int_t)json_array_size(page.rows) : 0;
     if (!known && (broker->committing || engine_has_commit(broker->engine)) &&
         !(call->again && engine_commit_durable(broker->engine) >= call->commit)) {
         json_decref(page.rows);
         return call_park(call, PARKED_COMMIT);
     }
-    json_t *result = json_pack("{s:o,s:I,s:o,s:I,s:o,s:b,s:o}", "id", json_view(event_id_text(&event, id_text)), "seq",
+    json_t *result = json_pack("{s:o,s:I,s:o,s:I,s:o,s:b,s:o,s:I}", "id", json_view(event_id_text(&event, id_text)), "seq",
                                (json_int_t)stored.seq, "bus", json_view(bus_of(&event)), "committed_ms",
                                (json_int_t)(err == SLUICE_OK ? logged.committed_ms : stored.committed_ms), "event",
-                               json_event(call->control, stored.event.envelope), "scanned", (int)scanned, "deliveries", page.rows);
+                               json_event(call->control, stored.event.envelope), "scanned", (int)scanned, "deliveries", page.rows,
+                               "deliveries_omitted", omitted);
     ASSERT(result != NULL);
     return result;
 }

@@ -468,7 +468,7 @@ enum sluice_err bus_door_open(struct mailbox *mailbox, const struct bus_options 
         return sluice_fail(reterr, SLUICE_EIO, "cannot open the bus socket: %s", nng_strerror(result));
     }
     (void)nng_socket_set_size(door->socket, NNG_OPT_RECVMAXSZ, PROTOCOL_MESSAGE_BYTES_MAX);
-    /* PRE: after it the pipe may deliver a message at any moment, which must find its peer known (mail keeps its order). */
+    /* Not ADD_POST: that one may come after the pipe's first message, which would then be a stranger's and be dropped unanswered. */
     (void)nng_pipe_notify(door->socket, NNG_PIPE_EV_ADD_PRE, pipe_changed, door);
     (void)nng_pipe_notify(door->socket, NNG_PIPE_EV_REM_POST, pipe_changed, door);
     for (unsigned i = 0; i < 2 * BUS_CONTEXTS_SPARE; i++) {

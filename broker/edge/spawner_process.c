@@ -7,7 +7,7 @@
  * An instance is the leader of a process group. When a leader ends, its group is killed before the leader is reaped, so that its
  * number cannot have been given to others. What left the group (setsid) loses its parents sooner or later and, as this process is a
  * subreaper, becomes its child: a child that is no leader. It belongs to the instance of its group or of the SLUICE_INSTANCE in its
- * environment; when that one is not alive, or there is no telling, it is killed. */
+ * environment; when that one is not alive, or there is no telling for a while, it is killed. */
 #include "broker/edge/spawner.h"
 
 #include <errno.h>
@@ -31,6 +31,7 @@
 enum {
     REAPED_PER_TURN_MAX = 256,       /* their EXITED messages and a full packet's STARTED fit one reply */
     ESCAPED_SCAN_MS = 20,            /* at most so often: a scan reads the list of all children */
+    STRANGER_SCANS = 5,              /* after so many, a child that names no instance is nobody's */
     LOCK_RETRY_MS = 20,
     KILL_RETRY_MS = 5,
 };
@@ -41,9 +42,15 @@ struct leader {
     pid_t pid;
 };
 
+struct stranger {                    /* a child that is no leader and names no instance */
+    pid_t pid;
+    unsigned scans;
+};
+
 struct spawner_process {
     int signal_fd;
     VEC(struct leader) leaders;      /* in no order; searched, as there are few and an exec costs a thousand times as much */
+    VEC(struct stranger) strangers;  /* of the last scan */
     struct packet received, reply;
     bool escaped_possible;           /* a child ended: others may have become ours */
     int64_t escaped_scanned_ms;
@@ -248,25 +255,50 @@ static void reap(struct spawner_process *spawner)
         (void)kill(getpid(), SIGCHLD);
 }
 
-static bool escaped_is_owned(const struct spawner_process *spawner, pid_t pid)
+enum owner { OWNER_ALIVE, OWNER_GONE, OWNER_UNKNOWN };
+
+static enum owner escaped_owner(const struct spawner_process *spawner, pid_t pid)
 {
     uint64_t instance;
     pid_t group = getpgid(pid);
 
     if (group > 0 && leader_find(spawner, group) < spawner->leaders.count)
-        return true;
-    return process_instance(pid, &instance) && instance_alive(spawner, instance);
+        return OWNER_ALIVE;
+    if (!process_instance(pid, &instance))
+        return OWNER_UNKNOWN;
+    return instance_alive(spawner, instance) ? OWNER_ALIVE : OWNER_GONE;
 }
 
+/* In how many scans, this one included, `pid` has been without a known owner. */
+static unsigned stranger_scans(const struct spawner_process *spawner, pid_t pid)
+{
+    for (size_t i = 0; i < spawner->strangers.count; i++)
+        if (spawner->strangers.items[i].pid == pid)
+            return spawner->strangers.items[i].scans + 1;
+    return 1;
+}
+
+/* In the midst of an exec a process has no environment to be read, so that one look is not enough to call it nobody's. */
 static void kill_escaped(struct spawner_process *spawner)
 {
     static pid_t pids[DESCENDANTS_MAX];
-    size_t count = children_of_thread(pids, DESCENDANTS_MAX);
+    static struct stranger strangers[DESCENDANTS_MAX];
+    size_t count = children_of_thread(pids, DESCENDANTS_MAX), strangers_count = 0;
 
-    for (size_t i = 0; i < count; i++)
-        if (leader_find(spawner, pids[i]) == spawner->leaders.count && !escaped_is_owned(spawner, pids[i]))
+    for (size_t i = 0; i < count; i++) {
+        if (leader_find(spawner, pids[i]) < spawner->leaders.count)
+            continue;
+        enum owner owner = escaped_owner(spawner, pids[i]);
+        unsigned scans = owner == OWNER_UNKNOWN ? stranger_scans(spawner, pids[i]) : 0;
+        if (owner == OWNER_GONE || scans >= STRANGER_SCANS)
             (void)kill(pids[i], SIGKILL); /* our child, not reaped yet */
-    spawner->escaped_possible = false;
+        else if (owner == OWNER_UNKNOWN)
+            strangers[strangers_count++] = (struct stranger){ .pid = pids[i], .scans = scans };
+    }
+    spawner->strangers.count = 0;
+    for (size_t i = 0; i < strangers_count; i++)
+        VEC_PUSH(&spawner->strangers, strangers[i]);
+    spawner->escaped_possible = strangers_count > 0;
     spawner->escaped_scanned_ms = mono_ms();
 }
 
@@ -404,5 +436,6 @@ int spawner_main(const char *lock_path)
     serve(&spawner);
     kill_and_reap_all(&spawner);
     VEC_DONE(&spawner.leaders);
+    VEC_DONE(&spawner.strangers);
     return 0;
 }

@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -66,8 +67,9 @@ struct runner {
     nng_aio *leave_aio;
 };
 
-/* The one thing a signal handler can reach. Set while sluice_function_run() runs. */
-static volatile sig_atomic_t signal_fd = -1;
+/* All that a signal handler can reach. Set while sluice_function_run() runs. Any thread may take the signal: lock-free atomics. */
+static atomic_int signal_fd = -1;
+static atomic_bool signalled;
 
 static void wake(int fd)
 {
@@ -77,13 +79,12 @@ static void wake(int fd)
         return; /* EAGAIN: it is awake as it is */
 }
 
-static volatile sig_atomic_t signalled;
 static void signal_came(int number)
 {
     int saved = errno;
 
     (void)number;
-    signalled = 1;
+    signalled = true;
     wake(signal_fd);
     errno = saved;
 }
@@ -466,7 +467,7 @@ static void runner_serve(struct runner *runner)
 {
     struct sigaction action = { .sa_handler = signal_came, .sa_flags = SA_RESTART }, term_before, int_before;
 
-    signalled = 0;
+    signalled = false;
     signal_fd = runner->wake_fd;
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGTERM, &action, &term_before); /* valid numbers and pointers: cannot fail */

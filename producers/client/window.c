@@ -185,12 +185,23 @@ static bool batch_send(struct sluice_producer *producer, struct batch *batch)
     return true;
 }
 
+/* One that was out before may always go again: the daemon may be holding the ones after it back until it comes, so that no
+ * answer would ever make room for it under a smaller credit. Its slot was freed when it came back. */
+static bool window_has_room(const struct sluice_producer *producer, const struct batch *batch)
+{
+    unsigned size = batch != NULL && batch->sent_count > 0 ? producer->slots_count : window_size(producer);
+
+    return producer->slots_busy < size;
+}
+
 void window_pump(struct sluice_producer *producer)
 {
     if (!producer->up || producer->closing || producer->slots_stale > 0)
         return;
-    while (producer->slots_busy < window_size(producer)) {
+    for (;;) {
         struct batch *batch = next_queued(producer);
+        if (!window_has_room(producer, batch))
+            return;
         int64_t now_us = batch != NULL || producer->open != NULL ? window_now_us() : 0;
         if (now_us == 0)
             return;

@@ -254,6 +254,8 @@ static enum fake_action fault_of_this_test;
 static enum fake_action every_third(struct fake_broker *broker, const struct fake_publish *publish)
 {
     (void)broker;
+    if (fault_of_this_test == FAKE_MALFORMED && publish->attempt > 1)
+        return FAKE_OK; /* the same batch called malformed again and again is given up, rightly */
     return publish->nth % 3 == 0 ? fault_of_this_test : FAKE_OK;
 }
 
@@ -337,6 +339,30 @@ TEST(at_most_window_batches_are_out_and_never_more_than_the_credit)
         EXPECT_EQ(SLUICE_OK, sluice_producer_close(producer, 1000, NULL));
         fake_free(broker);
     }
+}
+
+/* The daemon applies in order: it holds 2 and later back until 1 is applied, turns 1 away, and cuts the credit to one batch. */
+static enum fake_action first_is_put_off(struct fake_broker *broker, const struct fake_publish *publish)
+{
+    broker->credit = 1;
+    if (publish->sequence > 1 && !broker->batch_applied[1])
+        return FAKE_HOLD;
+    return publish->sequence == 1 && publish->attempt < 3 ? FAKE_LATER : FAKE_OK;
+}
+
+TEST(a_batch_put_off_goes_again_though_later_ones_fill_the_credit)
+{
+    struct fake_broker *broker = given_broker(first_is_put_off);
+    struct sluice_producer *producer = GIVEN_PRODUCER(broker, .batch_events = 10);
+
+    acks_clear();
+    publish_numbers(producer, 0, 40);
+    EXPECT(fake_wait(broker, &broker->applied_batches, 1));
+    fake_release(broker);
+    EXPECT_EQ(SLUICE_OK, sluice_producer_flush(producer, 20000, NULL));
+    expect_all_once(broker, 40);
+    EXPECT_EQ(SLUICE_OK, sluice_producer_close(producer, 1000, NULL));
+    fake_free(broker);
 }
 
 TEST(a_full_buffer_fails_or_waits_as_asked)

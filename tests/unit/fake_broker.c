@@ -500,6 +500,12 @@ void fake_wake_parked(struct fake_broker *broker)
     handle_again(broker, FAKE_PARKED);
 }
 
+void fake_sync(struct fake_broker *broker)
+{
+    pthread_mutex_lock(&broker->mutex);
+    pthread_mutex_unlock(&broker->mutex);
+}
+
 void fake_free(struct fake_broker *broker)
 {
     fake_stop(broker);

@@ -175,9 +175,18 @@ static void run_start(struct run *run)
     EXPECT_EQ(0, pthread_create(&run->thread, NULL, run_thread, run));
 }
 
-static int run_end(struct run *run)
+static int serve(struct fake_broker *broker, const struct sluice_function *function)
+{
+    int status = sluice_function_run(function);
+
+    fake_sync(broker);
+    return status;
+}
+
+static int run_end(struct fake_broker *broker, struct run *run)
 {
     (void)pthread_join(run->thread, NULL);
+    fake_sync(broker);
     return run->status;
 }
 
@@ -207,7 +216,7 @@ TEST(every_delivery_is_handled_and_settled_once)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         unsigned handled = 0;
         struct fake_broker *broker = given_work(&(struct work){ .total = 500, .per_batch = cases[i].per_batch, .drain = true }, cases[i].concurrency);
-        EXPECT_EQ(0, sluice_function_run(&(struct sluice_function){ .handle = count_one, .user = &handled }));
+        EXPECT_EQ(0, serve(broker, &(struct sluice_function){ .handle = count_one, .user = &handled }));
         EXPECT_EQ(500, handled);
         EXPECT_EQ(0, work.failed);
         expect_each_settled_once(500);
@@ -247,7 +256,7 @@ TEST(handlers_see_the_event_and_its_json)
     unsigned seen = 0;
     struct fake_broker *broker = given_work(&(struct work){ .total = 9, .per_batch = 4, .drain = true }, 1);
 
-    EXPECT_EQ(0, sluice_function_run(&(struct sluice_function){ .handle = look, .user = &seen }));
+    EXPECT_EQ(0, serve(broker, &(struct sluice_function){ .handle = look, .user = &seen }));
     EXPECT_EQ(9, seen);
     fake_free(broker);
 }
@@ -266,7 +275,7 @@ TEST(input_of_the_rules_target_comes_as_it_is)
     unsigned seen = 0;
     struct fake_broker *broker = given_work(&(struct work){ .total = 1, .per_batch = 1, .drain = true, .as_input = true }, 1);
 
-    EXPECT_EQ(0, sluice_function_run(&(struct sluice_function){ .handle = look_at_input, .user = &seen }));
+    EXPECT_EQ(0, serve(broker, &(struct sluice_function){ .handle = look_at_input, .user = &seen }));
     EXPECT_EQ(1, seen);
     fake_free(broker);
 }
@@ -290,7 +299,7 @@ static enum sluice_err fail_silently(void *user, struct sluice_delivery *deliver
 TEST(failures_are_told_with_their_reason)
 {
     struct fake_broker *broker = given_work(&(struct work){ .total = 30, .per_batch = 10, .drain = true }, 1);
-    EXPECT_EQ(0, sluice_function_run(&(struct sluice_function){ .handle_batch = fail_every_third }));
+    EXPECT_EQ(0, serve(broker, &(struct sluice_function){ .handle_batch = fail_every_third }));
     EXPECT_EQ(9, work.failed);
     EXPECT_TEXT("DiskFull", work.failure_type);
     EXPECT_TEXT("no room for it", work.failure_message);
@@ -298,7 +307,7 @@ TEST(failures_are_told_with_their_reason)
     fake_free(broker);
 
     broker = given_work(&(struct work){ .total = 1, .per_batch = 1, .drain = true }, 1);
-    EXPECT_EQ(0, sluice_function_run(&(struct sluice_function){ .handle = fail_silently }));
+    EXPECT_EQ(0, serve(broker, &(struct sluice_function){ .handle = fail_silently }));
     EXPECT_TEXT("SLUICE_ETIMEDOUT", work.failure_type);
     EXPECT_TEXT("", work.failure_message);
     fake_free(broker);
@@ -340,7 +349,7 @@ TEST(sigterm_finishes_the_batch_hands_in_its_result_and_ends)
     gate.open = true;
     pthread_cond_broadcast(&gate.changed);
     pthread_mutex_unlock(&gate.mutex);
-    EXPECT_EQ(0, run_end(&run));
+    EXPECT_EQ(0, run_end(broker, &run));
     expect_each_settled_once(3);
     EXPECT_EQ(2, work.left);
     fake_free(broker);
@@ -355,7 +364,7 @@ TEST(sigterm_ends_parked_workers_without_the_daemons_help)
     run_start(&run);
     EXPECT(fake_wait(broker, &work.parked, 2));
     EXPECT_EQ(0, kill(getpid(), SIGTERM));
-    EXPECT_EQ(0, run_end(&run));
+    EXPECT_EQ(0, run_end(broker, &run));
     expect_each_settled_once(2);
     fake_free(broker);
 }
@@ -374,7 +383,7 @@ TEST(a_lost_connection_is_made_again_and_later_is_waited_for)
     work.drain = true;
     pthread_mutex_unlock(&broker->mutex);
     fake_start(broker, FAKE_CONTEXTS_MAX);
-    EXPECT_EQ(0, run_end(&run));
+    EXPECT_EQ(0, run_end(broker, &run));
     EXPECT_EQ(20, handled);
     expect_each_settled_once(20);
     EXPECT_EQ(0, broker->without_hello);

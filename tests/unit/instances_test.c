@@ -597,11 +597,12 @@ TEST(a_long_line_is_cut_with_a_mark)
 
 TEST(a_flood_is_bounded_on_disk_and_others_run_meanwhile)
 {
-    static const struct { const char *label, *script; } cases[] = {
-        { "1 GB in one line", "head -c 1000000000 /dev/zero >&2; echo flooded >&2" },
+    /* Written: each line with its head of 27 bytes, the long one cut. */
+    static const struct { const char *label, *script; uint64_t written; } cases[] = {
+        { "1 GB in one line", "head -c 1000000000 /dev/zero >&2; echo flooded >&2", 27 + 65536 + 7 },
         { "300 MB in lines", "yes 'a line of a flood, as long as such lines usually are, and then some more of it' | head -c 300000000 >&2;"
-                             " echo flooded >&2" },
-        { "30 MB of empty lines", "yes '' | head -c 30000000 >&2; echo flooded >&2" },
+                             " echo flooded >&2", 0 },
+        { "30 MB of empty lines", "yes '' | head -c 30000000 >&2; echo flooded >&2", UINT64_C(30000000) * 28 + 27 + 8 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_label(cases[i].label);
@@ -627,6 +628,7 @@ TEST(a_flood_is_bounded_on_disk_and_others_run_meanwhile)
         EXPECT(stat(path_in(files[3]), &info) != 0);
         EXPECT(i == 0 || stat(path_in(files[2]), &info) == 0);
         EXPECT(strlen(log_text()) <= 1 << 20);
+        EXPECT(cases[i].written == 0 || instances_log_position(bench.instances, "f") == cases[i].written); /* removed files count */
         done();
     }
     test_label(NULL);
