@@ -813,6 +813,11 @@ void broker_close(struct broker *broker)
     bytes_done(&broker->handover);
     if (!broker->fatal && broker->store != NULL)
         log_format(LOG_INFO, "event=stopped");
+    for (unsigned i = 0; i < broker->watches_count; i++) {
+        ev_stat_stop(broker->loop, &broker->watches[i]);
+        if (i > 0) /* the first is the path as it was given */
+            free((char *)(uintptr_t)broker->watches[i].path);
+    }
     if (broker->loop != NULL)
         ev_loop_destroy(broker->loop);
 }
