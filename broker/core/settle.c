@@ -9,8 +9,7 @@ static void exception_op(struct engine *engine, struct function *function, enum 
 {
     VEC_PUSH(&engine->gathering->exceptions,
              (struct commit_exception){ .table = table, .delete = delete, .row = *row });
-    if (table == TABLE_EXCEPTIONS)
-        map_put(&function->claims, claim_key(row->delivery), 1); /* until the commit is durable */
+    map_put(&function->claims, claim_key(row->delivery), 1); /* until the engine is told that the commit is durable */
 }
 
 static void exception_delete(struct engine *engine, struct function *function, struct delivery delivery)
@@ -163,7 +162,6 @@ enum sluice_err engine_purge(struct engine *engine, uint32_t id, struct delivery
         engine->world.reader.exception(engine->world.reader.ctx, TABLE_DEAD, id, delivery, &row) != SLUICE_OK)
         return SLUICE_ENOTFOUND;
     exception_op(engine, function, TABLE_DEAD, true, &(struct exception){ .function = id, .delivery = delivery });
-    map_put(&function->claims, claim_key(delivery), 1);
     function->counters[QUEUE_DEAD_LETTERED]--;
     function->counters[QUEUE_DISCARDED]++;
     function_dirty(engine, function);
