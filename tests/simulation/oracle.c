@@ -214,8 +214,8 @@ void oracle_redriven(struct oracle *oracle, struct delivery delivery, bool disca
 static void sealed_exception(struct oracle *oracle, const struct commit_exception *op, struct now now)
 {
     if (op->of_publish) {
-        if (op->row.due_ms <= now.wall_ms - 1000 && op->row.due_ms < op->row.accepted_ms)
-            sim_fail("an event that may start was parked as delayed");
+        if (op->row.due_ms != op->row.accepted_ms || op->row.attempts != 0)
+            sim_fail("a delayed event ages from another time than its start");
         return;
     }
     struct row *row = row_get(oracle, op->row.delivery, "parked or buried");
@@ -233,12 +233,13 @@ static void sealed_exception(struct oracle *oracle, const struct commit_exceptio
             sim_fail(ROW_FORMAT " was parked after its last attempt (%u)", ROW_ARGS(row), row->attempts);
         row->now = STATE_PARKED;
     } else {
-        int64_t again_ms = row->failed_ms + function_of(oracle, row->function)->backoff_max_ms;
-        if (row->now != STATE_FAILED && row->now != STATE_DEAD)
+        int64_t again_ms = row->now == STATE_FAILED ? row->failed_ms + function_of(oracle, row->function)->backoff_max_ms : now.wall_ms;
+        if (row->leased || (row->now != STATE_FAILED && row->now != STATE_PARKED && row->now != STATE_DEAD))
             sim_fail(ROW_FORMAT " was given up in state %d", ROW_ARGS(row), row->now);
-        if (row->attempts != attempts_max && again_ms < row->accepted_ms + function_of(oracle, row->function)->max_age_ms)
+        if (row->now != STATE_DEAD && row->attempts != attempts_max && again_ms < row->accepted_ms + function_of(oracle, row->function)->max_age_ms)
             sim_fail(ROW_FORMAT " was given up after %u of %u attempts", ROW_ARGS(row), row->attempts, attempts_max);
         row->now = STATE_DEAD;
+        row_dirty(oracle, row);
         oracle->died_last = row->delivery;
     }
 }

@@ -16,7 +16,7 @@ TEST(the_target_is_the_least_that_keeps_up_and_drains_within_bounds)
           .machine_max = 100 }, 1, BOUND_NONE },
         { "no more than have something to do", { .ready = 2, .service_s = 60, .parallel = 1, .max = 50, .drain_target_ms = 1000, .cores = 2,
           .machine_max = 100 }, 2, BOUND_NONE },
-        { "never zero while something is open", { .ready = 1, .service_s = 1e-6, .parallel = 1, .max = 50, .drain_target_ms = 60000, .cores = 2,
+        { "never zero while something is open", { .ready = 1, .service_s = 1e-6, .parallel = 1, .max = 50, .drain_target_ms = 86400000, .cores = 2,
           .machine_max = 100 }, 1, BOUND_NONE },
         { "max", { .ready = 1000, .service_s = 1, .parallel = 1, .max = 7, .drain_target_ms = 1000, .cores = 2, .machine_max = 100 }, 7, BOUND_MAX },
         { "paused", { .ready = 1000, .parallel = 1, .max = 0, .cores = 2, .machine_max = 100 }, 0, BOUND_MAX },

@@ -44,16 +44,18 @@ TEST(a_batch_is_judged_by_what_was_applied_before)
 
 TEST(the_window_moves_over_word_borders)
 {
-    static const uint64_t steps[] = { 1, 2, 63, 64, 65, 127, 128, 500, 1023 };
+    static const uint64_t steps[] = { 1, 2, 63, 64, 65, 127, 128, 500, 800 };
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         struct producers *producers = producers_new();
-        uint64_t first = 7, second = first + steps[i];
-        (void)apply(producers, somebody, 1, first, 1000);
-        (void)apply(producers, somebody, 1, second, 1000);
-        EXPECT_EQ(PRODUCER_DUPLICATE, producers_judge(producers, somebody, 1, first, first));
-        EXPECT_EQ(PRODUCER_DUPLICATE, producers_judge(producers, somebody, 1, second, second));
-        if (steps[i] > 1)
-            EXPECT_EQ(PRODUCER_APPLY, producers_judge(producers, somebody, 1, first + 1, first + 1));
+        for (uint64_t sequence = 1; sequence <= 200; sequence++) {
+            if (sequence % 7 != 0)
+                (void)apply(producers, somebody, 1, sequence, 1000);
+        }
+        (void)apply(producers, somebody, 1, 200 + steps[i], 1000);
+        for (uint64_t sequence = 1; sequence <= 200 + steps[i]; sequence++) {
+            bool applied = sequence == 200 + steps[i] || (sequence <= 200 && sequence % 7 != 0);
+            EXPECT_EQ(applied ? PRODUCER_DUPLICATE : PRODUCER_APPLY, producers_judge(producers, somebody, 1, sequence, sequence));
+        }
         producers_free(producers);
     }
 }
