@@ -58,7 +58,7 @@ struct exception {
     uint32_t target;             /* row of the targets table: how the input is made */
     uint32_t attempts;           /* failed so far; 0 for one that is only delayed or redriven */
     int64_t due_ms;              /* wall clock; unused in the dead table */
-    int64_t accepted_ms;         /* of its first commit: max age counts from here */
+    int64_t accepted_ms;         /* of its first commit, or when it may start: max age counts from here */
     int64_t failed_ms;           /* last failure, or when it was given up */
     struct view reason;          /* error type, such as "Runtime.ExitError", "Sandbox.Timedout"; at most 128 bytes */
     struct view message;         /* at most 1 KiB */

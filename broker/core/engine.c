@@ -499,6 +499,18 @@ void engine_trim(struct engine *engine)
     }
 }
 
+/* A producer that came back since is not gone: its row is put by this commit, or by one before it. */
+static void gone_filter(const struct engine *engine, struct commit *commit)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < commit->producers_gone.count; i++) {
+        if (!producers_known(engine->producers, commit->producers_gone.items[i].id))
+            commit->producers_gone.items[kept++] = commit->producers_gone.items[i];
+    }
+    commit->producers_gone.count = kept;
+}
+
 struct commit *engine_seal(struct engine *engine, struct now now)
 {
     struct commit *commit = engine->gathering;
@@ -522,6 +534,7 @@ struct commit *engine_seal(struct engine *engine, struct now now)
     VEC_DONE(&holes.runs);
     engine->dirty.count = 0;
     engine_trim(engine);
+    gone_filter(engine, commit);
     commit->next_seq = engine->next_seq;
     commit->events_total = engine->events_total;
     commit->unmatched_total = engine->unmatched_total;

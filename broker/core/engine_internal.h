@@ -220,7 +220,7 @@ void publish_drain(struct engine *engine);                      /* answers the b
 void queue_recover(struct engine *engine, struct function *function);
 void queue_page(struct engine *engine, struct function *function);
 uint64_t queue_available(struct engine *engine, struct function *function, struct now now); /* ready, unpaged and due */
-void queue_sweep(struct engine *engine, struct function *function, struct now now);         /* expires what is too old at the front */
+void queue_sweep(struct engine *engine, struct function *function, struct now now);         /* expires what is too old, at the fronts */
 int64_t queue_expiry_ms(struct engine *engine, struct function *function);                  /* wall time of the next expiry; 0: none */
 int64_t queue_due_ms(const struct function *function);                                      /* wall time of the next due exception; 0: none */
 /* Fills engine->leasing and engine->handovers with at most max deliveries, which leave the queue. */
@@ -237,6 +237,8 @@ void settle_success(struct engine *engine, struct function *function, struct lea
 void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure,
                     bool attempted, struct now now);
 void settle_expired(struct engine *engine, struct function *function, struct delivery delivery);
+/* It waited in the exception table beyond its max age: expired when it was never tried, else a dead letter. */
+void settle_too_old(struct engine *engine, struct function *function, const struct exception *row, struct now now);
 /* The stored event cannot be read: a dead letter without its event. */
 void settle_corrupt(struct engine *engine, struct function *function, struct delivery delivery, struct now now);
 

@@ -58,6 +58,11 @@ size_t producers_count(const struct producers *producers)
     return producers->count;
 }
 
+bool producers_known(const struct producers *producers, const uint8_t id[16])
+{
+    return producer_find(producers, id) != NULL;
+}
+
 static struct producer *producer_add(struct producers *producers, const uint8_t id[16])
 {
     struct producer *producer = calloc(1, sizeof *producer);

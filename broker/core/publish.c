@@ -62,7 +62,7 @@ void record_finish(struct engine *engine, struct now now)
 
 /* A delivery that must not start before its time goes to the exception table at once, with its own copy. */
 static void publish_delayed(struct engine *engine, struct function *function, struct delivery delivery, uint32_t target,
-                            const struct event *event, struct now now)
+                            const struct event *event)
 {
     struct commit *commit = engine->gathering;
 
@@ -74,7 +74,7 @@ static void publish_delayed(struct engine *engine, struct function *function, st
                                           .delivery = delivery,
                                           .target = target,
                                           .due_ms = event->not_before_ms,
-                                          .accepted_ms = now.wall_ms,
+                                          .accepted_ms = event->not_before_ms, /* it ages from when it may start */
                                           .failed_ms = 0,
                                           .reason = VIEW_LITERAL("Delayed"),
                                           .message = VIEW_LITERAL(""),
@@ -131,7 +131,7 @@ static void event_append(struct engine *engine, const struct event *event, struc
         function->counters[QUEUE_ACCEPTED]++;
         function_dirty(engine, function);
         if (delayed) {
-            publish_delayed(engine, function, delivery, target, event, now);
+            publish_delayed(engine, function, delivery, target, event);
             continue;
         }
         function->uncommitted++;

@@ -120,15 +120,49 @@ int64_t queue_due_ms(const struct function *function)
     return function->due_head < function->due.count ? function->due.items[function->due_head].due_ms : 0;
 }
 
+static int64_t parked_expiry_ms(struct engine *engine, const struct function *function)
+{
+    struct exception row;
+
+    if (function->due_head == function->due.count)
+        return 0;
+    const struct due_key *first = &function->due.items[function->due_head];
+    if (engine->world.reader.exception(engine->world.reader.ctx, TABLE_EXCEPTIONS, function->id, first->delivery, &row) != SLUICE_OK)
+        return 0;
+    int64_t expiry_ms = row.accepted_ms + function->max_age_ms;
+    return expiry_ms > first->due_ms ? expiry_ms : first->due_ms;
+}
+
 int64_t queue_expiry_ms(struct engine *engine, struct function *function)
 {
+    int64_t parked_ms = parked_expiry_ms(engine, function);
     struct delivery first;
     struct stored_event event;
 
     if (!runs_first(&function->ready, &first) ||
         engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) != SLUICE_OK)
-        return 0;
-    return event.committed_ms + function->max_age_ms;
+        return parked_ms;
+    int64_t expiry_ms = event.committed_ms + function->max_age_ms;
+    return parked_ms != 0 && parked_ms < expiry_ms ? parked_ms : expiry_ms;
+}
+
+/* What waits for a retry that nobody takes, because the function is removed, paused or busy, does not wait longer than its max age. */
+static void sweep_parked(struct engine *engine, struct function *function, struct now now)
+{
+    for (unsigned swept = 0; swept < SWEEP_MAX; swept++) {
+        struct exception row;
+        due_refresh(engine, function);
+        if (function->due_head == function->due.count)
+            return;
+        const struct due_key *first = &function->due.items[function->due_head];
+        if (first->due_ms > now.wall_ms ||
+            engine->world.reader.exception(engine->world.reader.ctx, TABLE_EXCEPTIONS, function->id, first->delivery, &row) != SLUICE_OK ||
+            row.accepted_ms + function->max_age_ms > now.wall_ms)
+            return; /* one that cannot be read: taking it will say what is wrong */
+        function->due_head++;
+        settle_too_old(engine, function, &row, now);
+    }
+    function_touch(engine, function);
 }
 
 void queue_sweep(struct engine *engine, struct function *function, struct now now)
@@ -137,6 +171,7 @@ void queue_sweep(struct engine *engine, struct function *function, struct now no
     struct stored_event event;
     unsigned swept = 0;
 
+    sweep_parked(engine, function, now);
     queue_page(engine, function);
     for (; swept < SWEEP_MAX && runs_first(&function->ready, &first); swept++) {
         enum sluice_err err = engine->world.reader.event(engine->world.reader.ctx, first.seq, &event);

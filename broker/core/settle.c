@@ -9,8 +9,7 @@ static void exception_op(struct engine *engine, struct function *function, enum 
 {
     VEC_PUSH(&engine->gathering->exceptions,
              (struct commit_exception){ .table = table, .delete = delete, .row = *row });
-    if (table == TABLE_EXCEPTIONS)
-        map_put(&function->claims, claim_key(row->delivery), 1); /* until the commit is durable */
+    map_put(&function->claims, claim_key(row->delivery), 1); /* until the engine is told that the commit is durable */
 }
 
 static void exception_delete(struct engine *engine, struct function *function, struct delivery delivery)
@@ -129,6 +128,36 @@ void settle_failure(struct engine *engine, struct function *function, struct lea
                       VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
 }
 
+/* A copy in the gathering commit of a row that the reader has lent for this turn. */
+static struct exception exception_kept(struct engine *engine, const struct exception *row)
+{
+    struct arena *arena = engine->gathering->arena;
+    struct exception copy = *row;
+
+    copy.reason = arena_dup(arena, row->reason);
+    copy.message = arena_dup(arena, row->message);
+    copy.output = arena_dup(arena, row->output);
+    copy.envelope = arena_dup(arena, row->envelope);
+    return copy;
+}
+
+void settle_too_old(struct engine *engine, struct function *function, const struct exception *row, struct now now)
+{
+    exception_delete(engine, function, row->delivery);
+    if (row->attempts == 0) {
+        function->counters[QUEUE_EXPIRED]++;
+    } else {
+        struct exception dead = exception_kept(engine, row);
+        dead.failed_ms = now.wall_ms;
+        exception_op(engine, function, TABLE_DEAD, false, &dead);
+        function->counters[QUEUE_DEAD_LETTERED]++;
+    }
+    function_dirty(engine, function);
+    function_note(engine, function, LOG_WARN, now, "event=%s seq=%llu attempts=%u cause=max-age max_age_ms=%lld reason=%.*s",
+                  row->attempts == 0 ? "expired" : "dead-letter", (unsigned long long)row->delivery.seq, row->attempts,
+                  (long long)function->max_age_ms, VIEW_ARGS(row->reason));
+}
+
 enum sluice_err engine_redrive(struct engine *engine, uint32_t id, struct delivery delivery, struct now now)
 {
     struct function *function = engine_function(engine, id);
@@ -137,14 +166,10 @@ enum sluice_err engine_redrive(struct engine *engine, uint32_t id, struct delive
     if (map_get(&function->claims, claim_key(delivery), NULL) ||
         engine->world.reader.exception(engine->world.reader.ctx, TABLE_DEAD, id, delivery, &row) != SLUICE_OK)
         return SLUICE_ENOTFOUND;
-    struct arena *arena = engine->gathering->arena;
+    row = exception_kept(engine, &row);
     row.attempts = 0;
     row.due_ms = now.wall_ms;
     row.accepted_ms = now.wall_ms; /* its age counts anew, or it would die again at once */
-    row.reason = arena_dup(arena, row.reason);
-    row.message = arena_dup(arena, row.message);
-    row.output = arena_dup(arena, row.output);
-    row.envelope = arena_dup(arena, row.envelope);
     exception_op(engine, function, TABLE_DEAD, true, &row);
     exception_op(engine, function, TABLE_EXCEPTIONS, false, &row);
     function->counters[QUEUE_DEAD_LETTERED]--;
@@ -163,7 +188,6 @@ enum sluice_err engine_purge(struct engine *engine, uint32_t id, struct delivery
         engine->world.reader.exception(engine->world.reader.ctx, TABLE_DEAD, id, delivery, &row) != SLUICE_OK)
         return SLUICE_ENOTFOUND;
     exception_op(engine, function, TABLE_DEAD, true, &(struct exception){ .function = id, .delivery = delivery });
-    map_put(&function->claims, claim_key(delivery), 1);
     function->counters[QUEUE_DEAD_LETTERED]--;
     function->counters[QUEUE_DISCARDED]++;
     function_dirty(engine, function);

@@ -30,6 +30,7 @@ struct oracle {
     VEC(size_t) dirty, open;     /* open: durable LOG or PARKED, maybe some that are not any more */
     VEC(struct change) sealed;
     int64_t sealed_wall_ms;
+    struct delivery died_last;   /* people look at what has just failed */
     VEC(struct rules) rules;     /* of every configuration of the run */
     size_t rules_gathering, rules_sealed, rules_sealed_end; /* in force while the commits were gathered: the first, and past the last */
     uint64_t sequence_last[SIM_PRODUCERS], epoch_last[SIM_PRODUCERS], handed, audits, unaudited;
@@ -184,6 +185,10 @@ void oracle_returned(struct oracle *oracle, struct delivery delivery)
 
 bool oracle_any_dead(struct oracle *oracle, uint64_t chance, struct delivery *ret_delivery, uint32_t *ret_function)
 {
+    const struct row *last = row_find(oracle, oracle->died_last);
+
+    if (last != NULL && last->now == STATE_DEAD && chance % 2 == 0)
+        chance = (size_t)(last - oracle->rows.items);
     for (size_t i = 0; i < oracle->rows.count; i++) {
         const struct row *row = &oracle->rows.items[(i + chance) % oracle->rows.count];
         if (row->now == STATE_DEAD) {
@@ -209,8 +214,8 @@ void oracle_redriven(struct oracle *oracle, struct delivery delivery, bool disca
 static void sealed_exception(struct oracle *oracle, const struct commit_exception *op, struct now now)
 {
     if (op->of_publish) {
-        if (op->row.due_ms <= now.wall_ms - 1000 && op->row.due_ms < op->row.accepted_ms)
-            sim_fail("an event that may start was parked as delayed");
+        if (op->row.due_ms != op->row.accepted_ms || op->row.attempts != 0)
+            sim_fail("a delayed event ages from another time than its start");
         return;
     }
     struct row *row = row_get(oracle, op->row.delivery, "parked or buried");
@@ -228,12 +233,14 @@ static void sealed_exception(struct oracle *oracle, const struct commit_exceptio
             sim_fail(ROW_FORMAT " was parked after its last attempt (%u)", ROW_ARGS(row), row->attempts);
         row->now = STATE_PARKED;
     } else {
-        int64_t again_ms = row->failed_ms + function_of(oracle, row->function)->backoff_max_ms;
-        if (row->now != STATE_FAILED && row->now != STATE_DEAD)
+        int64_t again_ms = row->now == STATE_FAILED ? row->failed_ms + function_of(oracle, row->function)->backoff_max_ms : now.wall_ms;
+        if (row->leased || (row->now != STATE_FAILED && row->now != STATE_PARKED && row->now != STATE_DEAD))
             sim_fail(ROW_FORMAT " was given up in state %d", ROW_ARGS(row), row->now);
-        if (row->attempts != attempts_max && again_ms < row->accepted_ms + function_of(oracle, row->function)->max_age_ms)
+        if (row->now != STATE_DEAD && row->attempts != attempts_max && again_ms < row->accepted_ms + function_of(oracle, row->function)->max_age_ms)
             sim_fail(ROW_FORMAT " was given up after %u of %u attempts", ROW_ARGS(row), row->attempts, attempts_max);
         row->now = STATE_DEAD;
+        row_dirty(oracle, row);
+        oracle->died_last = row->delivery;
     }
 }
 

@@ -54,7 +54,7 @@ bool oracle_leased(const struct oracle *oracle, struct delivery delivery);
 void oracle_succeeded(struct oracle *oracle, struct delivery delivery);
 void oracle_failed(struct oracle *oracle, struct delivery delivery, struct now now);
 void oracle_returned(struct oracle *oracle, struct delivery delivery); /* the lease was lost and nobody had read the event */
-/* A random dead letter, as the engine sees it now. false: there is none. */
+/* A dead letter, as the engine sees it now, every other time the last one that died. false: there is none. */
 bool oracle_any_dead(struct oracle *oracle, uint64_t chance, struct delivery *ret_delivery, uint32_t *ret_function);
 void oracle_redriven(struct oracle *oracle, struct delivery delivery, bool discard, struct now now);
 

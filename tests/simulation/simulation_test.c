@@ -12,7 +12,7 @@
 #include "tests/simulation/oracle.h"
 #include "tests/simulation/world.h"
 
-enum { SEEDS = 120, STEPS = 2000, SEEDS_LONG = 3000, STEPS_LONG = 10000 };
+enum { SEEDS = 100, STEPS = 2000, SEEDS_LONG = 3000, STEPS_LONG = 10000 };
 
 static uint64_t seed_now;
 static unsigned steps_now;

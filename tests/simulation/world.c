@@ -808,7 +808,7 @@ static void seal(struct world_sim *sim)
     sim->refuse = !sim->calm && sim->full && percent(sim, 60);
     int64_t took = 100 + (int64_t)below(sim, 10000);
     act_after(sim, took, ACT_APPLY, 0, 0);
-    act_after(sim, took + (int64_t)below(sim, 2000), ACT_COMMITTED, 0, 0);
+    act_after(sim, took + (int64_t)below(sim, percent(sim, 10) ? 60000 : 2000), ACT_COMMITTED, 0, 0);
 }
 
 /* All publishes of a life that ended in an orderly way have their answer. */
@@ -898,8 +898,11 @@ static void act(struct world_sim *sim, const struct action *action)
         engine_spawner_ready(sim->engine, sim->now);
         return;
     case ACT_APPLY:
-        if (!stale)
-            commit_apply(sim);
+        if (stale)
+            return;
+        commit_apply(sim);
+        if (!sim->calm && percent(sim, 20)) /* the reader shows what the engine has not been told yet */
+            operator_acts(sim);
         return;
     case ACT_COMMITTED:
         if (!stale)
