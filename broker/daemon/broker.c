@@ -508,6 +508,15 @@ static void watch_config(struct broker *broker)
     }
 }
 
+/* What the files may say and this daemon does not serve: refused, never passed over in silence. */
+static bool config_served(const struct config *config)
+{
+    if (config->http == NULL)
+        return true;
+    log_format(LOG_ERROR, "event=configuration-refused key=listen.http msg=\"this version has no HTTP doors; remove listen.http\"");
+    return false;
+}
+
 bool broker_reload(struct broker *broker, struct bytes *errors)
 {
     char *text = NULL;
@@ -529,6 +538,12 @@ bool broker_reload(struct broker *broker, struct bytes *errors)
         return false;
     }
     broker_read(broker);
+    if (!config_served(&file->config)) {
+        if (errors != NULL)
+            bytes_put_text(errors, "listen.http: this version has no HTTP doors; remove it\n");
+        config_file_free(file);
+        return false;
+    }
     if (engine_configure(broker->engine, &file->config, clock_now(), &error) != SLUICE_OK) {
         log_format(LOG_ERROR, "event=reload-refused path=%s reason=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path,
                    error.text);
@@ -751,7 +766,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
 
     *broker = (struct broker){ .options = *options, .started = clock_now() };
     broker->config = config_file_load(options->config_path, stderr, NULL);
-    if (broker->config == NULL)
+    if (broker->config == NULL || !config_served(&broker->config->config))
         return false;
     const char *data = options->data != NULL ? options->data : broker->config->config.data;
     if (data == NULL) {
