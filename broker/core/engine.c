@@ -404,7 +404,8 @@ int64_t engine_wake_us(const struct engine *engine)
     if (engine->touched.count > 0)
         return 0;
     const struct heap_node *first = heap_first(&engine->wakes);
-    return first == NULL ? MONO_NEVER : first->key;
+    int64_t wake_us = first == NULL ? MONO_NEVER : first->key;
+    return engine->trim_at_us != 0 && engine->trim_at_us < wake_us ? engine->trim_at_us : wake_us;
 }
 
 void engine_tick(struct engine *engine, struct now now)
@@ -424,6 +425,11 @@ void engine_tick(struct engine *engine, struct now now)
     }
     memmove(engine->touched.items, engine->touched.items + count, (engine->touched.count - count) * sizeof(*engine->touched.items));
     engine->touched.count -= count;
+    if (engine->trim_at_us != 0 && engine->trim_at_us <= now.mono.us) {
+        engine->trim_at_us = 0;
+        if (engine->recovered)
+            engine_trim(engine); /* if it finds some, there is a commit, and after it another look */
+    }
 }
 
 void engine_drain(struct engine *engine, struct now now)
@@ -682,6 +688,7 @@ void engine_committed(struct engine *engine, struct commit *commit, bool durable
         commit_took_effect(engine, commit, now);
         engine->commit_durable = engine->commits_sealed; /* one is out at a time */
         engine->committed_seq = commit->next_seq;
+        engine->trim_at_us = mono_after(now, TRIM_IDLE_MS);
         acks_release(engine, &engine->sealed_acks, SLUICE_OK, NULL);
     } else {
         commit_roll_back(engine, commit, now);

@@ -21,8 +21,10 @@ enum {
     START_TOKENS_PER_S = 100,
     CRASH_BACKOFF_MIN_MS = 100, CRASH_BACKOFF_MAX_MS = 60000,
     CIRCUIT_CRASHES = 3,         /* so many starts in a row that did nothing: the circuit is shown as open */
+    START_LIMIT_MS = 10000,      /* from start to the first sign of life, as Lambda's INIT */
     SWEEP_MAX = 1000,            /* expiries of one function in one turn */
     TRIMS_PER_COMMIT = 16,
+    TRIM_IDLE_MS = 1000,         /* after the last commit, records settled since are trimmed by one of their own */
 };
 
 struct leased {                  /* one delivery of a lease */
@@ -178,6 +180,7 @@ struct engine {
     VEC(uint32_t) event_targets;
     uint64_t next_seq, events_total, unmatched_total;
     uint64_t commits_sealed, commit_durable, committed_seq; /* commit_durable: the number of the last one that was */
+    int64_t trim_at_us;          /* when to look for records to trim though nothing else happens; 0: no need */
     uint64_t trim_after;         /* first_seq of the last record trimmed or found still needed */
     VEC(struct function *) dirty, touched;
     struct heap wakes;

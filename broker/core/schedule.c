@@ -619,20 +619,54 @@ static void function_scale(struct engine *engine, struct function *function, str
     }
 }
 
-/* The longest idle are at the end of the free list. */
+/* A start that hangs: no exec, or a native program that never asks for work. It is killed, and counts as a start that failed. */
+static void function_stop_stuck(struct engine *engine, struct function *function, struct now now)
+{
+    if (function->instances_by_state[INSTANCE_STARTING] == 0)
+        return;
+    LIST_EACH(at, &function->instances) { /* in order of start */
+        struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+        if (instance->state != INSTANCE_STARTING)
+            continue;
+        int64_t until = instance->started.us + START_LIMIT_MS * 1000LL;
+        if (until > now.mono.us) {
+            wake_by(engine, function, until);
+            return;
+        }
+        function_note(engine, function, LOG_WARN, now, "event=start-timeout instance=%llu after_ms=%d action=kill reason=\"%s\"",
+                      (unsigned long long)instance->id, START_LIMIT_MS,
+                      instance->protocol == PROTOCOL_NATIVE ? "it has not asked for work on the bus" : "it has not been started");
+        instance_set_state(instance, INSTANCE_DRAINING);
+        instance->slots = 0;
+        instance_update_free(instance);
+        engine->world.kill(engine->world.ctx, instance->id, "start timeout");
+    }
+}
+
+/* The longest idle are at the end of the free list; a native one that asks for nothing is in none. */
+static struct instance *longest_idle(struct function *function)
+{
+    for (struct list *at = function->free.previous; at != &function->free; at = at->previous) {
+        struct instance *instance = LIST_OWNER(at, struct instance, in_free);
+        if (instance->state == INSTANCE_READY)
+            return instance;
+    }
+    if (function->instances_by_state[INSTANCE_READY] > 0) {
+        LIST_EACH(at, &function->instances) {
+            struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+            if (instance->state == INSTANCE_READY)
+                return instance;
+        }
+    }
+    return NULL;
+}
+
 static void function_stop_idle(struct engine *engine, struct function *function, struct now now)
 {
     const struct config_function *config = function->config;
 
-    while (!list_empty(&function->free) && function_live(function) > config->scale_min) {
-        struct instance *oldest = NULL;
-        for (struct list *at = function->free.previous; at != &function->free; at = at->previous) {
-            struct instance *instance = LIST_OWNER(at, struct instance, in_free);
-            if (instance->state == INSTANCE_READY) {
-                oldest = instance;
-                break;
-            }
-        }
+    while (function_live(function) > config->scale_min) {
+        struct instance *oldest = longest_idle(function);
         if (oldest == NULL)
             return;
         int64_t until = oldest->idle_since.us + config->idle_ms * 1000;
@@ -664,6 +698,7 @@ void function_turn(struct engine *engine, struct function *function, struct now 
     heap_remove(&engine->wakes, &function->wake);
     function_timeouts(engine, function, now);
     function_stop_drained(engine, function);
+    function_stop_stuck(engine, function, now);
     if (!engine->recovered)
         return;
     queue_sweep(engine, function, now);

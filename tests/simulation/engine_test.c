@@ -227,3 +227,62 @@ TEST(a_producer_that_comes_back_in_the_commit_that_forgets_it_is_kept)
     EXPECT_EQ(2, bench.store->producers.count); /* 1 and 3 */
     bench_close(&bench);
 }
+
+TEST(a_native_program_that_never_asks_for_work_is_stopped_and_counts_as_a_failed_start)
+{
+    struct bench bench;
+    struct function_info info;
+    bench_open(&bench, 1);
+    bench.function.protocol = PROTOCOL_NATIVE;
+    bench_configure(&bench, true);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(1, bench.starts);
+    advance_ms(&bench, 9999);
+    EXPECT_EQ(0, bench.stops);
+    EXPECT(engine_wake_us(bench.engine) <= bench.now.mono.us + 1000);
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.stops);
+    engine_instance_gone(bench.engine, bench.instance,
+                         &(struct instance_gone){ .reason = VIEW_LITERAL("signal: killed"), .output = VIEW_LITERAL("") }, bench.now);
+    engine_function_info(bench.engine, 1, bench.now, &info);
+    EXPECT_EQ(1, info.crashes);
+    bench_close(&bench);
+}
+
+TEST(a_native_instance_that_asks_for_nothing_more_is_stopped_when_idle)
+{
+    struct bench bench;
+    bench_open(&bench, 1);
+    bench.function.protocol = PROTOCOL_NATIVE;
+    bench_configure(&bench, true);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(SLUICE_OK, engine_instance_wants(bench.engine, bench.instance, 10, bench.now));
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.delivers);
+    EXPECT_EQ(SLUICE_OK, engine_result_batch(bench.engine, bench.instance, bench.lease, NULL, 0, bench.now));
+    advance_ms(&bench, 999);
+    EXPECT_EQ(0, bench.stops);
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.stops);
+    bench_close(&bench);
+}
+
+TEST(what_no_rule_matched_is_trimmed_though_nothing_else_happens)
+{
+    struct bench bench;
+    bench_open(&bench, 1);
+    bench_configure(&bench, false);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(1, bench.store->log.count);
+    EXPECT(engine_wake_us(bench.engine) <= bench.now.mono.us + 1000000);
+    advance_ms(&bench, 1000);
+    commit_all(&bench);
+    EXPECT_EQ(0, bench.store->log.count);
+    advance_ms(&bench, 1000); /* one more look, which finds nothing and asks for no other */
+    EXPECT(!engine_has_commit(bench.engine));
+    EXPECT(engine_wake_us(bench.engine) == MONO_NEVER);
+    bench_close(&bench);
+}
