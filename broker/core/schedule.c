@@ -416,10 +416,8 @@ static void function_timeouts(struct engine *engine, struct function *function, 
 {
     while (!list_empty(&function->leases)) {
         struct lease *lease = LIST_OWNER(function->leases.next, struct lease, in_function);
-        if (lease->deadline.us > now.mono.us) {
-            wake_by(engine, function, lease->deadline.us);
+        if (lease->deadline.us > now.mono.us)
             return;
-        }
         struct instance *instance = lease->instance;
         double seconds = (double)(lease->deadline.us - lease->since.us) / 1e6;
         char message[96];
@@ -693,6 +691,13 @@ static void function_stop_drained(struct engine *engine, struct function *functi
     }
 }
 
+/* Behind the leasing of the turn: what was leased just now may be the first to time out, and nothing else may happen until then. */
+static void wake_by_first_deadline(struct engine *engine, struct function *function)
+{
+    if (!list_empty(&function->leases))
+        wake_by(engine, function, LIST_OWNER(function->leases.next, struct lease, in_function)->deadline.us);
+}
+
 void function_turn(struct engine *engine, struct function *function, struct now now)
 {
     heap_remove(&engine->wakes, &function->wake);
@@ -707,6 +712,7 @@ void function_turn(struct engine *engine, struct function *function, struct now 
         function_scale(engine, function, now);
         function_stop_idle(engine, function, now);
     }
+    wake_by_first_deadline(engine, function);
     int64_t due = queue_due_ms(function), expiry = queue_expiry_ms(engine, function);
     if (due > now.wall_ms && function->config != NULL)
         wake_by_wall(engine, function, due, now);

@@ -171,6 +171,29 @@ TEST(the_first_instance_starts_in_the_turn_of_the_commit)
     bench_close(&bench);
 }
 
+/* A resident filter that hangs on its first line: nothing else happens that could remind the engine of the time. */
+TEST(what_a_resident_instance_was_just_given_times_out_by_itself)
+{
+    struct bench bench;
+    struct function_info info;
+    bench_open(&bench, 1);
+    bench.function.protocol = PROTOCOL_STDIO_LINES;
+    bench_configure(&bench, true);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    engine_instance_started(bench.engine, bench.instance, 1, bench.now);
+    engine_tick(bench.engine, bench.now);
+    model_store_turn_end(bench.store);
+    EXPECT_EQ(1, bench.delivers);
+    EXPECT_EQ(bench.now.mono.us + 3000 * 1000, engine_wake_us(bench.engine));
+    advance_ms(&bench, 3000);
+    commit_all(&bench);
+    EXPECT_EQ(1, bench.stops);
+    engine_function_info(bench.engine, 1, bench.now, &info);
+    EXPECT_EQ(1, info.counters[QUEUE_DEAD_LETTERED]);
+    bench_close(&bench);
+}
+
 /* The store shows the dead letter before the engine has been told; what is done with it then must not be forgotten when it is told. */
 TEST(a_dead_letter_whose_commit_has_not_returned_cannot_be_redriven_yet)
 {
