@@ -43,7 +43,7 @@ struct bus_door {
     struct map requests;         /* id -> struct request * */
     uint64_t request_last, refused;
     struct bus_message message;
-    ev_prepare turn_end;
+    ev_prepare turn_begin, turn_end;
     bool closing;
 };
 
@@ -120,7 +120,8 @@ static void answer_end(struct answer *answer)
     bus_peer_answer_end(answer->peer, answer->ids, answer->start);
 }
 
-static void refuse(struct bus_door *door, struct bus_peer *peer, const struct bus_frame *frame, enum sluice_err code, const char *text)
+static void refuse(struct bus_door *door, struct bus_peer *peer, const struct bus_frame *frame, enum sluice_err code,
+                   const char *text)
 {
     struct answer answer;
 
@@ -129,9 +130,12 @@ static void refuse(struct bus_door *door, struct bus_peer *peer, const struct bu
         answer_end(&answer);
 }
 
-static bool request_answer_begin(struct request *request, struct answer *answer, unsigned items, enum sluice_err code, const char *text)
+static bool request_answer_begin(struct request *request, struct answer *answer, unsigned items, enum sluice_err code,
+                                 const char *text)
 {
-    return answer_begin(answer, request->peer, (struct view){ .data = request->ids, .len = request->ids_bytes }, items, code, text);
+    struct view ids = { .data = request->ids, .len = request->ids_bytes };
+
+    return answer_begin(answer, request->peer, ids, items, code, text);
 }
 
 /* ---- frames ---- */
@@ -152,7 +156,8 @@ static void take_hello(struct bus_door *door, struct bus_peer *peer, const struc
     struct answer answer;
 
     if (!peer->local && (door->token == NULL || token.data == NULL || !token_equals(door->token, token))) {
-        refuse(door, peer, frame, SLUICE_EACCESS, "the token is missing or wrong; give the contents of the daemon's listen.token-file");
+        refuse(door, peer, frame, SLUICE_EACCESS,
+               "the token is missing or wrong; give the contents of the daemon's listen.token-file");
         return;
     }
     peer->greeted = true;
@@ -213,8 +218,8 @@ static void take_frame(void *ctx, struct bus_peer *peer, const struct bus_frame 
         door->events.on_publish(door->events.ctx, &message->publish);
         break;
     case CALL_NEXT:
-        door->events.on_next(door->events.ctx, request->id, message->next.instance, message->next.events_max, message->results.items,
-                             (unsigned)message->results.count);
+        door->events.on_next(door->events.ctx, request->id, message->next.instance, message->next.events_max,
+                             message->results.items, (unsigned)message->results.count);
         break;
     case CALL_CONTROL:
         door->events.on_control(door->events.ctx, request->id, message->control.command, message->control.arguments);
@@ -360,7 +365,8 @@ static enum sluice_err listen_on(struct bus_door *door, const char *url, struct 
 
 /* ---- open and close ---- */
 
-static void on_turn_end(struct ev_loop *loop, ev_prepare *watcher, int events)
+/* Twice: acks of a commit do not wait for the work that the owner's turn does next; what that turn answers goes at its end. */
+static void on_turn(struct ev_loop *loop, ev_prepare *watcher, int events)
 {
     struct bus_door *door = watcher->data;
 
@@ -380,9 +386,12 @@ enum sluice_err bus_door_open(struct mailbox *mailbox, const struct bus_options 
     door->peers.on_gone = peer_gone;
     door->peers.on_freed = peer_freed;
     door->events = *events;
-    ev_prepare_init(&door->turn_end, on_turn_end);
-    ev_set_priority(&door->turn_end, EV_MINPRI); /* after all that may answer */
-    door->turn_end.data = door;
+    ev_prepare_init(&door->turn_begin, on_turn);
+    ev_prepare_init(&door->turn_end, on_turn);
+    ev_set_priority(&door->turn_begin, EV_MAXPRI);
+    ev_set_priority(&door->turn_end, EV_MINPRI);
+    door->turn_begin.data = door->turn_end.data = door;
+    ev_prepare_start(mailbox_loop(mailbox), &door->turn_begin);
     ev_prepare_start(mailbox_loop(mailbox), &door->turn_end);
     if (options->token != NULL) {
         door->token = strdup(options->token);
@@ -414,6 +423,7 @@ void bus_door_close(struct bus_door *door)
     LIST_EACH(at, &door->peers.all)
         peer_gone(door, LIST_OWNER(at, struct bus_peer, link));
     bus_peers_close(&door->peers);
+    ev_prepare_stop(mailbox_loop(mailbox), &door->turn_begin);
     ev_prepare_stop(mailbox_loop(mailbox), &door->turn_end);
     for (size_t i = 0; i < door->listeners.count; i++)
         listener_free(door->listeners.items[i]);

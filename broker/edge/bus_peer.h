@@ -8,7 +8,7 @@
  *                             GONE ---- both transfers have ended ----> freed
  *
  * The streams are nng's; each has one read and one write at a time. Their callbacks come on nng's threads and post mail, nothing
- * else; all of this module runs on the loop. What is answered in one turn is one write: bus_peers_flush() ends the turn. */
+ * else; all of this module runs on the loop. What was answered since the last bus_peers_flush() is one write to each peer. */
 #ifndef SLUICE_EDGE_BUS_PEER_H
 #define SLUICE_EDGE_BUS_PEER_H
 
