@@ -112,15 +112,15 @@ static void balance_add_configured(struct balance *balance)
 static json_t *balance_result(struct balance *balance)
 {
     const struct config *config = &balance->control->broker->config->config;
-    json_t *rows = json_array();
-    bool holds = true;
+    json_t *rows = json_array(), *broken = json_array();
 
     balance_add_configured(balance);
     if (balance->rows.count > 1)
         qsort(balance->rows.items, balance->rows.count, sizeof *balance->rows.items, compare_rows);
     for (size_t i = 0; i < balance->rows.count; i++) {
         const struct balance_row *row = &balance->rows.items[i];
-        holds = holds && row->holds;
+        if (!row->holds)
+            (void)json_array_append_new(broken, json_view(row->name));
         if (row->holds && row->accepted == 0 && config_function_find(config, row->name.data) == NULL)
             continue; /* was configured once, and never took anything */
         json_t *object = json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "name", json_view(row->name), "accepted", (json_int_t)row->accepted,
@@ -129,7 +129,7 @@ static json_t *balance_result(struct balance *balance)
         ASSERT(object != NULL);
         (void)json_array_append_new(rows, object);
     }
-    return json_pack("{s:b,s:o}", "holds", (int)holds, "functions", rows);
+    return json_pack("{s:b,s:o,s:o}", "holds", (int)(json_array_size(broken) == 0), "broken", broken, "functions", rows);
 }
 
 static bool balance_begin(struct balance *balance)
