@@ -8,6 +8,8 @@
 #ifndef SLUICE_STORE_STORE_H
 #define SLUICE_STORE_STORE_H
 
+#include <stdatomic.h>
+
 #include "broker/core/reader.h"
 
 struct store;
@@ -70,8 +72,24 @@ enum sluice_err store_exception(struct store *store, enum exception_table table,
 /* Rows of `function` in order of delivery, after `after` ({0,0}: from the first). false: none. */
 bool store_exception_after(struct store *store, enum exception_table table, uint32_t function, struct delivery after,
                            struct exception *ret_row);
-/* By id: a UUIDv7 by its time, others by scanning (ret_scanned true). Also looks in exceptions and dead letters. SLUICE_ENOTFOUND. */
-enum sluice_err store_event_by_id(struct store *store, struct view id, bool id_is_uuid, struct stored_event *ret_event, bool *ret_scanned);
+/* By id, if a UUIDv7, where its time says: reads a few records. SLUICE_ENOTFOUND: not there; store_event_search() looks on. */
+enum sluice_err store_event_by_id(struct store *store, struct view id, bool id_is_uuid, struct stored_event *ret_event);
+
+/* By any id, everywhere: near its time, in exceptions and dead letters, then the whole log, which takes as long as reading it.
+ * On any thread (opens a read transaction of its own). SLUICE_ENOTFOUND; SLUICE_ETIMEDOUT: *cancelled became true. */
+struct event_search {
+    struct view id;
+    bool id_is_uuid;
+    const atomic_bool *cancelled; /* looked at between records; NULL: never */
+};
+struct event_found {
+    uint64_t seq;
+    int64_t committed_ms;
+    struct bytes envelope;       /* a copy: the caller's to free */
+    bool scanned;                /* it was not where its time says */
+};
+enum sluice_err store_event_search(struct store *store, const struct event_search *search, struct event_found *ret_found,
+                                   struct sluice_error *reterr);
 
 struct store_usage {
     uint64_t map_bytes, used_bytes, file_bytes, reserve_bytes;
