@@ -827,7 +827,7 @@ void broker_close(struct broker *broker)
         bus_door_close(broker->bus);
     instances_free(broker->instances);
     broker_read_end(broker);
-    control_free(broker->control); /* a balance still counts in the store */
+    control_free(broker->control); /* a worker may still read the store */
     store_close(broker->store);
     engine_free(broker->engine);
     mailbox_free(broker->mailbox);
