@@ -116,6 +116,8 @@ struct engine *engine_free(struct engine *engine)
     LIST_EACH(at, &engine->early)
         free(LIST_OWNER(at, struct early, link));
     VEC_DONE(&engine->functions);
+    for (size_t i = 0; i < engine->targets.count; i++)
+        template_free(engine->targets.items[i].template);
     VEC_DONE(&engine->targets);
     names_done(&engine->function_ids);
     names_done(&engine->target_ids);
@@ -137,6 +139,7 @@ struct engine *engine_free(struct engine *engine)
     bytes_done(&engine->record.body);
     bytes_done(&engine->completed);
     bytes_done(&engine->line);
+    bytes_done(&engine->inputs);
     VEC_DONE(&engine->record_functions);
     VEC_DONE(&engine->event_targets);
     VEC_DONE(&engine->dirty);
@@ -192,6 +195,10 @@ static void target_add(struct engine *engine, const struct target_row *row)
     struct target target = { .row = *row };
     target.row.rule = arena_dup(engine->names_arena, row->rule);
     target.row.text = row->text.data == NULL ? row->text : arena_dup(engine->names_arena, row->text);
+    if (row->input == TARGET_INPUT_TEMPLATE) { /* one that is damaged stays NULL: its deliveries become dead letters that say so */
+        size_t offset;
+        (void)template_new(target.row.text, &target.template, &offset, NULL);
+    }
     VEC_PUSH(&engine->targets, target);
     names_put(&engine->target_ids, target_key(engine->names_arena, &target.row), row->id);
 }

@@ -708,6 +708,7 @@ void function_turn(struct engine *engine, struct function *function, struct now 
         return;
     queue_sweep(engine, function, now);
     if (function->config != NULL && !engine->draining) {
+        queue_bury(engine, function, now);
         function_lease(engine, function, now);
         function_scale(engine, function, now);
         function_stop_idle(engine, function, now);

@@ -102,12 +102,28 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
     return false;
 }
 
-/* The input of one delivery, as JSON on one line, appended. */
+/* What a text template made may have several lines, and then says so to nobody whose lines are inputs: there a line break is a space. */
+static void put_made_line(struct bytes *out, struct view made)
+{
+    size_t start = out->len;
+
+    bytes_put_view(out, made);
+    for (size_t i = start; i < out->len; i++) {
+        if (out->data[i] == '\n' || out->data[i] == '\r')
+            out->data[i] = ' ';
+    }
+}
+
+/* The input of one delivery, on one line, appended. */
 static void input_line(struct broker *broker, const struct handover *handover, struct bytes *out)
 {
     struct target_view target;
     struct event event;
 
+    if (handover->input.data != NULL) {
+        put_made_line(out, handover->input);
+        return;
+    }
     if (!engine_target(broker->engine, handover->target, &target))
         target = (struct target_view){ .input = TARGET_INPUT_EVENT, .shape = EVENT_SHAPE_EVENTBRIDGE };
     if (!envelope_decode_stored(handover->envelope, &event)) {
@@ -132,7 +148,9 @@ static void deliver_native(struct broker *broker, uint64_t instance, uint64_t le
     struct bytes json = { 0 };
     for (unsigned i = 0; i < count; i++) {
         struct target_view target;
-        if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
+        if (handovers[i].input.data != NULL) {
+            bus_put_handover_json(&broker->handover, handovers[i].attempt, handovers[i].input);
+        } else if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
             bytes_clear(&json);
             input_line(broker, &handovers[i], &json);
             bus_put_handover_json(&broker->handover, handovers[i].attempt, bytes_view(&json));

@@ -212,6 +212,29 @@ TEST(a_dead_letter_whose_commit_has_not_returned_cannot_be_redriven_yet)
     bench_close(&bench);
 }
 
+TEST(what_no_template_can_make_an_input_of_is_a_dead_letter_at_once_and_starts_nothing)
+{
+    static const struct config_target templated = { .function = "f", .input = TARGET_INPUT_TEMPLATE,
+                                                    .text = "{\"template\":\"[\\\"<d>\\\"]\",\"paths\":{\"d\":\"$.detail\"}}" };
+    struct config_rule with_template = rule;
+    struct bench bench;
+    struct function_info info;
+    bench_open(&bench, 3);
+    with_template.targets = &templated;
+    bench.config.rules = &with_template;
+    EXPECT_EQ(SLUICE_OK, engine_configure(bench.engine, &bench.config, bench.now, NULL));
+    for (unsigned round = 0; round < 2; round++) {
+        publish_one(&bench, 0, 0);
+        commit_all(&bench);
+        engine_function_info(bench.engine, 1, bench.now, &info);
+        EXPECT_EQ(round + 1, info.counters[QUEUE_DEAD_LETTERED]);
+        EXPECT_EQ(0, info.counters[QUEUE_ATTEMPTS_FAILED]);
+        EXPECT_EQ(0, info.pending);
+        EXPECT_EQ(0, bench.starts);
+    }
+    bench_close(&bench);
+}
+
 TEST(what_a_removed_function_has_waiting_for_a_retry_is_given_up_at_its_max_age)
 {
     struct bench bench;
