@@ -68,11 +68,12 @@ static int64_t mono_ms(void)
 
 static void note_refusal(struct put *put, uint64_t line, enum sluice_err code, const char *text)
 {
-    struct refusal *refusal = malloc(sizeof *refusal + strlen(text) + 1);
+    size_t text_bytes = strlen(text) + 1;
+    struct refusal *refusal = malloc(sizeof *refusal + text_bytes);
     if (refusal == NULL)
         return; /* it is counted all the same, and the exit status says so */
     *refusal = (struct refusal){ .line = line, .code = code };
-    (void)strcpy(refusal->text, text);
+    memcpy(refusal->text, text, text_bytes);
     *put->refusals_end = refusal;
     put->refusals_end = &refusal->next;
 }

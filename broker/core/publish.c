@@ -278,6 +278,7 @@ void engine_publish(struct engine *engine, const struct publish *publish, bool a
     /* Did this one open the way for others of the same producer? Each that goes may open it for the next. */
     for (bool again = publish->has_producer && engine->early_count != 0; again;) {
         again = false;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the one forgotten before has left the list, which is begun anew */
         LIST_EACH(at, &engine->early) {
             struct early *early = LIST_OWNER(at, struct early, link);
             if (memcmp(early->publish.producer, publish->producer, 16) != 0 ||

@@ -522,7 +522,7 @@ static void function_sample_cpu(struct engine *engine, struct function *function
         }
         instance->cpu_us = cpu;
     }
-    if (sampled > 0 && function->cpu_sampled_at.us != 0 && passed < 4 * SAMPLE_US)
+    if (sampled > 0 && function->cpu_sampled_at.us != 0 && passed < 4 * (int64_t)SAMPLE_US)
         function->cpu_share = mean_add(function->cpu_share, (double)used / (double)passed / sampled);
     function->cpu_sampled_at = now.mono;
 }

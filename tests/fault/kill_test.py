@@ -6,7 +6,7 @@ an event ran twice only if a kill lies between.
 
   kill_test.py BUILD [ROUNDS] [SEED]      default 20 rounds, any number with SLUICE_LONG=N; a failure prints its seed
 """
-import json, mmap, os, random, signal, struct, subprocess, sys, tempfile, time
+import atexit, fcntl, json, mmap, os, random, signal, struct, subprocess, sys, tempfile, time
 
 build = sys.argv[1]
 rounds = int(sys.argv[2]) if len(sys.argv) > 2 else int(os.environ.get("SLUICE_LONG", "20") or "20")
@@ -91,6 +91,7 @@ class Daemon:
         self.log = open(path(f"daemon.{number}.log"), "w+")
         self.process = subprocess.Popen([f"{build}/broker/daemon/sluiced", "--config", path("sluice.yaml"), "--data", path("data")],
                                         stderr=self.log, stdin=subprocess.DEVNULL)
+        atexit.register(self.process.kill)  # a failed test leaves nothing running, for ctest would wait for it
         wait_for("ready", self.ready)
 
     def text(self):
@@ -132,6 +133,16 @@ def control(command):
     return json.loads(done.stdout) if done.stdout.strip() else fail(f"sluice {command}: {done.stderr}")
 
 
+def spawner_gone():
+    """It holds this lock until it has reaped all instances."""
+    with open(path("data/spawner.lock"), "r+b") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 executions_at_kill = []
 kills = 0
 daemon = Daemon(0)
@@ -147,6 +158,8 @@ for number in range(1, rounds + 1):
             if acked >= goal and submitted - acked >= 1000 and leases_out():
                 daemon.process.send_signal(signal.SIGKILL)
                 daemon.process.wait()
+                # What the old instances still run belongs to the old life: it ends with their spawner.
+                wait_for("the end of the old instances", spawner_gone)
                 killed = True
                 break
             if acked == submitted and submitted > before_submitted and acked > goal:

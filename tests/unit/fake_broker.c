@@ -84,8 +84,11 @@ static void apply(struct fake_broker *broker, struct mpack_reader events, uint32
         if (!store)
             continue;
         unsigned n;
+        char head[32]; /* a view is not a string: sscanf() would read on behind it */
         broker->events_applied++;
-        if (event.detail_format == DETAIL_JSON && sscanf(event.detail.data, "{\"n\":%u", &n) == 1 && n < FAKE_EVENTS_MAX)
+        (void)snprintf(head, sizeof head, "%.*s", (int)(event.detail.len < sizeof head ? event.detail.len : sizeof head - 1),
+                       event.detail.data);
+        if (event.detail_format == DETAIL_JSON && sscanf(head, "{\"n\":%u", &n) == 1 && n < FAKE_EVENTS_MAX)
             broker->event_count[n]++;
         bytes_clear(&broker->last_bytes);
         bytes_put_view(&broker->last_bytes, event.encoded);

@@ -389,6 +389,31 @@ TEST(many_lines_come_back_in_few_runs)
     done();
 }
 
+/* An invocation may be of any bytes; what stands behind a line break must not be answered as an input of its own. */
+TEST(line_breaks_within_an_input_do_not_make_two_lines_of_it)
+{
+    struct view lines[] = { VIEW_LITERAL("a\nb\n\nc"), VIEW_LITERAL("\n"), VIEW_LITERAL("d") };
+
+    given_instances();
+    start_shell(1, PROTOCOL_STDIO, "cat >&2");
+    instances_deliver(bench.instances, 1, 9, lines, 3);
+    WAIT_FOR(bench.loop, bench.gone.count == 1);
+    EXPECT_TEXT("a b  c\n \nd\n", bench.gone.items[0].tail);
+    start_shell(2, PROTOCOL_STDIO, "cat >&2");
+    instances_deliver(bench.instances, 2, 9, lines, 1); /* alone it ends where the input ends */
+    WAIT_FOR(bench.loop, bench.gone.count == 2);
+    EXPECT_TEXT("a\nb\n\nc\n", bench.gone.items[1].tail);
+
+    bench.answered = 0;
+    start_shell(3, PROTOCOL_STDIO_LINES, "while read -r line; do echo ok; done");
+    instances_deliver(bench.instances, 3, 9, lines, 3);
+    WAIT_FOR(bench.loop, bench.answered == 3);
+    instances_stop(bench.instances, 3);
+    WAIT_FOR(bench.loop, bench.gone.count == 3);
+    EXPECT(strstr(log_text(), "answers no input") == NULL);
+    done();
+}
+
 TEST(faults_of_filters)
 {
     static const struct {
