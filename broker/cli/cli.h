@@ -5,6 +5,8 @@
  *   table.c   aligned columns, readable times and sizes
  *   envelope_line.c    an EventBridge envelope on one line, read and shown
  *   put.c event.c function.c rule.c dead_letter.c status.c config.c store.c    the commands, a file a noun
+ *   top.c     the functions on the terminal, again and again; screen.c is that terminal
+ *   completion.c       the script for bash, from the table
  *
  * A command finds its options and arguments parsed and counted. It prints data to stdout and talks on stderr, and returns one of
  * the three exit statuses. With --json it prints what schemas/control.md says the daemon answers; an event, which travels there
@@ -26,7 +28,8 @@ enum option {
     OPTION_AFTER, OPTION_MAX,                                                   /* event tail */
     OPTION_FOLLOW, OPTION_BYTES,                                                /* function logs */
     OPTION_PATTERN, OPTION_EVENT,                                               /* rule test */
-    OPTION_MDOC, OPTION_VERSION,                                                /* help */
+    OPTION_SORT, OPTION_FILTER, OPTION_INTERVAL,                                /* top */
+    OPTION_MDOC, OPTION_COMPLETION, OPTION_VERSION,                                                /* help */
     OPTIONS
 };
 
@@ -62,6 +65,7 @@ enum cli_exit dead_letter_redrive(struct cli *cli);
 enum cli_exit dead_letter_purge(struct cli *cli);
 enum cli_exit balance(struct cli *cli);
 enum cli_exit status(struct cli *cli);
+enum cli_exit top(struct cli *cli);
 enum cli_exit config_check(struct cli *cli);
 enum cli_exit config_reload(struct cli *cli);
 enum cli_exit store_verify_directory(struct cli *cli);
@@ -73,6 +77,15 @@ enum cli_exit cli_usage(const char *format, ...) __attribute__((format(printf, 1
 /* A whole number in min..max as the value of `option`; *ret_value stays as it is when the option was not given.
  * false: it is not one, and that was said. */
 bool cli_number(const struct cli *cli, enum option option, int64_t min, int64_t max, int64_t *ret_value);
+
+/* What `top --sort` takes, by index; NULL after the last. */
+const char *top_sort_name(unsigned index);
+
+/* ---- completion.c ---- */
+/* A row of the command table as completion sees it. */
+struct completion_option { const char *name; char letter; const char *value; };
+/* Prints the script for bash: commands, verbs and options from the tables, names from the running daemon. */
+void completion_print(const struct command *commands, unsigned commands_count, const struct completion_option *options, uint32_t common);
 
 /* ---- call.c ---- */
 enum { CALL_TIMEOUT_MS = 30000 };

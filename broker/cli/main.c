@@ -33,8 +33,12 @@ static const struct option_spec {
     [OPTION_BYTES] = { "bytes", 0, "BYTES", "print at most so much of the end; default 65536" },
     [OPTION_PATTERN] = { "pattern", 0, "PATTERN", "an EventBridge pattern, or @FILE" },
     [OPTION_EVENT] = { "event", 0, "EVENT", "a JSON object, or @FILE" },
+    [OPTION_SORT] = { "sort", 0, "COLUMN", "the column to sort by; default ready" },
+    [OPTION_FILTER] = { "filter", 0, "TEXT", "only functions with this in their name" },
+    [OPTION_INTERVAL] = { "interval", 0, "SECONDS", "ask again after so long; default 1" },
     [OPTION_VERSION] = { "version", 0, NULL, "say the version; needs no command" },
     [OPTION_MDOC] = { "mdoc", 0, NULL, "the synopsis as sluice(1) has it" },
+    [OPTION_COMPLETION] = { "completion", 0, NULL, "the script by which bash completes commands" },
 };
 
 #define SET(option) (1u << OPTION_##option)
@@ -65,7 +69,8 @@ static const struct command commands[] = {
     { "store", "backup", "DATA TARGET", 0, 0, "copy a data directory, in use or not; needs no daemon", store_backup_directory },
     { "balance", NULL, "", 0, 0, "prove from stored state that no delivery is missing", balance },
     { "status", NULL, "", 0, 0, "the daemon at a glance", status },
-    { "help", NULL, "[COMMAND] [VERB]", 0, SET(VERSION) | SET(MDOC), "say how commands are used", help },
+    { "top", NULL, "", 0, SET(SORT) | SET(FILTER) | SET(INTERVAL), "watch queues and instances on the terminal", top },
+    { "help", NULL, "[COMMAND] [VERB]", 0, SET(VERSION) | SET(MDOC) | SET(COMPLETION), "say how commands are used", help },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -225,6 +230,14 @@ static unsigned print_help_matching(const char *noun, const char *verb)
     return count;
 }
 
+static void print_completion(void)
+{
+    struct completion_option rows[OPTIONS];
+    for (unsigned i = 0; i < OPTIONS; i++)
+        rows[i] = (struct completion_option){ .name = options[i].name, .letter = options[i].letter, .value = options[i].value };
+    completion_print(commands, COMMANDS, rows, OPTIONS_COMMON);
+}
+
 static enum cli_exit help(struct cli *cli)
 {
     if (cli->options[OPTION_VERSION] != NULL) {
@@ -234,6 +247,10 @@ static enum cli_exit help(struct cli *cli)
     if (cli->options[OPTION_MDOC] != NULL) {
         for (unsigned i = 0; i < COMMANDS; i++)
             print_mdoc(&commands[i]);
+        return CLI_DONE;
+    }
+    if (cli->options[OPTION_COMPLETION] != NULL) {
+        print_completion();
         return CLI_DONE;
     }
     if (cli->arguments[0] == NULL) {

@@ -739,6 +739,21 @@ const char *engine_function_name(const struct engine *engine, uint32_t id)
     return engine_function(engine, id)->name;
 }
 
+/* The oldest ready delivery, also of a queue that nobody reads, such as a paused function's, and so is not paged in. */
+static bool ready_first(const struct engine *engine, const struct function *function, struct delivery *ret_first)
+{
+    const struct reader *reader = &engine->world.reader;
+    struct batch_row row;
+
+    if (runs_first(&function->ready, ret_first))
+        return true;
+    if (function->unpaged == 0 || !reader->batch_after(reader->ctx, function->id, function->paged_row, &row) || row.runs_count == 0)
+        return false;
+    struct run run = reader->batch_run(&row, 0);
+    *ret_first = (struct delivery){ run.seq, run.ordinal };
+    return true;
+}
+
 void engine_function_info(const struct engine *engine, uint32_t id, struct now now, struct function_info *ret_info)
 {
     struct function *function = engine_function(engine, id);
@@ -763,8 +778,7 @@ void engine_function_info(const struct engine *engine, uint32_t id, struct now n
     };
     memcpy(ret_info->counters, function->counters, sizeof ret_info->counters);
     memcpy(ret_info->instances, function->instances_by_state, sizeof ret_info->instances);
-    if (runs_first(&function->ready, &first) &&
-        engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) == SLUICE_OK)
+    if (ready_first(engine, function, &first) && engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) == SLUICE_OK)
         ret_info->oldest_ms = event.committed_ms;
 }
 

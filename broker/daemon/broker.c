@@ -440,6 +440,7 @@ static void broker_turn(struct broker *broker)
     if (!broker->committing && engine_has_commit(broker->engine)) {
         broker->commit = engine_seal(broker->engine, now);
         broker->committing = true;
+        broker->commit_began = now.mono;
         broker_read_end(broker);
         store_commit_begin(broker->store, broker->commit, commit_done, broker);
         broker_read(broker);
@@ -447,6 +448,7 @@ static void broker_turn(struct broker *broker)
     }
     broker_read_end(broker);
     broker_sleep_until_work(broker, now);
+    (void)notify_turn(&broker->notify, now.mono, broker->committing ? broker->commit_began.us : MONO_NEVER);
     if (broker->stopping && engine_drained(broker->engine) && !broker->committing && !engine_has_commit(broker->engine))
         ev_break(broker->loop, EVBREAK_ALL);
 }
@@ -535,7 +537,7 @@ static bool config_served(const struct config *config)
     return false;
 }
 
-bool broker_reload(struct broker *broker, struct bytes *errors)
+static bool reload(struct broker *broker, struct bytes *errors)
 {
     char *text = NULL;
     size_t len = 0;
@@ -579,6 +581,15 @@ bool broker_reload(struct broker *broker, struct bytes *errors)
     return true;
 }
 
+bool broker_reload(struct broker *broker, struct bytes *errors)
+{
+    notify_reloading(&broker->notify, clock_now().mono);
+    bool loaded = reload(broker, errors);
+    notify_ready(&broker->notify, "%u functions, %u rules%s", broker->config->config.functions_count, broker->config->config.rules_count,
+                 loaded ? "" : "; the last reload was refused, see the log");
+    return loaded;
+}
+
 static void on_reload(struct ev_loop *loop, ev_signal *watcher, int events)
 {
     (void)loop, (void)events;
@@ -612,6 +623,7 @@ static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
     }
     log_format(LOG_INFO, "event=stopping signal=%d", watcher->signum);
     broker->stopping = true;
+    notify_stopping(&broker->notify);
     broker_read(broker);
     engine_drain(broker->engine, clock_now());
     control_stop(broker->control);
@@ -783,6 +795,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
     struct sluice_error error;
 
     *broker = (struct broker){ .options = *options, .started = clock_now() };
+    notify_open(&broker->notify);
     broker->config = config_file_load(options->config_path, stderr, NULL);
     if (broker->config == NULL || !config_served(&broker->config->config))
         return false;
@@ -815,6 +828,22 @@ static void watch_signal(struct broker *broker, ev_signal *watcher, int number, 
     ev_signal_start(broker->loop, watcher);
 }
 
+/* The turn that follows says that we live; without work there would be none. */
+static void on_watchdog(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events;
+}
+
+static void watch_watchdog(struct broker *broker)
+{
+    double wake_s = notify_wake_s(&broker->notify);
+
+    if (wake_s == 0)
+        return;
+    ev_timer_init(&broker->watchdog, on_watchdog, wake_s, wake_s);
+    ev_timer_start(broker->loop, &broker->watchdog);
+}
+
 int broker_run(struct broker *broker)
 {
     struct engine_totals totals;
@@ -827,6 +856,7 @@ int broker_run(struct broker *broker)
     broker->turn.data = broker;
     ev_prepare_start(broker->loop, &broker->turn);
     watch_config(broker);
+    watch_watchdog(broker);
     broker_read(broker);
     engine_totals(broker->engine, &totals);
     broker_read_end(broker);
@@ -835,6 +865,7 @@ int broker_run(struct broker *broker)
                        (unsigned long long)totals.pending,
                        (long long)((clock_now().mono.us - broker->started.mono.us) / 1000));
     (void)!write(STDERR_FILENO, line, (size_t)len);
+    notify_ready(&broker->notify, "%u functions, %u rules", broker->config->config.functions_count, broker->config->config.rules_count);
     ev_run(broker->loop, 0);
     return broker->fatal ? 1 : 0;
 }
@@ -858,6 +889,7 @@ void broker_close(struct broker *broker)
     bytes_done(&broker->handover);
     if (!broker->fatal && broker->store != NULL)
         log_format(LOG_INFO, "event=stopped");
+    notify_close(&broker->notify);
     unwatch_config(broker);
     if (broker->loop != NULL)
         ev_loop_destroy(broker->loop);

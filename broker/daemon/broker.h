@@ -14,6 +14,7 @@
 #include "broker/edge/config_file.h"
 #include "broker/edge/instances.h"
 #include "broker/edge/mailbox.h"
+#include "broker/edge/notify.h"
 #include "broker/store/store.h"
 
 struct control;
@@ -47,6 +48,8 @@ struct broker {
     enum commit_outcome outcome;
     char outcome_text[256];
     bool committing, reading, stopping, fatal;
+    struct mono commit_began;
+    struct notify notify;
 
     VEC(struct publish) publishes; /* arrived, not taken yet: the gathering commit is full, or it is not their turn */
     size_t publishes_head;
@@ -55,7 +58,7 @@ struct broker {
     VEC(struct view) inputs;
 
     ev_prepare turn;
-    ev_timer wake, start_again, machine;
+    ev_timer wake, start_again, machine, watchdog;
     ev_signal term, interrupt, reload;
     ev_stat watches[64];
     unsigned watches_count;

@@ -47,12 +47,16 @@ static bool is_paused(const struct function_info *info)
 
 static json_t *list_row(const struct function_info *info)
 {
-    json_t *row = json_pack("{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:o,s:I,s:s}", "name", json_text(info->name), "protocol",
+    json_t *row = json_pack("{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:o,s:I,s:s,s:o,s:f,s:o,s:I,s:I}", "name", json_text(info->name), "protocol",
                             json_text(info->config == NULL ? NULL : protocol_text(info->config->protocol)), "orphaned",
                             (int)(info->config == NULL), "paused", (int)is_paused(info), "ready", (json_int_t)info->ready, "leased",
                             (json_int_t)info->leased, "retry", (json_int_t)info->retrying, "dead",
                             (json_int_t)info->counters[QUEUE_DEAD_LETTERED], "instances", json_instances(info->instances), "target",
-                            (json_int_t)info->target.instances, "circuit", info->circuit_open ? "open" : "closed");
+                            (json_int_t)info->target.instances, "circuit", info->circuit_open ? "open" : "closed", "oldest_ms",
+                            json_when(info->oldest_ms > 0, info->oldest_ms), "arrivals_per_s", info->arrivals_per_s, "service_us",
+                            json_when(info->service_s > 0, (int64_t)(info->service_s * 1e6)), "succeeded",
+                            (json_int_t)info->counters[QUEUE_SUCCEEDED], "attempts_failed",
+                            (json_int_t)info->counters[QUEUE_ATTEMPTS_FAILED]);
     ASSERT(row != NULL);
     return row;
 }
