@@ -627,6 +627,7 @@ static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
     broker_read(broker);
     engine_drain(broker->engine, clock_now());
     control_stop(broker->control);
+    ev_timer_stop(loop, &broker->start_again); /* nothing is started any more */
     ev_timer_init(&broker->start_again, on_drain_over, DRAIN_MS / 1000., 0.);
     ev_timer_start(loop, &broker->start_again);
 }

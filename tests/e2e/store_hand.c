@@ -51,7 +51,8 @@ int main(int argc, char **argv)
     } else if (argc == 5 && strcmp(verb, "delete") == 0) {
         raw_delete(argv[1], argv[2], flags, key);
     } else {
-        (void)fprintf(stderr, "usage: store_hand DATA TABLE list | DATA TABLE KEY (add OFFSET DIFFERENCE | put VALUE | delete)\n");
+        (void)fprintf(stderr,
+                      "usage: store_hand DATA TABLE list | DATA TABLE KEY (add OFFSET DIFFERENCE | put VALUE | delete)\n");
         return 2;
     }
     return 0;

@@ -68,11 +68,13 @@ functions:
   lines:
     command: [{build}/tests/helpers/recorder, {path('lines.out')}]
     protocol: stdio-lines
+    timeout: 120s   # a timeout is a second run too
     concurrency: {LINES_AHEAD}
     scale: {{max: {INSTANCES}}}
   native:
     command: [{build}/tests/helpers/native_recorder, {path('native.out')}]
     protocol: native
+    timeout: 120s
     batch: {{size: {BATCH}}}
     scale: {{max: {INSTANCES}}}
   slow: {{command: [{path('slow.sh')}], protocol: stdio, scale: {{max: 4}}}}
@@ -121,6 +123,19 @@ def say(text):
     publisher.stdin.flush()
 
 
+def instances_run():
+    """Whether a process of a function is still there: the killed daemon's spawner ends them, a moment later."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                command = f.read()
+        except OSError:
+            continue
+        if any(os.fsencode(path(name)) in command for name in ("lines.out", "native.out", "slow.sh", "fails.sh")):
+            return True
+    return False
+
+
 def leases_out():
     begun, ended = set(), set()
     for line in lines_of("slow.out"):
@@ -166,6 +181,7 @@ for number in range(1, rounds + 1):
                 break  # it was faster than this look: another burst
         if killed:
             submitted, acked, _ = counts()
+            wait_for("the end of the instances", lambda: not instances_run())  # what they still wrote was before the kill's line
             executions_at_kill.append({name: len(lines_of(f"{name}.out")) for name in ("lines", "native", "slow", "fails")})
             kills += 1
             if submitted - acked >= 1000 and leases_out():
