@@ -11,7 +11,7 @@
 
 #include "bench/harness.h"
 
-enum { EVENTS = 2000, EVENTS_BRIEF = 500, SLEEP_MS = 50, INSTANCES = 64, LIMIT_S = 60 };
+enum { EVENTS = 2000, SLEEP_MS = 50, INSTANCES = 64, LIMIT_S = 60 };
 #define LIMIT_RATIO 1.3
 
 struct round {
@@ -52,7 +52,7 @@ static double drain(const struct bench_daemon *daemon, struct sluice_producer *p
     return bench_now() - start;
 }
 
-static struct round run(struct bench *bench, int events)
+static struct round run(struct bench *bench)
 {
     struct bench_daemon daemon;
     struct sluice_producer *producer;
@@ -74,7 +74,7 @@ static struct round run(struct bench *bench, int events)
         exit(1);
     }
     round.start_s = drain(&daemon, producer, "one", 1) - SLEEP_MS / 1e3;
-    round.drain_s = drain(&daemon, producer, "burst", events);
+    round.drain_s = drain(&daemon, producer, "burst", EVENTS);
     (void)sluice_producer_close(producer, 5000, NULL);
     bench_daemon_stop(&daemon);
     return round;
@@ -86,19 +86,19 @@ int main(int argc, char **argv)
     double drains[64], limits[64], ratios[64];
 
     bench_init(&bench, argc, argv, "scale: a burst from zero to 64 native instances");
-    int events = bench.brief ? EVENTS_BRIEF : EVENTS, rounds = bench.rounds > 64 ? 64 : bench.rounds;
-    double work_s = events * (SLEEP_MS / 1e3) / INSTANCES;
+    int rounds = bench.rounds > 64 ? 64 : bench.rounds;
+    double work_s = EVENTS * (SLEEP_MS / 1e3) / INSTANCES;
     for (int i = 0; i < rounds; i++) {
-        struct round round = run(&bench, events);
+        struct round round = run(&bench);
         double ideal_s = work_s + round.start_s;
         drains[i] = round.drain_s * 1e3;
         limits[i] = LIMIT_RATIO * ideal_s * 1e3;
         ratios[i] = round.drain_s / ideal_s;
-        bench_note(&bench, "round %d: %d drained in %.0f ms; one start %.1f ms, ideal %.0f ms, %.2f times", i + 1, events, drains[i],
+        bench_note(&bench, "round %d: %d drained in %.0f ms; one start %.1f ms, ideal %.0f ms, %.2f times", i + 1, EVENTS, drains[i],
                    round.start_s * 1e3, ideal_s * 1e3, ratios[i]);
     }
     bench_note(&bench, "median %.2f times the ideal", bench_median(ratios, (size_t)rounds));
-    bench_at_most(&bench, bench.brief ? "scale_burst_brief" : "scale_burst", bench_median(drains, (size_t)rounds), "ms",
+    bench_at_most(&bench, "scale_burst", bench_median(drains, (size_t)rounds), "ms",
                   bench_median(limits, (size_t)rounds));
     return bench_done(&bench);
 }
