@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <sluice/producer.h>
 
@@ -31,14 +32,14 @@ static void publish(uint64_t events)
 }
 
 /* Events per second from the moment the function may run until the last ack. */
-static double drain(struct bench *bench, const char *function, uint64_t events)
+static double drain(struct bench *bench, const char *function, unsigned instances, uint64_t events)
 {
     struct bench_daemon daemon;
     char paused[20000], running[20000];
 
     (void)snprintf(paused, sizeof paused, "functions:\n  noop: {%s, scale: {max: 0}}\n%s", function, rules);
-    (void)snprintf(running, sizeof running, "listen: {bus: \"ipc://%s/deliver.sock\"}\nfunctions:\n  noop: {%s, scale: {max: 2}}\n%s",
-                   bench->directory, function, rules);
+    (void)snprintf(running, sizeof running, "listen: {bus: \"ipc://%s/deliver.sock\"}\nfunctions:\n  noop: {%s, scale: {max: %u}}\n%s",
+                   bench->directory, function, instances, rules);
     bench_daemon_start(bench, &daemon, "deliver", paused);
     publish(events);
     FILE *file = fopen(daemon.config, "we");
@@ -56,7 +57,18 @@ static double drain(struct bench *bench, const char *function, uint64_t events)
             exit(1);
         }
     } while (pending > 0);
+    /* Handed out and answered; now the last settling commit must be on the disk. */
+    char *balance = bench_control(&daemon, "balance", "{}");
+    while (bench_number(balance, "\"noop\"", "pending") != 0 && bench_now() - start < 120) {
+        free(balance);
+        balance = bench_control(&daemon, "balance", "{}");
+    }
     double rate = (double)events / (bench_now() - start);
+    if (bench_number(balance, "\"noop\"", "succeeded") != (double)events || strstr(balance, "\"holds\":true") == NULL) {
+        (void)fprintf(stderr, "bench: not every delivery succeeded: %s\n", balance);
+        exit(1);
+    }
+    free(balance);
     bench_daemon_stop(&daemon);
     return rate;
 }
@@ -67,7 +79,7 @@ static double median_drain(struct bench *bench, const char *name, const char *fu
     int rounds = bench->rounds > 64 ? 64 : bench->rounds;
 
     for (int i = 0; i < rounds; i++) {
-        rates[i] = drain(bench, function, events);
+        rates[i] = drain(bench, function, 2, events);
         bench_note(bench, "%s round %d: %.0f/s", name, i + 1, rates[i]);
     }
     return bench_median(rates, (size_t)rounds);
@@ -89,11 +101,12 @@ int main(int argc, char **argv)
     (void)snprintf(program, sizeof program, "%s/bench/functions/noop_stdio", bench.build);
     char *const floor_argv[] = { program, NULL };
     (void)snprintf(function, sizeof function, "command: [%s], protocol: stdio", program);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     double rates[64], floors[64], ratios[64];
     int rounds = bench.rounds > 64 ? 64 : bench.rounds;
     for (int i = 0; i < rounds; i++) {
-        floors[i] = bench_spawn_rate(floor_argv, 2, bench.brief ? 1 : 3); /* two at once, as the function may */
-        rates[i] = drain(&bench, function, bench.brief ? 1000 : 5000);
+        floors[i] = bench_spawn_rate(floor_argv, (unsigned)cores, bench.brief ? 1 : 3); /* as many at once as is fastest: one a core */
+        rates[i] = drain(&bench, function, 2 * (unsigned)cores, bench.brief ? 1000 : 5000);
         ratios[i] = rates[i] / floors[i];
         bench_note(&bench, "stdio round %d: %.0f/s, bare posix_spawn %.0f/s", i + 1, rates[i], floors[i]);
     }

@@ -1,5 +1,7 @@
 /* publish: 256-byte events, one rule that matches each to one paused function. The floor is the disk's own: appending to a growing file,
  * one write + fdatasync at a time, in blocks of the median bytes per commit of the measured run. */
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 
 #include "bench/harness.h"
 
+extern char **environ;
 enum { EVENT_BYTES = 256 };
 
 static const char yaml[] = "functions:\n  sink: {command: [/bin/true], protocol: stdio, scale: {max: 0}}\n"
@@ -52,9 +55,11 @@ static struct sluice_producer *open_producer(const struct sluice_producer_option
     return producer;
 }
 
-/* One producer process: `seconds` of publishing after all are connected; writes its acked count to `out`. */
-static void produce(int go, int out, double seconds, size_t batch_bytes, unsigned window)
+/* One producer process (nng must not be forked, so it is this program started anew): `seconds` of publishing after all are
+ * connected; reads its start from descriptor 0, writes one byte when it is ready and then its acked count to descriptor 1. */
+static void produce(double seconds, size_t batch_bytes, unsigned window)
 {
+    const int go = 0, out = 1;
     struct sluice_producer *producer = open_producer(
         &(struct sluice_producer_options){ .batch_bytes = batch_bytes, .batch_events = 10000, .window_batches = window });
     struct sluice_event event = { .source = "bench", .type = "order.paid", .detail = event_detail() };
@@ -88,13 +93,24 @@ static struct measured run(struct bench *bench, unsigned producers, double secon
     struct measured measured = { 0 };
     int go[2], out[2];
     char byte;
+    pid_t pids[64];
 
     bench_daemon_start(bench, &daemon, "publish", yaml);
-    if (pipe(go) != 0 || pipe(out) != 0)
+    if (pipe2(go, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
         exit(1);
     for (unsigned i = 0; i < producers; i++) {
-        if (fork() == 0)
-            produce(go[0], out[1], seconds, batch_bytes, window);
+        char text[3][32];
+        (void)snprintf(text[0], sizeof text[0], "%f", seconds);
+        (void)snprintf(text[1], sizeof text[1], "%zu", batch_bytes);
+        (void)snprintf(text[2], sizeof text[2], "%u", window);
+        char *const arguments[] = { "publish", "--produce", text[0], text[1], text[2], NULL };
+        posix_spawn_file_actions_t actions;
+        (void)posix_spawn_file_actions_init(&actions);
+        (void)posix_spawn_file_actions_adddup2(&actions, go[0], 0);
+        (void)posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+        if (posix_spawn(&pids[i], "/proc/self/exe", &actions, NULL, arguments, environ) != 0)
+            exit(1);
+        (void)posix_spawn_file_actions_destroy(&actions);
     }
     for (unsigned i = 0; i < producers; i++)
         (void)!read(out[0], &byte, 1);
@@ -105,8 +121,8 @@ static struct measured run(struct bench *bench, unsigned producers, double secon
         if (read(out[0], &count, sizeof count) == (ssize_t)sizeof count)
             total += count;
     }
-    while (wait(NULL) > 0 && waitpid(daemon.pid, NULL, WNOHANG) == 0 && --producers > 0)
-        ;
+    for (unsigned i = 0; i < producers; i++)
+        (void)waitpid(pids[i], NULL, 0);
     measured.per_s = (double)total / seconds;
     char *status = bench_control(&daemon, "status", "{}");
     measured.bytes_per_commit = bench_number(status, "\"commit_bytes\"", "p50");
@@ -170,6 +186,8 @@ int main(int argc, char **argv)
 {
     struct bench bench;
 
+    if (argc == 5 && strcmp(argv[1], "--produce") == 0)
+        produce(atof(argv[2]), (size_t)atol(argv[3]), (unsigned)atoi(argv[4]));
     bench_init(&bench, argc, argv, "publish: 256-byte events, one rule that matches each, one paused function");
     rate_row(&bench, "publish_1", 1, 256 << 10, 8);
     rate_row(&bench, "publish_8", 8, 128 << 10, 4);

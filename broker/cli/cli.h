@@ -4,7 +4,7 @@
  *   call.c    a control call to the daemon, page by page where there are pages
  *   table.c   aligned columns, readable times and sizes
  *   envelope_line.c    an EventBridge envelope on one line, read and shown
- *   put.c event.c function.c rule.c dead_letter.c status.c config.c    the commands, a file a noun
+ *   put.c event.c function.c rule.c dead_letter.c status.c config.c store.c    the commands, a file a noun
  *
  * A command finds its options and arguments parsed and counted. It prints data to stdout and talks on stderr, and returns one of
  * the three exit statuses. With --json it prints what schemas/control.md says the daemon answers; an event, which travels there
@@ -64,6 +64,8 @@ enum cli_exit balance(struct cli *cli);
 enum cli_exit status(struct cli *cli);
 enum cli_exit config_check(struct cli *cli);
 enum cli_exit config_reload(struct cli *cli);
+enum cli_exit store_verify_directory(struct cli *cli);
+enum cli_exit store_backup_directory(struct cli *cli);
 
 /* "sluice: " and the text on stderr, one line; returns CLI_FAILED or CLI_USAGE for `return cli_failed(...)`. */
 enum cli_exit cli_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));

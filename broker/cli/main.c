@@ -1,4 +1,4 @@
-/* main.c - sluice: talks to a running sluiced, and checks patterns and configurations without one.
+/* main.c - sluice: talks to a running sluiced; checks patterns, configurations and stores without one.
  * The two tables below are all there is to know about the command line: parsing, help and the synopsis of sluice(1) come from
  * them. */
 #include "broker/cli/cli.h"
@@ -61,6 +61,8 @@ static const struct command commands[] = {
     { "dead-letter", "purge", "FUNCTION [DELIVERY]", 0, 0, "throw one, or all of a function, away", dead_letter_purge },
     { "config", "check", "PATH", 0, 0, "check a configuration; needs no daemon", config_check },
     { "config", "reload", "", 0, 0, "have the daemon read its configuration again", config_reload },
+    { "store", "verify", "DIR", 0, 0, "check every record, counter and table of a data directory; needs no daemon", store_verify_directory },
+    { "store", "backup", "DATA TARGET", 0, 0, "copy a data directory, in use or not; needs no daemon", store_backup_directory },
     { "balance", NULL, "", 0, 0, "prove from stored state that no delivery is missing", balance },
     { "status", NULL, "", 0, 0, "the daemon at a glance", status },
     { "help", NULL, "[COMMAND] [VERB]", 0, SET(VERSION) | SET(MDOC), "say how commands are used", help },

@@ -79,7 +79,7 @@ struct target_row {              /* never changed once written: deliveries keep 
     uint32_t id, function;
     struct view rule;
     uint32_t input;              /* enum target_input */
-    struct view text;            /* JSONPath or constant */
+    struct view text;            /* JSONPath, constant or template: struct config_target */
 };
 
 struct function_row {            /* never deleted, so that a function that comes back finds its deliveries */

@@ -116,6 +116,8 @@ struct engine *engine_free(struct engine *engine)
     LIST_EACH(at, &engine->early)
         free(LIST_OWNER(at, struct early, link));
     VEC_DONE(&engine->functions);
+    for (size_t i = 0; i < engine->targets.count; i++)
+        template_free(engine->targets.items[i].template);
     VEC_DONE(&engine->targets);
     names_done(&engine->function_ids);
     names_done(&engine->target_ids);
@@ -137,6 +139,7 @@ struct engine *engine_free(struct engine *engine)
     bytes_done(&engine->record.body);
     bytes_done(&engine->completed);
     bytes_done(&engine->line);
+    bytes_done(&engine->inputs);
     VEC_DONE(&engine->record_functions);
     VEC_DONE(&engine->event_targets);
     VEC_DONE(&engine->dirty);
@@ -192,6 +195,10 @@ static void target_add(struct engine *engine, const struct target_row *row)
     struct target target = { .row = *row };
     target.row.rule = arena_dup(engine->names_arena, row->rule);
     target.row.text = row->text.data == NULL ? row->text : arena_dup(engine->names_arena, row->text);
+    if (row->input == TARGET_INPUT_TEMPLATE) { /* one that is damaged stays NULL: its deliveries become dead letters that say so */
+        size_t offset;
+        (void)template_new(target.row.text, &target.template, &offset, NULL);
+    }
     VEC_PUSH(&engine->targets, target);
     names_put(&engine->target_ids, target_key(engine->names_arena, &target.row), row->id);
 }
@@ -404,7 +411,8 @@ int64_t engine_wake_us(const struct engine *engine)
     if (engine->touched.count > 0)
         return 0;
     const struct heap_node *first = heap_first(&engine->wakes);
-    return first == NULL ? MONO_NEVER : first->key;
+    int64_t wake_us = first == NULL ? MONO_NEVER : first->key;
+    return engine->trim_at_us != 0 && engine->trim_at_us < wake_us ? engine->trim_at_us : wake_us;
 }
 
 void engine_tick(struct engine *engine, struct now now)
@@ -424,6 +432,11 @@ void engine_tick(struct engine *engine, struct now now)
     }
     memmove(engine->touched.items, engine->touched.items + count, (engine->touched.count - count) * sizeof(*engine->touched.items));
     engine->touched.count -= count;
+    if (engine->trim_at_us != 0 && engine->trim_at_us <= now.mono.us) {
+        engine->trim_at_us = 0;
+        if (engine->recovered)
+            engine_trim(engine); /* if it finds some, there is a commit, and after it another look */
+    }
 }
 
 void engine_drain(struct engine *engine, struct now now)
@@ -682,6 +695,7 @@ void engine_committed(struct engine *engine, struct commit *commit, bool durable
         commit_took_effect(engine, commit, now);
         engine->commit_durable = engine->commits_sealed; /* one is out at a time */
         engine->committed_seq = commit->next_seq;
+        engine->trim_at_us = mono_after(now, TRIM_IDLE_MS);
         acks_release(engine, &engine->sealed_acks, SLUICE_OK, NULL);
     } else {
         commit_roll_back(engine, commit, now);

@@ -37,6 +37,7 @@ struct handover {
     struct view envelope;
     uint32_t target;             /* engine_target() says how the input is made */
     unsigned attempt;            /* 1 for the first */
+    struct view input;           /* made by the target's template; absent: it has none. A text template may give several lines, and no JSON */
 };
 
 struct publish_refusal {

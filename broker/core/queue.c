@@ -192,8 +192,49 @@ void queue_sweep(struct engine *engine, struct function *function, struct now no
         function_touch(engine, function);
 }
 
-static bool take_exception(struct engine *engine, struct function *function, size_t *bytes, struct now now)
+/* The lease in the making. */
+struct taking {
+    size_t bytes;                /* of what is handed over; the larger of envelope and input */
+    size_t buried_bytes;         /* of what was found undeliverable on the way */
+};
+
+/* Makes the input of what was found at the front. False: it does not fit any more, and stays. */
+static bool take_input(struct engine *engine, struct taking *taking, const struct leased *item, struct view envelope, bool *ret_deliverable,
+                       struct sluice_error *reterr)
 {
+    size_t inputs_len = engine->inputs.len;
+    bool deliverable = delivery_input(engine, item->target, envelope, item->accepted_ms, reterr);
+    size_t input_len = engine->inputs.len - inputs_len, size = envelope.len > input_len ? envelope.len : input_len;
+
+    if (deliverable && taking->bytes != 0 && taking->bytes + size > LEASE_BYTES_MAX) {
+        engine->inputs.len = inputs_len;
+        return false;
+    }
+    if (deliverable)
+        taking->bytes += size;
+    else
+        taking->buried_bytes += envelope.len + MESSAGE_KEPT_BYTES;
+    *ret_deliverable = deliverable;
+    return true;
+}
+
+/* After take_input(), in the same order: handovers and the bytes in engine->inputs belong together. */
+static void take(struct engine *engine, const struct leased *item, struct view envelope, size_t input_len)
+{
+    VEC_PUSH(&engine->leasing, *item);
+    VEC_PUSH(&engine->handovers, (struct handover){ .delivery = item->delivery,
+                                                    .envelope = envelope,
+                                                    .target = item->target,
+                                                    .attempt = item->attempts + 1,
+                                                    .input = { .len = input_len } });
+}
+
+static bool take_exception(struct engine *engine, struct function *function, struct taking *taking, struct now now)
+{
+    bool deliverable;
+    struct sluice_error reason;
+    size_t inputs_len = engine->inputs.len;
+
     if (function->due_head == function->due.count || function->due.items[function->due_head].due_ms > now.wall_ms)
         return false;
     struct exception row;
@@ -205,25 +246,30 @@ static bool take_exception(struct engine *engine, struct function *function, siz
         function->due_head++;
         return true;
     }
-    if (*bytes != 0 && *bytes + row.envelope.len > LEASE_BYTES_MAX)
+    const struct leased item = { .delivery = delivery,
+                                 .accepted_ms = row.accepted_ms,
+                                 .target = row.target,
+                                 .attempts = row.attempts,
+                                 .exception = true };
+    if (!take_input(engine, taking, &item, row.envelope, &deliverable, &reason))
         return false;
     function->due_head++;
-    *bytes += row.envelope.len;
+    if (!deliverable) {
+        delivery_bury(engine, function, &item, &reason, now);
+        return true;
+    }
     map_put(&function->claims, claim_key(delivery), 1);
-    VEC_PUSH(&engine->leasing, (struct leased){ .delivery = delivery,
-                                                .accepted_ms = row.accepted_ms,
-                                                .target = row.target,
-                                                .attempts = row.attempts,
-                                                .exception = true });
-    VEC_PUSH(&engine->handovers,
-             (struct handover){ .delivery = delivery, .envelope = row.envelope, .target = row.target, .attempt = row.attempts + 1 });
+    take(engine, &item, row.envelope, engine->inputs.len - inputs_len);
     return true;
 }
 
-static bool take_logged(struct engine *engine, struct function *function, size_t *bytes, struct now now)
+static bool take_logged(struct engine *engine, struct function *function, struct taking *taking, struct now now)
 {
     struct delivery delivery;
     struct stored_event event;
+    bool deliverable;
+    struct sluice_error reason;
+    size_t inputs_len = engine->inputs.len;
 
     if (runs_empty(&function->ready))
         queue_page(engine, function);
@@ -237,28 +283,40 @@ static bool take_logged(struct engine *engine, struct function *function, size_t
     }
     if (event.committed_ms + function->max_age_ms <= now.wall_ms)
         return false; /* the sweep of the next turn takes it */
-    if (*bytes != 0 && *bytes + event.event.envelope.len > LEASE_BYTES_MAX)
+    const struct leased item = { .delivery = delivery, .accepted_ms = event.committed_ms,
+                                 .target = record_target(&event.event, delivery.ordinal) };
+    if (!take_input(engine, taking, &item, event.event.envelope, &deliverable, &reason))
         return false;
     runs_pop(&function->ready);
-    *bytes += event.event.envelope.len;
-    uint32_t target = record_target(&event.event, delivery.ordinal);
-    VEC_PUSH(&engine->leasing,
-             (struct leased){ .delivery = delivery, .accepted_ms = event.committed_ms, .target = target });
-    VEC_PUSH(&engine->handovers,
-             (struct handover){ .delivery = delivery, .envelope = event.event.envelope, .target = target, .attempt = 1 });
+    if (deliverable)
+        take(engine, &item, event.event.envelope, engine->inputs.len - inputs_len);
+    else
+        delivery_bury(engine, function, &item, &reason, now);
     return true;
 }
 
 unsigned queue_take(struct engine *engine, struct function *function, unsigned max, struct now now)
 {
-    size_t bytes = 0;
+    struct taking taking = { 0 };
 
     engine->leasing.count = engine->handovers.count = 0;
+    bytes_clear(&engine->inputs);
     due_refresh(engine, function);
-    while (engine->leasing.count < max && take_exception(engine, function, &bytes, now))
+    while (engine->leasing.count < max && taking.buried_bytes <= BURY_BYTES_MAX && take_exception(engine, function, &taking, now))
         ;
-    while (engine->leasing.count < max && take_logged(engine, function, &bytes, now))
+    while (engine->leasing.count < max && taking.buried_bytes <= BURY_BYTES_MAX && take_logged(engine, function, &taking, now))
         ;
+    if (taking.buried_bytes > 0)
+        function_touch(engine, function); /* there may be more, which nobody else comes back for */
+    size_t at = 0;
+    for (size_t i = 0; i < engine->handovers.count; i++) {
+        struct handover *handover = &engine->handovers.items[i];
+        if (handover->input.len == 0)
+            continue;
+        handover->input.data = engine->inputs.data + at;
+        at += handover->input.len;
+    }
+    ASSERT(at == engine->inputs.len);
     return (unsigned)engine->leasing.count;
 }
 

@@ -416,10 +416,8 @@ static void function_timeouts(struct engine *engine, struct function *function, 
 {
     while (!list_empty(&function->leases)) {
         struct lease *lease = LIST_OWNER(function->leases.next, struct lease, in_function);
-        if (lease->deadline.us > now.mono.us) {
-            wake_by(engine, function, lease->deadline.us);
+        if (lease->deadline.us > now.mono.us)
             return;
-        }
         struct instance *instance = lease->instance;
         double seconds = (double)(lease->deadline.us - lease->since.us) / 1e6;
         char message[96];
@@ -619,20 +617,54 @@ static void function_scale(struct engine *engine, struct function *function, str
     }
 }
 
-/* The longest idle are at the end of the free list. */
+/* A start that hangs: no exec, or a native program that never asks for work. It is killed, and counts as a start that failed. */
+static void function_stop_stuck(struct engine *engine, struct function *function, struct now now)
+{
+    if (function->instances_by_state[INSTANCE_STARTING] == 0)
+        return;
+    LIST_EACH(at, &function->instances) { /* in order of start */
+        struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+        if (instance->state != INSTANCE_STARTING)
+            continue;
+        int64_t until = instance->started.us + START_LIMIT_MS * 1000LL;
+        if (until > now.mono.us) {
+            wake_by(engine, function, until);
+            return;
+        }
+        function_note(engine, function, LOG_WARN, now, "event=start-timeout instance=%llu after_ms=%d action=kill reason=\"%s\"",
+                      (unsigned long long)instance->id, START_LIMIT_MS,
+                      instance->protocol == PROTOCOL_NATIVE ? "it has not asked for work on the bus" : "it has not been started");
+        instance_set_state(instance, INSTANCE_DRAINING);
+        instance->slots = 0;
+        instance_update_free(instance);
+        engine->world.kill(engine->world.ctx, instance->id, "start timeout");
+    }
+}
+
+/* The longest idle are at the end of the free list; a native one that asks for nothing is in none. */
+static struct instance *longest_idle(struct function *function)
+{
+    for (struct list *at = function->free.previous; at != &function->free; at = at->previous) {
+        struct instance *instance = LIST_OWNER(at, struct instance, in_free);
+        if (instance->state == INSTANCE_READY)
+            return instance;
+    }
+    if (function->instances_by_state[INSTANCE_READY] > 0) {
+        LIST_EACH(at, &function->instances) {
+            struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+            if (instance->state == INSTANCE_READY)
+                return instance;
+        }
+    }
+    return NULL;
+}
+
 static void function_stop_idle(struct engine *engine, struct function *function, struct now now)
 {
     const struct config_function *config = function->config;
 
-    while (!list_empty(&function->free) && function_live(function) > config->scale_min) {
-        struct instance *oldest = NULL;
-        for (struct list *at = function->free.previous; at != &function->free; at = at->previous) {
-            struct instance *instance = LIST_OWNER(at, struct instance, in_free);
-            if (instance->state == INSTANCE_READY) {
-                oldest = instance;
-                break;
-            }
-        }
+    while (function_live(function) > config->scale_min) {
+        struct instance *oldest = longest_idle(function);
         if (oldest == NULL)
             return;
         int64_t until = oldest->idle_since.us + config->idle_ms * 1000;
@@ -659,19 +691,29 @@ static void function_stop_drained(struct engine *engine, struct function *functi
     }
 }
 
+/* Behind the leasing of the turn: what was leased just now may be the first to time out, and nothing else may happen until then. */
+static void wake_by_first_deadline(struct engine *engine, struct function *function)
+{
+    if (!list_empty(&function->leases))
+        wake_by(engine, function, LIST_OWNER(function->leases.next, struct lease, in_function)->deadline.us);
+}
+
 void function_turn(struct engine *engine, struct function *function, struct now now)
 {
     heap_remove(&engine->wakes, &function->wake);
     function_timeouts(engine, function, now);
     function_stop_drained(engine, function);
+    function_stop_stuck(engine, function, now);
     if (!engine->recovered)
         return;
     queue_sweep(engine, function, now);
     if (function->config != NULL && !engine->draining) {
+        queue_bury(engine, function, now);
         function_lease(engine, function, now);
         function_scale(engine, function, now);
         function_stop_idle(engine, function, now);
     }
+    wake_by_first_deadline(engine, function);
     int64_t due = queue_due_ms(function), expiry = queue_expiry_ms(engine, function);
     if (due > now.wall_ms && function->config != NULL)
         wake_by_wall(engine, function, due, now);

@@ -102,12 +102,28 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
     return false;
 }
 
-/* The input of one delivery, as JSON on one line, appended. */
+/* What a text template made may have several lines, and then says so to nobody whose lines are inputs: there a line break is a space. */
+static void put_made_line(struct bytes *out, struct view made)
+{
+    size_t start = out->len;
+
+    bytes_put_view(out, made);
+    for (size_t i = start; i < out->len; i++) {
+        if (out->data[i] == '\n' || out->data[i] == '\r')
+            out->data[i] = ' ';
+    }
+}
+
+/* The input of one delivery, on one line, appended. */
 static void input_line(struct broker *broker, const struct handover *handover, struct bytes *out)
 {
     struct target_view target;
     struct event event;
 
+    if (handover->input.data != NULL) {
+        put_made_line(out, handover->input);
+        return;
+    }
     if (!engine_target(broker->engine, handover->target, &target))
         target = (struct target_view){ .input = TARGET_INPUT_EVENT, .shape = EVENT_SHAPE_EVENTBRIDGE };
     if (!envelope_decode_stored(handover->envelope, &event)) {
@@ -132,7 +148,9 @@ static void deliver_native(struct broker *broker, uint64_t instance, uint64_t le
     struct bytes json = { 0 };
     for (unsigned i = 0; i < count; i++) {
         struct target_view target;
-        if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
+        if (handovers[i].input.data != NULL) {
+            bus_put_handover_json(&broker->handover, handovers[i].attempt, handovers[i].input);
+        } else if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
             bytes_clear(&json);
             input_line(broker, &handovers[i], &json);
             bus_put_handover_json(&broker->handover, handovers[i].attempt, bytes_view(&json));
@@ -471,6 +489,52 @@ static uint64_t memory_free(void)
 
 /* ---- configuration ---- */
 
+/* A file is written in pieces: read it again once it has been still for a moment. */
+static void on_config_changed(struct ev_loop *loop, ev_stat *watcher, int events)
+{
+    struct broker *broker = watcher->data;
+    (void)events;
+    ev_timer_again(loop, &broker->reload_soon);
+}
+
+static void unwatch_config(struct broker *broker)
+{
+    for (unsigned i = 0; i < broker->watches_count; i++) {
+        ev_stat_stop(broker->loop, &broker->watches[i]);
+        if (i > 0) /* the first is the path as it was given */
+            free((char *)(uintptr_t)broker->watches[i].path);
+    }
+    broker->watches_count = 0;
+}
+
+static void watch_config(struct broker *broker)
+{
+    const unsigned max = sizeof broker->watches / sizeof *broker->watches;
+
+    /* The folder (or file) as given, and each file in it. ev_stat uses inotify where it can: no polling. */
+    ev_stat_init(&broker->watches[0], on_config_changed, broker->options.config_path, 0.);
+    broker->watches[0].data = broker;
+    ev_stat_start(broker->loop, &broker->watches[0]);
+    broker->watches_count = 1;
+    for (size_t i = 0; broker->config->paths[i] != NULL && broker->watches_count < max; i++) {
+        if (strcmp(broker->config->paths[i], broker->options.config_path) == 0)
+            continue;
+        ev_stat *watch = &broker->watches[broker->watches_count++];
+        ev_stat_init(watch, on_config_changed, strdup(broker->config->paths[i]), 0.);
+        watch->data = broker;
+        ev_stat_start(broker->loop, watch);
+    }
+}
+
+/* What the files may say and this daemon does not serve: refused, never passed over in silence. */
+static bool config_served(const struct config *config)
+{
+    if (config->http == NULL)
+        return true;
+    log_format(LOG_ERROR, "event=configuration-refused key=listen.http msg=\"this version has no HTTP doors; remove listen.http\"");
+    return false;
+}
+
 bool broker_reload(struct broker *broker, struct bytes *errors)
 {
     char *text = NULL;
@@ -492,6 +556,12 @@ bool broker_reload(struct broker *broker, struct bytes *errors)
         return false;
     }
     broker_read(broker);
+    if (!config_served(&file->config)) {
+        if (errors != NULL)
+            bytes_put_text(errors, "listen.http: this version has no HTTP doors; remove it\n");
+        config_file_free(file);
+        return false;
+    }
     if (engine_configure(broker->engine, &file->config, clock_now(), &error) != SLUICE_OK) {
         log_format(LOG_ERROR, "event=reload-refused path=%s reason=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path,
                    error.text);
@@ -502,6 +572,8 @@ bool broker_reload(struct broker *broker, struct bytes *errors)
     }
     config_file_free(broker->config);
     broker->config = file;
+    unwatch_config(broker);
+    watch_config(broker); /* files may have come */
     log_format(LOG_INFO, "event=reloaded path=%s functions=%u rules=%u", broker->options.config_path, file->config.functions_count,
                file->config.rules_count);
     return true;
@@ -518,33 +590,6 @@ static void on_reload_soon(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)events;
     ev_timer_stop(loop, watcher);
     (void)broker_reload(watcher->data, NULL);
-}
-
-/* A file is written in pieces: read it again once it has been still for a moment. */
-static void on_config_changed(struct ev_loop *loop, ev_stat *watcher, int events)
-{
-    struct broker *broker = watcher->data;
-    (void)events;
-    ev_timer_again(loop, &broker->reload_soon);
-}
-
-static void watch_config(struct broker *broker)
-{
-    const unsigned max = sizeof broker->watches / sizeof *broker->watches;
-
-    /* The folder (or file) as given, and each file in it. ev_stat uses inotify where it can: no polling. */
-    ev_stat_init(&broker->watches[0], on_config_changed, broker->options.config_path, 0.);
-    broker->watches[0].data = broker;
-    ev_stat_start(broker->loop, &broker->watches[0]);
-    broker->watches_count = 1;
-    for (size_t i = 0; broker->config->paths[i] != NULL && broker->watches_count < max; i++) {
-        if (strcmp(broker->config->paths[i], broker->options.config_path) == 0)
-            continue;
-        ev_stat *watch = &broker->watches[broker->watches_count++];
-        ev_stat_init(watch, on_config_changed, strdup(broker->config->paths[i]), 0.);
-        watch->data = broker;
-        ev_stat_start(broker->loop, watch);
-    }
 }
 
 /* ---- stop ---- */
@@ -739,7 +784,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
 
     *broker = (struct broker){ .options = *options, .started = clock_now() };
     broker->config = config_file_load(options->config_path, stderr, NULL);
-    if (broker->config == NULL)
+    if (broker->config == NULL || !config_served(&broker->config->config))
         return false;
     const char *data = options->data != NULL ? options->data : broker->config->config.data;
     if (data == NULL) {
@@ -800,7 +845,7 @@ void broker_close(struct broker *broker)
         bus_door_close(broker->bus);
     instances_free(broker->instances);
     broker_read_end(broker);
-    control_free(broker->control); /* a balance still counts in the store */
+    control_free(broker->control); /* a worker may still read the store */
     store_close(broker->store);
     engine_free(broker->engine);
     mailbox_free(broker->mailbox);
@@ -813,11 +858,7 @@ void broker_close(struct broker *broker)
     bytes_done(&broker->handover);
     if (!broker->fatal && broker->store != NULL)
         log_format(LOG_INFO, "event=stopped");
-    for (unsigned i = 0; i < broker->watches_count; i++) {
-        ev_stat_stop(broker->loop, &broker->watches[i]);
-        if (i > 0) /* the first is the path as it was given */
-            free((char *)(uintptr_t)broker->watches[i].path);
-    }
+    unwatch_config(broker);
     if (broker->loop != NULL)
         ev_loop_destroy(broker->loop);
 }

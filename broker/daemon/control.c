@@ -149,12 +149,20 @@ static int bytes_put_json(const char *text, size_t len, void *bytes)
     return 0;
 }
 
+void call_unpark(struct call *call)
+{
+    if (call->parked_for == PARKED_NOT)
+        return;
+    list_remove(&call->link);
+    call->control->parked_count--;
+    call->parked_for = PARKED_NOT;
+    call->again = false;
+}
+
 static void call_free(struct call *call)
 {
-    if (call->parked_for != PARKED_NOT) {
-        list_remove(&call->link);
-        call->control->parked_count--;
-    }
+    call_unpark(call);
+    search_forget(call);
     ev_timer_stop(call->control->broker->loop, &call->timer);
     json_decref(call->arguments);
     json_decref(call->result);
@@ -280,7 +288,8 @@ void control_committed(struct control *control)
             break;
         case PARKED_COMMIT: call_run(call); break;
         case PARKED_NOT:
-        case PARKED_BALANCE: break;
+        case PARKED_BALANCE:
+        case PARKED_SEARCH: break;
         }
     }
 }
@@ -307,6 +316,7 @@ struct control *control_new(struct broker *broker)
     control->broker = broker;
     list_init(&control->parked);
     control->balance = balance_new(control);
+    control->searcher = searcher_new(control);
     control->ends = ends_new();
     return control;
 }
@@ -318,6 +328,7 @@ struct control *control_free(struct control *control)
     control->balance = balance_free(control->balance);
     while (!list_empty(&control->parked))
         call_free(LIST_OWNER(control->parked.next, struct call, link));
+    control->searcher = searcher_free(control->searcher);
     control->ends = ends_free(control->ends);
     bytes_done(&control->text);
     free(control);

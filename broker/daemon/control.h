@@ -1,10 +1,12 @@
 /* control.h - the control calls of schemas/control.md: JSON in, JSON out, by jansson. Answers through the bus door.
  *
  * A call is answered inside the turn it came in, or it is parked: a tail until there is an event or its time is over, a change until
- * the commit that holds it is durable, a balance until a thread has counted it. At most CONTROL_PARKED_MAX are.
+ * the commit that holds it is durable, a balance until a thread has counted it, an event of a foreign id until a thread has read the
+ * log for it. At most CONTROL_PARKED_MAX are.
  *
  *   control.c               the table of commands, their arguments, parking and answering
  *   control_status.c        status, balance                    control_events.c         event.tail, event.show
+ *   control_search.c        the log read for one event
  *   control_functions.c     function.list, .show, .logs        control_rules.c          rule.list, reload
  *   control_dead_letters.c  dead-letter.list, .show, .redrive, .purge */
 #ifndef SLUICE_DAEMON_CONTROL_H
@@ -19,7 +21,7 @@ enum {
 };
 
 struct control *control_new(struct broker *broker);
-/* Waits for a balance that is being counted: before the store is closed. Answers nothing any more. */
+/* Waits for what worker threads still do with the store: before that is closed. Answers nothing any more. */
 struct control *control_free(struct control *control);
 /* Inside the turn's store read, like all below. Answers `request` now or later. */
 void control_call(struct control *control, uint64_t request, struct view command, struct view arguments);

@@ -174,14 +174,17 @@ json_t *control_event_show(struct call *call)
     uint8_t uuid[UUID_BYTES];
     struct stored_event stored, logged;
     struct event event;
-    bool scanned, known = true;
+    bool known = true;
 
     if (id[0] == '\0' || strlen(id) > ENVELOPE_FIELD_BYTES_MAX)
         return call_fail(call, SLUICE_EINVAL, "event.show: an id has 1 to %d bytes", ENVELOPE_FIELD_BYTES_MAX);
     bool is_uuid = uuid_from_text(view_of(id), uuid);
     struct view wanted = is_uuid ? (struct view){ (const char *)uuid, UUID_BYTES } : view_of(id);
-    if (store_event_by_id(broker->store, wanted, is_uuid, &stored, &scanned) != SLUICE_OK)
-        return call_fail(call, SLUICE_ENOTFOUND, "no event '%.200s': it never came here, or is settled by all its functions and trimmed", id);
+    if (call->found != NULL)
+        stored = (struct stored_event){ .seq = call->found->seq, .committed_ms = call->found->committed_ms,
+                                        .event = { .envelope = bytes_view(&call->found->envelope) } };
+    else if (store_event_by_id(broker->store, wanted, is_uuid, &stored) != SLUICE_OK)
+        return search_begin(call); /* run again with what it finds */
     enum sluice_err err = store_event(broker->store, stored.seq, &logged);
     if (err == SLUICE_ECORRUPT || !envelope_decode_stored(stored.event.envelope, &event))
         return call_fail(call, SLUICE_ECORRUPT, "event '%.100s', sequence %llu: its log record fails its check", id,
@@ -200,7 +203,7 @@ json_t *control_event_show(struct call *call)
     json_t *result = json_pack("{s:o,s:I,s:o,s:I,s:o,s:b,s:o,s:I}", "id", json_view(event_id_text(&event, id_text)), "seq",
                                (json_int_t)stored.seq, "bus", json_view(bus_of(&event)), "committed_ms",
                                (json_int_t)(err == SLUICE_OK ? logged.committed_ms : stored.committed_ms), "event",
-                               json_event(call->control, stored.event.envelope), "scanned", (int)scanned, "deliveries", page.rows,
+                               json_event(call->control, stored.event.envelope), "scanned", (int)(call->found != NULL && call->found->scanned), "deliveries", page.rows,
                                "deliveries_omitted", omitted);
     ASSERT(result != NULL);
     return result;

@@ -187,7 +187,7 @@ void control_instance_gone(struct control *control, uint64_t instance, const str
     struct end *end = &of->ring[of->count++ % CONTROL_ENDS_KEPT];
     *end = (struct end){ .instance = instance, .at_ms = now_ms, .reason = why->reason, .code = why->code };
     end_describe(end, why, now_ms > info.started_wall_ms ? now_ms - info.started_wall_ms : 0, stopped ? ends->reasons[reason] : NULL);
-    if (stopped || (why->reason == END_EXITED && why->code == 0 && why->output_tail.len == 0))
+    if (stopped)
         return;
     struct view said = why->output_tail.len > 0 ? why->output_tail : view_of(end->text);
     if (said.len > sizeof of->failure) {
@@ -253,6 +253,7 @@ static json_t *show_counters(const uint64_t counters[QUEUE_COUNTERS])
 }
 
 struct instances_shown {
+    const struct instances *instances;
     json_t *rows;
     struct now now;
 };
@@ -261,8 +262,10 @@ static void show_instance(void *ctx, const struct instance_info *info)
 {
     struct instances_shown *shown = ctx;
     int64_t since_ms = shown->now.wall_ms - (shown->now.mono.us - info->since.us) / 1000;
+    pid_t pid = 0;
+    bool runs = instances_pid(shown->instances, info->id, &pid); /* the engine knows those of native ones by their requests only */
     json_t *row = json_pack("{s:I,s:s,s:o,s:I,s:I}", "instance", (json_int_t)info->id, "state", instance_state_text(info->state), "pid",
-                            json_when(info->pid > 0, info->pid), "since_ms", (json_int_t)since_ms, "leased", (json_int_t)info->leased);
+                            json_when(runs, pid), "since_ms", (json_int_t)since_ms, "leased", (json_int_t)info->leased);
     ASSERT(row != NULL);
     (void)json_array_append_new(shown->rows, row);
 }
@@ -310,7 +313,7 @@ static json_t *show_circuit(const struct function_info *info, const struct funct
 json_t *control_function_show(struct call *call)
 {
     const struct control *control = call->control;
-    struct instances_shown shown = { .now = call->now };
+    struct instances_shown shown = { .now = call->now, .instances = control->broker->instances };
     struct function_info info;
     uint32_t id;
 

@@ -8,6 +8,7 @@
 #include "broker/base/list.h"
 #include "broker/base/map.h"
 #include "broker/daemon/control.h"
+#include "broker/daemon/worker.h"
 #include "broker/edge/log.h"
 #include "schemas/codec/protocol.h"
 
@@ -23,7 +24,8 @@ enum parked_for {
     PARKED_NOT,
     PARKED_DURABLE,              /* its result is ready; answered when commit `commit` is durable */
     PARKED_COMMIT,               /* run again after each commit, and when its timer says so */
-    PARKED_BALANCE,
+    PARKED_BALANCE,              /* a worker counts for it, or will */
+    PARKED_SEARCH,               /* a worker reads the log for it, or will: one after the other, in order */
 };
 
 struct command;
@@ -42,6 +44,7 @@ struct call {
     uint64_t after_seq;          /* event.tail: from where, once it is known */
     ev_timer timer;              /* event.tail: its wait */
     bool counting;               /* balance: the thread that runs counts for it */
+    struct event_found *found;   /* event.show: what a search found, while the call waits for more; NULL: nothing yet */
 };
 
 enum argument_type { ARGUMENT_TEXT, ARGUMENT_NUMBER };
@@ -64,6 +67,7 @@ struct command {
 };
 
 struct balance;                  /* control_status.c */
+struct searcher;                 /* control_search.c */
 struct ends;                     /* control_functions.c */
 struct control {
     struct broker *broker;
@@ -71,6 +75,7 @@ struct control {
     unsigned parked_count;
     bool stopping;
     struct balance *balance;
+    struct searcher *searcher;
     struct ends *ends;
     struct bytes text;           /* of an event or an answer in the making */
 };
@@ -83,6 +88,8 @@ json_t *call_fail(struct call *call, enum sluice_err code, const char *format, .
 /* What the call asked is in the commit being gathered: its result is answered when that is durable. */
 json_t *call_when_durable(struct call *call, json_t *result);
 json_t *call_park(struct call *call, enum parked_for what);
+/* As if it had just come: for a call that waited for something else than a commit. */
+void call_unpark(struct call *call);
 /* A parked call's result or error; frees the call. `result` (may be NULL: see call->error) is taken. */
 void call_finish(struct call *call, json_t *result);
 /* Runs it (again). */
@@ -124,6 +131,12 @@ command_run control_dead_letter_list, control_dead_letter_show, control_dead_let
 
 struct balance *balance_new(struct control *control);
 struct balance *balance_free(struct balance *balance);
+struct searcher *searcher_new(struct control *control);
+struct searcher *searcher_free(struct searcher *searcher);
+/* Parks the call until the whole store was searched for its argument `id`; then it runs again, with call->found. Or it fails. */
+json_t *search_begin(struct call *call);
+/* The call is going away, whatever it waits for: gives up its search, frees what was found. */
+void search_forget(struct call *call);
 struct ends *ends_new(void);
 struct ends *ends_free(struct ends *ends);
 

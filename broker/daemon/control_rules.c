@@ -7,6 +7,7 @@ static const char *input_text(enum target_input input)
     case TARGET_INPUT_EVENT: return "event";
     case TARGET_INPUT_PATH: return "path";
     case TARGET_INPUT_CONSTANT: return "constant";
+    case TARGET_INPUT_TEMPLATE: return "template";
     }
     return NULL;
 }

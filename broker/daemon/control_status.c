@@ -1,7 +1,6 @@
 /* control_status.c - the daemon at a glance, and the balance of every function. */
 #include "broker/daemon/control_internal.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -53,11 +52,9 @@ json_t *control_status(struct call *call)
  * time; calls that come while it runs are counted anew after it, for they ask about a later state. */
 
 struct balance {
-    struct mail done;            /* first: posted by the thread */
     struct control *control;
-    bool running;
-    pthread_t thread;
-    struct arena *names;
+    struct worker worker;
+    struct arena *names;         /* it and what follows: the worker's while that runs */
     VEC(struct balance_row) rows;
     enum sluice_err err;
     struct sluice_error error;
@@ -72,14 +69,11 @@ static void balance_on_row(void *ctx, const struct balance_row *row)
     VEC_PUSH(&balance->rows, kept);
 }
 
-static void *balance_main(void *ctx)
+static void balance_work(void *ctx)
 {
     struct balance *balance = ctx;
-    struct broker *broker = balance->control->broker;
 
-    balance->err = store_balance(broker->store, balance_on_row, balance, &balance->error);
-    mailbox_post(broker->mailbox, &balance->done);
-    return NULL;
+    balance->err = store_balance(balance->control->broker->store, balance_on_row, balance, &balance->error);
 }
 
 static int compare_rows(const void *a, const void *b)
@@ -112,15 +106,15 @@ static void balance_add_configured(struct balance *balance)
 static json_t *balance_result(struct balance *balance)
 {
     const struct config *config = &balance->control->broker->config->config;
-    json_t *rows = json_array();
-    bool holds = true;
+    json_t *rows = json_array(), *broken = json_array();
 
     balance_add_configured(balance);
     if (balance->rows.count > 1)
         qsort(balance->rows.items, balance->rows.count, sizeof *balance->rows.items, compare_rows);
     for (size_t i = 0; i < balance->rows.count; i++) {
         const struct balance_row *row = &balance->rows.items[i];
-        holds = holds && row->holds;
+        if (!row->holds)
+            (void)json_array_append_new(broken, json_view(row->name));
         if (row->holds && row->accepted == 0 && config_function_find(config, row->name.data) == NULL)
             continue; /* was configured once, and never took anything */
         json_t *object = json_pack("{s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "name", json_view(row->name), "accepted", (json_int_t)row->accepted,
@@ -129,26 +123,22 @@ static json_t *balance_result(struct balance *balance)
         ASSERT(object != NULL);
         (void)json_array_append_new(rows, object);
     }
-    return json_pack("{s:b,s:o}", "holds", (int)holds, "functions", rows);
+    return json_pack("{s:b,s:o,s:o}", "holds", (int)(json_array_size(broken) == 0), "broken", broken, "functions", rows);
 }
 
 static bool balance_begin(struct balance *balance)
 {
-    ASSERT(!balance->running);
     arena_reset(balance->names);
     balance->rows.count = 0;
-    balance->running = pthread_create(&balance->thread, NULL, balance_main, balance) == 0;
-    return balance->running;
+    return worker_begin(&balance->worker);
 }
 
-static void balance_done(struct mail *mail)
+static void balance_done(void *ctx)
 {
-    struct balance *balance = (struct balance *)(void *)mail;
+    struct balance *balance = ctx;
     struct control *control = balance->control;
     bool others = false;
 
-    (void)pthread_join(balance->thread, NULL); /* its last act was the post */
-    balance->running = false;
     json_t *result = balance->err == SLUICE_OK ? balance_result(balance) : NULL;
     LIST_EACH(at, &control->parked) {
         struct call *call = LIST_OWNER(at, struct call, link);
@@ -177,7 +167,7 @@ static void balance_done(struct mail *mail)
 json_t *control_balance(struct call *call)
 {
     struct balance *balance = call->control->balance;
-    bool waits = balance->running;
+    bool waits = balance->worker.running;
 
     (void)call_park(call, PARKED_BALANCE);
     if (call->error.code != SLUICE_OK || waits)
@@ -194,7 +184,7 @@ struct balance *balance_new(struct control *control)
 
     ASSERT(balance != NULL);
     balance->control = control;
-    balance->done.deliver = balance_done;
+    worker_init(&balance->worker, control->broker->mailbox, balance_work, balance_done, balance);
     balance->names = arena_new(16 << 10);
     return balance;
 }
@@ -203,8 +193,7 @@ struct balance *balance_free(struct balance *balance)
 {
     if (balance == NULL)
         return NULL;
-    if (balance->running)
-        (void)pthread_join(balance->thread, NULL);
+    worker_stop(&balance->worker);
     arena_free(balance->names);
     VEC_DONE(&balance->rows);
     free(balance);

@@ -17,7 +17,7 @@
 
 #include <nng/nng.h>
 
-#include "producers/client/frame.h"
+#include "schemas/codec/frame.h"
 #include "producers/client/wire.h"
 
 struct link;

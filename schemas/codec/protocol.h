@@ -1,5 +1,5 @@
 /* protocol.h - the bus protocol's numbers and limits. The messages are drawn in schemas/protocol.md.
- * nng REQ/REP; each message one MessagePack array.
+ * nng REQ/REP (frame.h); each message one MessagePack array.
  *   request  [version, call, ...]           reply  [version, code, text|nil, ...]
  *   hello    [1, 1, client str, token str|nil]
  *              -> [1, code, text, credit, batch_bytes_max, batch_events_max, event_bytes_max, server str]
@@ -27,7 +27,7 @@ enum { PROTOCOL_VERSION = 1 };
 enum protocol_call { CALL_HELLO = 1, CALL_PUBLISH = 2, CALL_NEXT = 3, CALL_CONTROL = 16 };
 enum next_shape { NEXT_ENVELOPE = 0, NEXT_JSON = 1 };
 enum {
-    PROTOCOL_MESSAGE_BYTES_MAX = (4 << 20) + 4096, /* one publish batch and its head; NNG_OPT_RECVMAXSZ */
+    PROTOCOL_MESSAGE_BYTES_MAX = (4 << 20) + 4096, /* one publish batch and its head; without the ids */
     PROTOCOL_DEPTH_MAX = 8,           /* of the frame itself; details have EVENT_DEPTH_MAX */
     PUBLISH_WINDOW_BATCHES_MAX = 16,  /* credit: batches a producer may have unanswered */
     NEXT_EVENTS_MAX = 10000,

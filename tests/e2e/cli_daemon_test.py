@@ -65,7 +65,9 @@ class Control(sluice_daemon.DaemonTest):
         daemon.wait_balance("keep", succeeded=1, pending=0)
         daemon.wait_balance("fail", dead_lettered=1, pending=0)
         self.assert_like(example("status"), daemon.json("status"))
-        self.assert_like(example("balance"), daemon.json("balance"))
+        expected = example("balance")
+        del expected["broken"]  # the tool says it in words
+        self.assert_like(expected, daemon.json("balance"))
         for command in ("function", "rule", "dead-letter"):
             expected = example(f"{command}.list")
             del expected["cursor"]  # the tool puts the pages together

@@ -5,15 +5,18 @@
             daemon = self.start("functions: ...")          # returns once the line `ready ...` is there
             daemon.sluice("event", "put", ...)             # the tool, with SLUICE_URL set; fails the test unless it exits 0
             daemon.wait_for(lambda: daemon.json("status")["pending"] == 0, "all deliveries done")
-                                                           # at the end of the test: TERM, and the exit status must be 0
+                                                           # at the end of the test: TERM, the exit status must be 0, and
+                                                           # nothing of it may be left: no process, no socket, no odd file
 
 $SLUICE_BUILD names the build tree. With $SLUICE_KEEP set, the directories of tests stay and their names are printed. All
 waiting is for a condition, with a deadline; a failure shows the end of the daemon's log."""
 
 import collections
+import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +28,7 @@ import unittest
 DEADLINE_S = float(os.environ.get("SLUICE_TEST_DEADLINE", "30"))
 POLL_S = 0.01
 LOG_TAIL_LINES = 60
+DATA_FILES = {"data.mdb", "lock.mdb", "lock", "spawner.lock"}
 
 Ran = collections.namedtuple("Ran", "status stdout stderr")
 
@@ -58,6 +62,30 @@ def wait_until(condition, what, deadline_s=DEADLINE_S, about=lambda: ""):
         if time.monotonic() > end:
             raise Failure(f"not within {deadline_s:g} s: {what}{about()}")
         time.sleep(POLL_S)  # between two looks at the condition, never instead of one
+
+
+def processes_in(folder):
+    """{pid: command} of the processes that work in `folder` or have it on their command line: the daemon, its spawner, instances,
+    and what instances have started, whatever session it is in."""
+    found = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            place = os.readlink(entry / "cwd")
+        except OSError:
+            continue  # gone meanwhile, or a zombie, which has no place
+        if place.startswith(str(folder)) or str(folder) in command:
+            found[int(entry.name)] = command
+    return found
+
+
+def memory_bytes(pid):
+    """RssAnon + RssShmem: what is the process's own, without its maps of files."""
+    kinds = ("RssAnon:", "RssShmem:")
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(kinds))
 
 
 class Daemon:
@@ -148,10 +176,30 @@ class Daemon:
         self.stop()
         return self.start()
 
+    def check_nothing_left(self):
+        """After its end. The files of a data directory are these, and no others."""
+        if os.path.exists(self.folder / "bus.sock"):
+            raise Failure(f"the socket is still there{self._about()}")
+        self.check_no_process_left(0)
+        odd = [path for path in self.data.rglob("*") if path.relative_to(self.data).as_posix() not in DATA_FILES and
+               not re.fullmatch(r"logs(/[^/]+\.log(\.[12])?)?", path.relative_to(self.data).as_posix())]
+        if odd:
+            raise Failure(f"files are left that nobody knows: {odd}")
+
+    def check_no_process_left(self, deadline_s=DEADLINE_S):
+        """A daemon that was stopped has reaped everything before it ends; of one that was killed, the spawner does."""
+        try:
+            wait_until(lambda: not processes_in(self.folder), "no process of it is left", deadline_s)
+        except Failure as failure:
+            raise Failure(f"{failure}: {processes_in(self.folder)}{self._about()}") from None
+
     def close(self):
         try:
             if self.process is not None:
                 self.stop()
+                self.check_nothing_left()
+            else:
+                self.check_no_process_left()
         finally:
             if os.environ.get("SLUICE_KEEP"):
                 print(f"kept: {self.folder}")
@@ -210,6 +258,33 @@ class Daemon:
         if not answer["holds"]:
             raise Failure(f"the balance does not hold: {answer}")
         return next(row for row in answer["functions"] if row["name"] == function)
+
+    def wait_show(self, function, condition, what, deadline_s=DEADLINE_S):
+        """What `function show` says, once condition(it) is true."""
+        def reached():
+            shown = self.json("function", "show", function)
+            return shown if condition(shown) else None
+        return self.wait_for(reached, what, deadline_s)
+
+    @contextlib.contextmanager
+    def balance_watched(self):
+        """Looks at the balance again and again while the block runs; each time it must hold."""
+        done, looks, broken = threading.Event(), [], []
+        def look():
+            while not done.is_set() or not looks:
+                answer = self.run("balance", "--json")
+                looks.append(answer)
+                if answer.status != 0 and not broken:
+                    broken.append(answer)
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(DEADLINE_S)
+        if broken:
+            raise Failure(f"the balance did not hold in between: {broken[0]}{self._about()}")
 
     def wait_balance(self, function, deadline_s=DEADLINE_S, **terms):
         """wait_balance("f", succeeded=3, pending=0)"""

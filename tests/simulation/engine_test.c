@@ -171,6 +171,29 @@ TEST(the_first_instance_starts_in_the_turn_of_the_commit)
     bench_close(&bench);
 }
 
+/* A resident filter that hangs on its first line: nothing else happens that could remind the engine of the time. */
+TEST(what_a_resident_instance_was_just_given_times_out_by_itself)
+{
+    struct bench bench;
+    struct function_info info;
+    bench_open(&bench, 1);
+    bench.function.protocol = PROTOCOL_STDIO_LINES;
+    bench_configure(&bench, true);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    engine_instance_started(bench.engine, bench.instance, 1, bench.now);
+    engine_tick(bench.engine, bench.now);
+    model_store_turn_end(bench.store);
+    EXPECT_EQ(1, bench.delivers);
+    EXPECT_EQ(bench.now.mono.us + 3000 * 1000, engine_wake_us(bench.engine));
+    advance_ms(&bench, 3000);
+    commit_all(&bench);
+    EXPECT_EQ(1, bench.stops);
+    engine_function_info(bench.engine, 1, bench.now, &info);
+    EXPECT_EQ(1, info.counters[QUEUE_DEAD_LETTERED]);
+    bench_close(&bench);
+}
+
 /* The store shows the dead letter before the engine has been told; what is done with it then must not be forgotten when it is told. */
 TEST(a_dead_letter_whose_commit_has_not_returned_cannot_be_redriven_yet)
 {
@@ -186,6 +209,29 @@ TEST(a_dead_letter_whose_commit_has_not_returned_cannot_be_redriven_yet)
     EXPECT_EQ(SLUICE_OK, engine_redrive(bench.engine, 1, bench.delivery, bench.now));
     commit_all(&bench);
     EXPECT_EQ(2, bench.delivers);
+    bench_close(&bench);
+}
+
+TEST(what_no_template_can_make_an_input_of_is_a_dead_letter_at_once_and_starts_nothing)
+{
+    static const struct config_target templated = { .function = "f", .input = TARGET_INPUT_TEMPLATE,
+                                                    .text = "{\"template\":\"[\\\"<d>\\\"]\",\"paths\":{\"d\":\"$.detail\"}}" };
+    struct config_rule with_template = rule;
+    struct bench bench;
+    struct function_info info;
+    bench_open(&bench, 3);
+    with_template.targets = &templated;
+    bench.config.rules = &with_template;
+    EXPECT_EQ(SLUICE_OK, engine_configure(bench.engine, &bench.config, bench.now, NULL));
+    for (unsigned round = 0; round < 2; round++) {
+        publish_one(&bench, 0, 0);
+        commit_all(&bench);
+        engine_function_info(bench.engine, 1, bench.now, &info);
+        EXPECT_EQ(round + 1, info.counters[QUEUE_DEAD_LETTERED]);
+        EXPECT_EQ(0, info.counters[QUEUE_ATTEMPTS_FAILED]);
+        EXPECT_EQ(0, info.pending);
+        EXPECT_EQ(0, bench.starts);
+    }
     bench_close(&bench);
 }
 
@@ -225,5 +271,64 @@ TEST(a_producer_that_comes_back_in_the_commit_that_forgets_it_is_kept)
     publish_one(&bench, 1, 1);
     commit_all(&bench);
     EXPECT_EQ(2, bench.store->producers.count); /* 1 and 3 */
+    bench_close(&bench);
+}
+
+TEST(a_native_program_that_never_asks_for_work_is_stopped_and_counts_as_a_failed_start)
+{
+    struct bench bench;
+    struct function_info info;
+    bench_open(&bench, 1);
+    bench.function.protocol = PROTOCOL_NATIVE;
+    bench_configure(&bench, true);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(1, bench.starts);
+    advance_ms(&bench, 9999);
+    EXPECT_EQ(0, bench.stops);
+    EXPECT(engine_wake_us(bench.engine) <= bench.now.mono.us + 1000);
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.stops);
+    engine_instance_gone(bench.engine, bench.instance,
+                         &(struct instance_gone){ .reason = VIEW_LITERAL("signal: killed"), .output = VIEW_LITERAL("") }, bench.now);
+    engine_function_info(bench.engine, 1, bench.now, &info);
+    EXPECT_EQ(1, info.crashes);
+    bench_close(&bench);
+}
+
+TEST(a_native_instance_that_asks_for_nothing_more_is_stopped_when_idle)
+{
+    struct bench bench;
+    bench_open(&bench, 1);
+    bench.function.protocol = PROTOCOL_NATIVE;
+    bench_configure(&bench, true);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(SLUICE_OK, engine_instance_wants(bench.engine, bench.instance, 10, bench.now));
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.delivers);
+    EXPECT_EQ(SLUICE_OK, engine_result_batch(bench.engine, bench.instance, bench.lease, NULL, 0, bench.now));
+    advance_ms(&bench, 999);
+    EXPECT_EQ(0, bench.stops);
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.stops);
+    bench_close(&bench);
+}
+
+TEST(what_no_rule_matched_is_trimmed_though_nothing_else_happens)
+{
+    struct bench bench;
+    bench_open(&bench, 1);
+    bench_configure(&bench, false);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(1, bench.store->log.count);
+    EXPECT(engine_wake_us(bench.engine) <= bench.now.mono.us + 1000000);
+    advance_ms(&bench, 1000);
+    commit_all(&bench);
+    EXPECT_EQ(0, bench.store->log.count);
+    advance_ms(&bench, 1000); /* one more look, which finds nothing and asks for no other */
+    EXPECT(!engine_has_commit(bench.engine));
+    EXPECT(engine_wake_us(bench.engine) == MONO_NEVER);
     bench_close(&bench);
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "producers/client/frame.h"
+#include "schemas/codec/frame.h"
 #include "schemas/codec/ids.h"
 #include "tests/test.h"
 #include "tests/unit/fake_broker.h"

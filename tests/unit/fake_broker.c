@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "producers/client/frame.h"
+#include "schemas/codec/frame.h"
 
 enum { READ_BYTES = 1 << 16 };
 

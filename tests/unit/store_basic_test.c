@@ -401,8 +401,8 @@ TEST(an_event_is_found_by_its_id_by_time_or_by_scanning)
         const char *label;
         uint64_t seq;
         int64_t made_ms;
-        enum sluice_err err;
-        bool scanned;
+        enum sluice_err err;     /* of a search everywhere */
+        bool scanned;            /* what its time says does not lead to it */
     } cases[] = {
         { "the first", 1, 1000000000, SLUICE_OK, false },
         { "one in the middle", 302, 1000000000 + 100 * 60000, SLUICE_OK, false },
@@ -415,12 +415,21 @@ TEST(an_event_is_found_by_its_id_by_time_or_by_scanning)
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t id[16];
         struct stored_event event = { 0 };
-        bool scanned = false;
+        struct event_found found = { 0 };
+        struct sluice_error error;
+        atomic_bool cancelled = false;
         test_label(cases[i].label);
         fixture_uuid(id, cases[i].seq, cases[i].made_ms);
-        EXPECT_EQ(cases[i].err, store_event_by_id(store, (struct view){ (const char *)id, 16 }, true, &event, &scanned));
-        EXPECT_EQ(cases[i].scanned, scanned);
-        EXPECT_EQ(cases[i].err == SLUICE_OK ? cases[i].seq : 0, event.seq);
+        struct event_search search = { .id = { (const char *)id, 16 }, .id_is_uuid = true, .cancelled = &cancelled };
+        EXPECT_EQ(cases[i].scanned ? SLUICE_ENOTFOUND : SLUICE_OK, store_event_by_id(store, search.id, true, &event));
+        EXPECT_EQ(cases[i].scanned ? 0 : cases[i].seq, event.seq);
+        EXPECT_EQ(cases[i].err, store_event_search(store, &search, &found, &error));
+        EXPECT_EQ(cases[i].err == SLUICE_OK ? cases[i].seq : 0, found.seq);
+        EXPECT_EQ(cases[i].err == SLUICE_OK && cases[i].scanned, found.scanned);
+        EXPECT_EQ(cases[i].err == SLUICE_OK, found.envelope.len != 0);
+        bytes_done(&found.envelope);
+        cancelled = true;
+        EXPECT_EQ(SLUICE_ETIMEDOUT, store_event_search(store, &search, &found, &error));
     }
     store_read_end(store);
     arena_free(arena);

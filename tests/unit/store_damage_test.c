@@ -203,8 +203,10 @@ TEST(a_record_with_a_bad_checksum_is_isolated_with_one_line)
         struct stored_event event;
         struct record record;
         struct batch_row row;
-        bool scanned;
         uint8_t id[16];
+        struct event_search search = { .id = { (char *)id, sizeof id }, .id_is_uuid = true };
+        struct event_found found = { 0 };
+        struct sluice_error error;
 
         test_label(cases[i].label);
         raw_add(dir, "log", MDB_INTEGERKEY, RAW_KEY(first_seq), cases[i].offset, 1);
@@ -228,10 +230,11 @@ TEST(a_record_with_a_bad_checksum_is_isolated_with_one_line)
         EXPECT_EQ(21, record.first_seq);
         EXPECT_EQ(10, record.count);
         fixture_uuid(id, 25, 0);
-        EXPECT_EQ(SLUICE_OK, store_event_by_id(store, (struct view){ (char *)id, 16 }, true, &event, &scanned));
-        EXPECT_EQ(25, event.seq);
+        EXPECT_EQ(SLUICE_OK, store_event_search(store, &search, &found, &error));
+        EXPECT_EQ(25, found.seq);
+        bytes_done(&found.envelope);
         fixture_uuid(id, 15, 0);
-        EXPECT_EQ(SLUICE_ENOTFOUND, store_event_by_id(store, (struct view){ (char *)id, 16 }, true, &event, &scanned));
+        EXPECT_EQ(SLUICE_ENOTFOUND, store_event_search(store, &search, &found, &error));
         store_read_end(store);
 
         /* And it can be trimmed, with its batches row. */

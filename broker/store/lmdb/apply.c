@@ -15,11 +15,9 @@ struct applying {
 
 static int fail(struct applying *applying, enum db db, int rc)
 {
-    static const char *const names[DB_COUNT] = { "meta", "log", "batches",   "queues",    "exceptions",
-                                                 "dead", "due", "producers", "functions", "targets" };
     if (rc != 0)
-        (void)snprintf(applying->store->text, sizeof applying->store->text, "writing table '%s': %s", names[db],
-                       mdb_strerror(rc));
+        (void)snprintf(applying->store->text, sizeof applying->store->text, "writing table '%s': %s",
+                       store_table_name(db), mdb_strerror(rc));
     return rc;
 }
 

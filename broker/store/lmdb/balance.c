@@ -142,14 +142,11 @@ static int balance_all(struct balancing *balancing, void (*on_row)(void *ctx, co
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-enum sluice_err store_balance(struct store *store, void (*on_row)(void *ctx, const struct balance_row *row), void *ctx,
-                              struct sluice_error *reterr)
+int balance_rows(struct store *store, MDB_txn *txn, void (*on_row)(void *ctx, const struct balance_row *row), void *ctx)
 {
-    struct balancing balancing = { .store = store };
+    struct balancing balancing = { .store = store, .txn = txn };
+    int rc = 0;
 
-    int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &balancing.txn);
-    if (rc != 0)
-        return sluice_fail(reterr, SLUICE_EIO, "balance: cannot read the store: %s", mdb_strerror(rc));
     struct {
         enum db db;
         MDB_cursor **cursor;
@@ -160,13 +157,25 @@ enum sluice_err store_balance(struct store *store, void (*on_row)(void *ctx, con
         { DB_DUE, &balancing.due },
     };
     for (unsigned i = 0; rc == 0 && i < sizeof cursors / sizeof cursors[0]; i++)
-        rc = mdb_cursor_open(balancing.txn, store->dbis[cursors[i].db], cursors[i].cursor);
+        rc = mdb_cursor_open(txn, store->dbis[cursors[i].db], cursors[i].cursor);
     if (rc == 0)
         rc = balance_all(&balancing, on_row, ctx);
     for (unsigned i = 0; i < sizeof cursors / sizeof cursors[0]; i++)
         if (*cursors[i].cursor != NULL)
             mdb_cursor_close(*cursors[i].cursor);
-    mdb_txn_abort(balancing.txn);
+    return rc;
+}
+
+enum sluice_err store_balance(struct store *store, void (*on_row)(void *ctx, const struct balance_row *row), void *ctx,
+                              struct sluice_error *reterr)
+{
+    MDB_txn *txn;
+
+    int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return sluice_fail(reterr, SLUICE_EIO, "balance: cannot read the store: %s", mdb_strerror(rc));
+    rc = balance_rows(store, txn, on_row, ctx);
+    mdb_txn_abort(txn);
     if (rc != 0)
         return sluice_fail(reterr, SLUICE_EIO, "balance: reading the store: %s", mdb_strerror(rc));
     return SLUICE_OK;

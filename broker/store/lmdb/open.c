@@ -36,6 +36,11 @@ static const struct {
     [DB_TARGETS] = { "targets", MDB_INTEGERKEY },
 };
 
+const char *store_table_name(enum db db)
+{
+    return tables[db].name;
+}
+
 int64_t store_mono_us(void)
 {
     struct timespec now;
@@ -184,8 +189,7 @@ static enum sluice_err store_check(struct store *store, const char *dir, bool *r
     return err;
 }
 
-/* LMDB syncs its file, not the directory entries that lead to it. */
-static enum sluice_err directory_sync(const char *dir, const char *suffix, struct sluice_error *reterr)
+enum sluice_err directory_sync(const char *dir, const char *suffix, struct sluice_error *reterr)
 {
     char path[4096];
 

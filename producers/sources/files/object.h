@@ -43,6 +43,9 @@ enum object_result {
     OBJECT_UNREADABLE, /* reterr says why */
 };
 
+/* Milliseconds until nothing of the file (content, name, permissions) has changed for `settle_ms`; 0: that is so now, or it is not
+ * there. By its time of change, which no program can set. `now_ms` is wall time. */
+int64_t object_settles_in(const char *path, int64_t settle_ms, int64_t now_ms);
 /* OBJECT_COMPLETE here only means: a regular file, with this identity. */
 enum object_result object_identify(const char *path, struct file_identity *ret_identity, struct sluice_error *reterr);
 /* Reads the whole file. `now_ms` is wall time, for OBJECT_UNSETTLED. */
@@ -57,5 +60,7 @@ struct object_event {
     uint64_t request_id;
 };
 void object_put_detail(struct bytes *out, const struct object_event *event);
+/* The same of "Object Deleted"; `object` is not read. */
+void object_put_deleted_detail(struct bytes *out, const struct object_event *event);
 
 #endif

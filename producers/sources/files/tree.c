@@ -16,8 +16,8 @@
 /* IN_CREATE tells of new folders, and of files that were linked into place instead of moved. IN_MOVED_FROM tells that the watch
  * on a folder no longer stands for the path we know it by; the ..._SELF events tell the same of the root. */
 #define WATCHED                                                                                                                  \
-    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW |    \
-     IN_EXCL_UNLINK)
+    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR |            \
+     IN_DONT_FOLLOW | IN_EXCL_UNLINK)
 #define ROOT_LOST (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT)
 
 enum { READ_BYTES = 64 << 10 };
@@ -305,12 +305,16 @@ static enum sluice_err handle_event(struct tree *tree, const struct inotify_even
     if ((event->mask & IN_ISDIR) != 0) {
         /* A folder moved away takes its watches along, under a path that is no longer ours. If it only moved within the tree, its
          * arrival is the next event, and a scan under the new name. */
-        if ((event->mask & IN_MOVED_FROM) != 0)
+        if ((event->mask & IN_MOVED_FROM) != 0) {
             watches_drop(tree, path);
+            tree->options.on_folder_gone(tree->options.ctx);
+        }
         return (event->mask & (IN_CREATE | IN_MOVED_TO)) != 0 ? scan_from(tree, path, reterr) : SLUICE_OK;
     }
     if ((event->mask & (IN_CLOSE_WRITE | IN_MOVED_TO)) != 0)
         return tree->options.on_file(tree->options.ctx, path, OBJECT_SEEN_CLOSED, reterr);
+    if ((event->mask & (IN_DELETE | IN_MOVED_FROM)) != 0)
+        return tree->options.on_gone(tree->options.ctx, path, reterr);
     if ((event->mask & IN_CREATE) != 0)
         return tree->options.on_file(tree->options.ctx, path, OBJECT_SEEN_LYING, reterr);
     return SLUICE_OK;

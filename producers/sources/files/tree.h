@@ -17,6 +17,10 @@ struct tree_options {
     const char *const *ignore; /* further name patterns, NULL-terminated, or NULL */
     /* A file was seen, `path` relative to the directory. Anything but SLUICE_OK ends the call in progress with that code. */
     enum sluice_err (*on_file)(void *ctx, const char *path, enum object_seen seen, struct sluice_error *reterr);
+    /* A file was removed or moved away; by the time it is told, there may be another under its name. */
+    enum sluice_err (*on_gone)(void *ctx, const char *path, struct sluice_error *reterr);
+    /* A folder was moved away with all that is in it; which files that were, the kernel does not say. */
+    void (*on_folder_gone)(void *ctx);
     /* A folder or a name is left out, and why; the rest goes on. */
     void (*on_skipped)(void *ctx, const char *text);
     void *ctx;
