@@ -18,6 +18,10 @@ enum {
      * can make their items multiply. An ordinary event of 1 MiB stays below a quarter of the steps. */
     MATCH_STEPS_MAX = 1 << 22,      /* values looked at for one rule */
     MATCH_STATE_ITEMS_MAX = 6,      /* independent arrays behind one path, in one match */
+
+    MATCH_RULES_MAX = 1000000,
+    MATCH_CONJUNCTIONS_MAX = 4000000, /* $or combinations of all rules together */
+    MATCH_PRICE_MAX = 4000000,      /* rules that one event with one value per path may make the engine look at: some 20 ms */
 };
 
 /* Compiles `pattern` alone, for the check at `config check` and `rule test`. SLUICE_EINVAL: the reason, the place as a path
@@ -37,6 +41,7 @@ struct match_scratch;
 enum sluice_err match_set_new(const struct match_rule *rules, size_t rules_count, struct match_set **ret_set,
                               size_t *ret_rule, struct sluice_error *reterr);
 struct match_set *match_set_free(struct match_set *set); /* NULL is fine; returns NULL */
+size_t match_set_bytes(const struct match_set *set);     /* held from the system */
 
 struct match_scratch *match_scratch_new(void); /* owned; grows as sets and events need; NULL: out of memory */
 struct match_scratch *match_scratch_free(struct match_scratch *scratch);
@@ -51,6 +56,9 @@ enum sluice_err match_event(const struct match_set *set, struct match_scratch *s
  * SLUICE_ELIMIT as above. */
 enum sluice_err match_json(const struct match_set *set, struct match_scratch *scratch, struct view object,
                            const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr);
+/* The same for text that has passed json_check(). */
+enum sluice_err match_json_checked(const struct match_set *set, struct match_scratch *scratch, struct view object,
+                                   const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr);
 /* The same for a MessagePack map (mpack_check_detail's rules); for tests: JSON and MessagePack must agree. */
 enum sluice_err match_mpack(const struct match_set *set, struct match_scratch *scratch, struct view map,
                             const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr);

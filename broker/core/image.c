@@ -1,0 +1,93 @@
+#include "broker/core/image.h"
+
+#include <stdlib.h>
+
+#include "broker/core/text_hash.h"
+
+enum { ALIGNMENT = 16, BYTE_ORDER_MARK = 0x01020304 };
+static const char magic[8] = "SLUICEri";
+
+#define X(name, type) SECTION_##name,
+enum section { IMAGE_SECTIONS(X) SECTIONS };
+#undef X
+
+struct header {
+    char magic[8];
+    uint32_t version, byte_order;
+    uint64_t bytes;
+    uint64_t checksum;        /* of all behind this field; 0 until it is sealed */
+    uint64_t price;
+    uint32_t absent_paths, absent_paths_count;
+    uint32_t always, always_count;
+    struct { uint64_t offset, count; } sections[SECTIONS];
+};
+
+#define X(name, type) [SECTION_##name] = sizeof(type),
+static const size_t record_bytes[SECTIONS] = { IMAGE_SECTIONS(X) };
+#undef X
+
+static uint64_t aligned(uint64_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1);
+}
+
+void *image_write(const struct image_parts *parts, size_t *ret_bytes)
+{
+    struct header header = { .version = IMAGE_VERSION, .byte_order = BYTE_ORDER_MARK, .price = parts->price,
+                             .absent_paths = parts->absent_paths, .absent_paths_count = parts->absent_paths_count,
+                             .always = parts->always, .always_count = parts->always_count };
+    const void *data[SECTIONS];
+    uint64_t at = aligned(sizeof header);
+
+    memcpy(header.magic, magic, sizeof magic);
+#define X(name, type)                                                                                              \
+    data[SECTION_##name] = parts->name;                                                                            \
+    header.sections[SECTION_##name].offset = at;                                                                   \
+    header.sections[SECTION_##name].count = parts->name##_count;                                                   \
+    at = aligned(at + parts->name##_count * sizeof(type));
+    IMAGE_SECTIONS(X)
+#undef X
+    header.bytes = at;
+    char *base = aligned_alloc(ALIGNMENT, at);
+    if (base == NULL)
+        return NULL;
+    memcpy(base, &header, sizeof header);
+    uint64_t end = sizeof header;
+    for (size_t s = 0; s < SECTIONS; s++) {
+        size_t len = header.sections[s].count * record_bytes[s];
+        memset(base + end, 0, header.sections[s].offset - end); /* what is between sections is part of the checksum */
+        if (len > 0)
+            memcpy(base + header.sections[s].offset, data[s], len);
+        end = header.sections[s].offset + len;
+    }
+    memset(base + end, 0, at - end);
+    *ret_bytes = at;
+    return base;
+}
+
+void image_bind_own(const void *base, size_t bytes, struct image *ret_image)
+{
+    const struct header *header = base;
+
+    *ret_image = (struct image){ .base = base, .bytes = bytes, .price = header->price,
+                                 .absent_paths = header->absent_paths, .absent_paths_count = header->absent_paths_count,
+                                 .always = header->always, .always_count = header->always_count };
+#define X(name_, type)                                                                                               \
+    ret_image->name_ = (const type *)(const void *)((const char *)base + header->sections[SECTION_##name_].offset);  \
+    ret_image->name_##_count = (uint32_t)header->sections[SECTION_##name_].count;
+    IMAGE_SECTIONS(X)
+#undef X
+}
+
+static uint64_t checksum_of(const void *base, size_t bytes)
+{
+    size_t from = offsetof(struct header, checksum) + sizeof(uint64_t);
+    uint64_t checksum = text_hash((const char *)base + from, bytes - from);
+
+    return checksum == 0 ? 1 : checksum;
+}
+
+void image_seal(void *base, size_t bytes)
+{
+    ((struct header *)base)->checksum = checksum_of(base, bytes);
+}
