@@ -76,7 +76,7 @@ static void grams_of(struct layout *layout, uint32_t id)
 /* The bucket of its rarest gram; the next rare ones are written into its operand. */
 static void choose_grams(struct layout *layout, struct wildcard *wildcard, const uint32_t *frequency)
 {
-    uint16_t chosen[WILDCARD_GRAMS + 1];
+    uint16_t chosen[WILDCARD_GRAMS + 1] = { 0 };
     unsigned count = 0;
 
     grams_of(layout, wildcard->id);
