@@ -380,25 +380,17 @@ static uint32_t add_join(struct compile *compile, const uint32_t *fields, uint32
             shares |= ++marks[node] > 1;
     uint32_t join = IMAGE_NONE;
     if (shares) {
-        compile->list.count = 0;
         join = words_put(compile, &count, 1);
         for (uint32_t i = 0; i < count; i++) {
             struct field *field = &compile->fields.items[fields[i]];
-            uint32_t word = fields[i], node = compile->leaf_nodes.items[field->path];
-            while (node != PATHS_ROOT && marks[node] == 1)
-                node = nodes[node].parent;
-            if (node != PATHS_ROOT) {
-                word |= IMAGE_LIST;
+            uint32_t pair[2] = { fields[i], compile->leaf_nodes.items[field->path] };
+            while (pair[1] != PATHS_ROOT && marks[pair[1]] == 1)
+                pair[1] = nodes[pair[1]].parent;
+            if (pair[1] != PATHS_ROOT)
                 compile->joined.items[field->path] = 1;
-                VEC_PUSH(&compile->list, node);
-            }
             field->judged = true;
-            (void)words_put(compile, &word, 1);
+            (void)words_put(compile, pair, 2);
         }
-        list_normalise(compile, 0);
-        uint32_t nodes_count = (uint32_t)compile->list.count;
-        (void)words_put(compile, &nodes_count, 1);
-        (void)words_put(compile, compile->list.items, nodes_count);
     }
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t node = compile->leaf_nodes.items[compile->fields.items[fields[i]].path]; node != PATHS_ROOT; node = nodes[node].parent)

@@ -11,6 +11,29 @@ static bool is_digit(const char *at, const char *end)
     return at < end && (unsigned char)(*at - '0') <= 9;
 }
 
+/* Eight digits, the first in the lowest byte, in three multiplications: pairs, fours, all. */
+static bool take_eight(const char **at, const char *end, uint64_t *digits)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t word;
+
+    if (end - *at < 8)
+        return false;
+    memcpy(&word, *at, sizeof word);
+    if (((word & 0xF0F0F0F0F0F0F0F0u) | ((word + 0x0606060606060606u) & 0xF0F0F0F0F0F0F0F0u) >> 4) != 0x3333333333333333u)
+        return false;
+    word = (word & 0x0F0F0F0F0F0F0F0Fu) * 2561 >> 8;
+    word = (word & 0x00FF00FF00FF00FFu) * 6553601 >> 16;
+    word = (word & 0x0000FFFF0000FFFFu) * 42949672960001 >> 32;
+    *digits = *digits * 100000000 + word;
+    *at += 8;
+    return true;
+#else
+    (void)at, (void)end, (void)digits;
+    return false;
+#endif
+}
+
 /* The exponent behind "e" or "E"; 0 when there is none. */
 static int32_t exponent_of(const char *at, const char *end)
 {
@@ -79,6 +102,8 @@ struct decimal decimal_of_text(struct view text)
     int64_t count = at - first, scale = 0;
     if (at < end && *at == '.') {
         const char *point = at++;
+        while (take_eight(&at, end, &digits))
+            ;
         for (; is_digit(at, end); at++)
             digits = digits * 10 + (uint64_t)(*at - '0');
         scale = at - point - 1;

@@ -51,7 +51,7 @@ static inline void leaf_begin(struct match_scratch *state, uint32_t path, uint32
         STATE_PUSH(&state->touched, path);
     }
     state->leaf = at->leaves_count++;
-    state->recording = state->image->paths[path].joined != 0;
+    state->recording = state->record && state->image->paths[path].joined != 0;
     if (!state->recording)
         return;
     if (at->count > 0)
@@ -284,16 +284,45 @@ static uint32_t interval_of(const double *bounds, uint32_t count, double value)
     return low;
 }
 
-static void find_ranges(struct match_scratch *state, const struct image_operator *operator, double value)
+static uint32_t leaf_of(const struct match_scratch *state, const struct image_operator *operator, double value)
 {
     const double *bounds = state->image->numbers + operator->slots;
-    const uint32_t *starts = state->image->words + operator->list, *words = state->image->words;
     uint32_t low = interval_of(bounds, operator->slots_count, value);
-    uint32_t interval = low < operator->slots_count && bounds[low] == value ? 2 * low + 1 : 2 * low;
+
+    return low < operator->slots_count && bounds[low] == value ? 2 * low + 1 : 2 * low;
+}
+
+static void find_ranges(struct match_scratch *state, const struct image_operator *operator, double value)
+{
+    const uint32_t *starts = state->image->words + operator->list, *words = state->image->words;
+    uint32_t interval = leaf_of(state, operator, value);
 
     for (uint32_t node = operator->extra + interval; node > 0; node /= 2)
         for (uint32_t i = starts[node]; i < starts[node + 1]; i++)
             is_true(state, words[i]);
+}
+
+/* Whether the exact value of a number of sixteen digits or more, which is dear, could make anything true that is not yet. Its
+ * quotient as doubles is off by less than the tolerance; where no bound is as near, that tells the interval. */
+static bool ranges_may_change(const struct match_scratch *state, const struct image_operator *operator, const struct decimal *decimal)
+{
+    static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                     1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+    static const double tolerance = 1e-15;
+    const uint32_t *starts = state->image->words + operator->list, *words = state->image->words;
+
+    if (state->recording || decimal->too_long || decimal->exponent > 0 || decimal->exponent < -22)
+        return !decimal->too_long;
+    double near = (double)decimal->digits / powers[-decimal->exponent] * (decimal->negative ? -1 : 1), off = near * tolerance;
+    uint32_t interval = leaf_of(state, operator, near - off);
+    if (interval != leaf_of(state, operator, near + off))
+        return true;
+    for (uint32_t node = operator->extra + interval; node > 0; node /= 2)
+        for (uint32_t i = starts[node]; i < starts[node + 1]; i++)
+            if ((state->image->predicates[words[i]].meta & PREDICATE_MARKED) == 0 || state->predicates.items[words[i]] != state->epoch ||
+                state->image->predicates[words[i]].fails != IMAGE_NONE)
+                return true;
+    return false;
 }
 
 static void find_double(struct match_scratch *state, const struct image_operator *operator, double value)
@@ -330,6 +359,8 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
             case OPERATOR_DECIMAL: find_decimal(state, operator, &decimal); break;
             case OPERATOR_NUMBER_TEXT: find_text(state, operator, text); break;
             case OPERATOR_RANGES:
+                if (!known && !ranges_may_change(state, operator, &decimal))
+                    break;
                 if (!known)
                     number = number_of_decimal(&decimal, text);
                 known = true;

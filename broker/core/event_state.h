@@ -22,7 +22,7 @@ enum { STATE_NO_ARRAY = UINT32_MAX };
 struct path_state {
     uint32_t epoch;
     uint32_t leaves_count;
-    uint32_t first, count;    /* in leaves_sorted, once sorted; until then first is the latest leaf */
+    uint32_t first, count;    /* of those recorded, in leaves_sorted, once sorted; until then first is the latest leaf */
     bool disordered;          /* contexts did not come ascending */
 };
 
@@ -84,7 +84,8 @@ struct match_scratch {
     VEC(struct context) contexts;
     VEC(struct array) arrays;
     VEC(struct walk_frame) frames;
-    bool recording;                /* the value at hand is at a path that may be joined */
+    bool record;                   /* an array was met that fields may share: values at joined paths are recorded from here on */
+    bool recording;                /* the value at hand is one of them */
     uint32_t leaf;                 /* the number of the value at hand at its path */
 
     VEC(struct join_state) now, next;
@@ -117,6 +118,8 @@ static inline char *state_text(struct match_scratch *state, size_t len)
 void state_begin(struct match_scratch *state, const struct image *image);
 /* The values at and below `node`; checked text and bytes. */
 void walk_json(struct match_scratch *state, uint32_t node, struct view text);
+void walk_json_portable(struct match_scratch *state, uint32_t node, struct view text);
+void walk_json_vector(struct match_scratch *state, uint32_t node, struct view text);
 void walk_mpack(struct match_scratch *state, uint32_t node, struct view value);
 void walk_event(struct match_scratch *state, const struct event *event);
 
@@ -139,9 +142,10 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
 
 /* ---- true predicates become rules: resolve.c, join.c ---- */
 
-enum sluice_err resolve(struct match_scratch *state);
+/* *ret_again: values were needed that were not recorded: walk the event again with `record` set from the start. */
+enum sluice_err resolve(struct match_scratch *state, bool *ret_again);
 /* Whether some choice of values satisfies the conjunction whose join list is given, arrays considered. */
-enum sluice_err join_conjunction(struct match_scratch *state, uint32_t join, bool *ret_true);
+enum sluice_err join_conjunction(struct match_scratch *state, uint32_t join, bool *ret_true, bool *ret_again);
 bool join_is_needed(const struct match_scratch *state, uint32_t join);
 
 static inline uint32_t state_leaves_count(const struct match_scratch *state, uint32_t path)

@@ -24,6 +24,8 @@ struct image_node {
     uint32_t path;            /* that ends here, or IMAGE_NONE */
     uint32_t children;        /* the first of its slots in children */
     uint32_t children_count;  /* a power of two, or 0 */
+    uint32_t joined;          /* an array here, or one above, may be shared by fields of some conjunction */
+    uint64_t children_lengths; /* bit min(len, 63) for each name length among the children */
 };
 
 /* Open addressing; the key is the whole name up to 16 bytes. */
@@ -79,11 +81,13 @@ enum {
 
 struct image_predicate {
     uint32_t text;            /* its operand in texts; BUT: its number among buts */
-    uint32_t access;          /* a conjunction; or IMAGE_LIST | a list in words; or IMAGE_NONE */
+    uint32_t access;          /* a conjunction; IMAGE_LIST | a list in words; IMAGE_RULE | a rule, when nothing else has to hold;
+                               * or IMAGE_NONE */
     uint32_t fails;           /* a list in words: the buts that this being true makes fail; or IMAGE_NONE */
     uint32_t meta;            /* kind, PREDICATE_MARKED, path */
 };
 #define IMAGE_LIST 0x80000000u
+#define IMAGE_RULE 0x40000000u
 
 /* anything-but: true of a value if none of the others is. */
 struct image_but {
@@ -103,9 +107,9 @@ struct image_remainder {
 struct image_conjunction {
     uint32_t rule;
     uint32_t remainder;       /* or IMAGE_NONE */
-    uint32_t join;            /* in words, or IMAGE_NONE: [fields_count, fields..., nodes_count, nodes...]. The fields in the
-                               * order of their paths, IMAGE_LIST set on those that may share an array with another; the nodes
-                               * are the innermost at and above which such an array would be. */
+    uint32_t join;            /* in words, or IMAGE_NONE: [count, pairs (field, node)...], the fields in the order of their paths.
+                               * The node is the innermost one at or above which an array would be shared with another of the
+                               * fields; 0: with none. */
 };
 
 #define IMAGE_SECTIONS(X)                           \

@@ -11,21 +11,34 @@
 
 #include "broker/core/event_state.h"
 
-/* The fields of a join list. */
+/* The pairs (field, node) of a join list (image.h). */
 struct join_fields {
-    const uint32_t *fields;
-    uint32_t fields_count;
+    const uint32_t *pairs;
+    uint32_t count;
 };
 
-bool join_is_needed(const struct match_scratch *state, uint32_t join)
+/* Whether this event has an array that the field shares with another of the list. If not it is judged as ever. */
+static bool shares_array(const struct match_scratch *state, const struct join_fields *join, uint32_t index)
 {
-    const struct image *image = state->image;
-    const uint32_t *nodes = image->words + join + 1 + image->words[join];
+    for (uint32_t node = join->pairs[index * 2 + 1]; node != 0; node = state->image->nodes[node].parent)
+        if (state->nodes.items[node] == state->epoch)
+            return true;
+    return false;
+}
 
-    for (uint32_t i = 1; i <= nodes[0]; i++)
-        for (uint32_t node = nodes[i]; node != 0; node = image->nodes[node].parent)
-            if (state->nodes.items[node] == state->epoch)
-                return true;
+static const struct image_field *field_at(const struct match_scratch *state, const struct join_fields *join, uint32_t index)
+{
+    return &state->image->fields[join->pairs[index * 2]];
+}
+
+bool join_is_needed(const struct match_scratch *state, uint32_t join_list)
+{
+    const uint32_t *list = state->image->words + join_list;
+    struct join_fields join = { .pairs = list + 1, .count = list[0] };
+
+    for (uint32_t i = 0; i < join.count; i++)
+        if (shares_array(state, &join, i))
+            return true;
     return false;
 }
 
@@ -144,9 +157,8 @@ static uint32_t shared_item(const struct match_scratch *state, const struct join
 
     for (; context != 0; context = state->contexts.items[context].parent) {
         uint32_t node = state->arrays.items[state->contexts.items[context].array].node;
-        for (uint32_t i = later; i < join->fields_count; i++)
-            if ((join->fields[i] & IMAGE_LIST) != 0 &&
-                node_is_above(image, node, image->paths[image->fields[join->fields[i] & ~IMAGE_LIST].path].node))
+        for (uint32_t i = later; i < join->count; i++)
+            if (join->pairs[i * 2 + 1] != 0 && node_is_above(image, node, image->paths[field_at(state, join, i)->path].node))
                 return context;
     }
     return 0;
@@ -220,7 +232,7 @@ static uint32_t leaf_from(const struct match_scratch *state, uint32_t at, uint32
 /* All states that follow from `chosen` by the values of field number `index`. */
 static enum sluice_err step(struct match_scratch *state, const struct join_fields *join, uint32_t index, const struct join_state *chosen)
 {
-    const struct image_field *field = &state->image->fields[join->fields[index] & ~IMAGE_LIST];
+    const struct image_field *field = field_at(state, join, index);
     const struct path_state *path = &state->paths.items[field->path];
     bool present = path->epoch == state->epoch, absent = true, fits = true;
     uint32_t first = present ? path->first : 0, end = present ? first + path->count : 0, skip = 0;
@@ -245,30 +257,44 @@ static enum sluice_err step(struct match_scratch *state, const struct join_field
  * unless it may be absent. */
 static bool may_hold(const struct match_scratch *state, const struct join_fields *join)
 {
-    for (uint32_t i = 0; i < join->fields_count; i++) {
-        uint32_t field = join->fields[i] & ~IMAGE_LIST;
-        bool shares = (join->fields[i] & IMAGE_LIST) != 0;
-        if (!(shares && state->image->fields[field].may_be_absent) && !state_field(state, field))
+    for (uint32_t i = 0; i < join->count; i++) {
+        bool may_be_absent = field_at(state, join, i)->may_be_absent && shares_array(state, join, i);
+        if (!may_be_absent && !state_field(state, join->pairs[i * 2]))
             return false;
     }
     return true;
 }
 
-enum sluice_err join_conjunction(struct match_scratch *state, uint32_t join_list, bool *ret_true)
+/* Whether the values of the fields that share arrays are all there. A name given twice, first without an array, is how not. */
+static bool is_recorded(const struct match_scratch *state, const struct join_fields *join)
+{
+    for (uint32_t i = 0; i < join->count; i++) {
+        const struct path_state *path = &state->paths.items[field_at(state, join, i)->path];
+        if (path->epoch == state->epoch && path->count != path->leaves_count && shares_array(state, join, i))
+            return false;
+    }
+    return true;
+}
+
+enum sluice_err join_conjunction(struct match_scratch *state, uint32_t join_list, bool *ret_true, bool *ret_again)
 {
     const uint32_t *list = state->image->words + join_list;
-    struct join_fields join = { .fields = list + 1, .fields_count = list[0] };
+    struct join_fields join = { .pairs = list + 1, .count = list[0] };
 
     *ret_true = false;
     if (!may_hold(state, &join))
         return SLUICE_OK;
+    if (!is_recorded(state, &join)) {
+        *ret_again = true;
+        return SLUICE_OK;
+    }
     if (!state->sorted)
         sort_leaves(state);
     state->steps = 0;
     state->now.count = 0;
     STATE_PUSH(&state->now, (struct join_state){ 0 });
-    for (uint32_t i = 0; i < join.fields_count && state->now.count > 0; i++) {
-        if ((join.fields[i] & IMAGE_LIST) == 0)
+    for (uint32_t i = 0; i < join.count && state->now.count > 0; i++) {
+        if (!shares_array(state, &join, i))
             continue;
         state->next.count = 0;
         state->round++;

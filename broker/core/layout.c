@@ -107,7 +107,10 @@ static void count_accesses(struct layout *layout)
             switch (access_list_of(predicate)) {
             case ACCESS_WEAK: path->weak_count++; break;
             case ACCESS_ABSENT: path->absent_count++; break;
-            case ACCESS_OWN: predicate->marked |= conjunction->remainder != IMAGE_NONE || conjunction->join != IMAGE_NONE; break;
+            case ACCESS_OWN:
+                /* A range may hold for many values of one event: it is enough to learn it from the first. */
+                predicate->marked |= conjunction->remainder != IMAGE_NONE || conjunction->join != IMAGE_NONE || predicate->kind == KIND_RANGE;
+                break;
             }
         }
     }
@@ -182,7 +185,8 @@ static void fill_lists(struct layout *layout)
             case ACCESS_ABSENT: pair_put(compile, path->absent, &path->absent_count, c, id); break;
             case ACCESS_OWN:
                 if (predicate->accesses_count == 1) {
-                    predicate->access = c;
+                    bool alone = conjunction->remainder == IMAGE_NONE && conjunction->join == IMAGE_NONE;
+                    predicate->access = alone ? IMAGE_RULE | conjunction->rule : c;
                 } else {
                     uint32_t *list = words + (predicate->access & ~IMAGE_LIST);
                     list[++list[0]] = c;
@@ -419,8 +423,16 @@ static void put_nodes(struct layout *layout)
                                                       .path = nodes[n].leaf == PATHS_NONE ? IMAGE_NONE : nodes[n].leaf });
         bytes_put(&compile->texts, &len, sizeof len);
         bytes_put_view(&compile->texts, nodes[n].name);
-        if (n > 0)
-            layout->nodes.items[nodes[n].parent].children_count++;
+        if (n == 0)
+            continue;
+        layout->nodes.items[nodes[n].parent].children_count++;
+        layout->nodes.items[nodes[n].parent].children_lengths |= UINT64_C(1) << (len < 63 ? len : 63);
+    }
+    for (size_t c = 0; c < compile->conjunctions.count; c++) {
+        const uint32_t *join = compile->conjunctions.items[c].join == IMAGE_NONE ? NULL : compile->words.items + compile->conjunctions.items[c].join;
+        for (uint32_t i = 0; join != NULL && i < join[0]; i++)
+            for (uint32_t node = join[2 + i * 2]; node != 0 && layout->nodes.items[node].joined == 0; node = nodes[node].parent)
+                layout->nodes.items[node].joined = 1;
     }
     for (size_t n = 0; n < count; n++) {
         struct image_node *node = &layout->nodes.items[n];

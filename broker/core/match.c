@@ -187,7 +187,7 @@ void state_begin(struct match_scratch *state, const struct image *image)
     state->image = image;
     state->touched.count = state->triggered.count = state->leaves.count = state->true_of_leaf.count = 0;
     state->contexts.count = state->arrays.count = state->frames.count = 0;
-    state->sorted = false;
+    state->sorted = state->record = false;
     STATE_PUSH(&state->contexts, (struct context){ .array = STATE_NO_ARRAY, .end = UINT32_MAX });
     if (state->texts_used) {
         arena_reset(state->texts);
@@ -197,10 +197,37 @@ void state_begin(struct match_scratch *state, const struct image *image)
 
 /* ---- events ---- */
 
-static enum sluice_err finish(struct match_scratch *scratch, const uint32_t **ret_ids, size_t *ret_count)
-{
-    enum sluice_err err = resolve(scratch);
+/* One of the three is there. */
+struct source {
+    const struct event *event;
+    struct view json, mpack;
+};
 
+static void walk(struct match_scratch *scratch, const struct source *source)
+{
+    if (source->event != NULL)
+        walk_event(scratch, source->event);
+    else if (source->json.data != NULL)
+        walk_json(scratch, 0, source->json);
+    else
+        walk_mpack(scratch, 0, source->mpack);
+}
+
+static enum sluice_err match(const struct match_set *set, struct match_scratch *scratch, const struct source *source,
+                             const uint32_t **ret_ids, size_t *ret_count)
+{
+    bool again = false;
+
+    state_begin(scratch, &set->image);
+    walk(scratch, source);
+    enum sluice_err err = resolve(scratch, &again);
+    if (err == SLUICE_OK && again) {
+        state_begin(scratch, &set->image);
+        scratch->record = true;
+        walk(scratch, source);
+        err = resolve(scratch, &again);
+        ASSERT(!again);
+    }
     if (err != SLUICE_OK)
         return err;
     *ret_ids = scratch->ids.items;
@@ -211,9 +238,7 @@ static enum sluice_err finish(struct match_scratch *scratch, const uint32_t **re
 enum sluice_err match_event(const struct match_set *set, struct match_scratch *scratch, const struct event *event,
                             const uint32_t **ret_ids, size_t *ret_count)
 {
-    state_begin(scratch, &set->image);
-    walk_event(scratch, event);
-    return finish(scratch, ret_ids, ret_count);
+    return match(set, scratch, &(struct source){ .event = event }, ret_ids, ret_count);
 }
 
 static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
@@ -225,9 +250,7 @@ static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
 enum sluice_err match_json_checked(const struct match_set *set, struct match_scratch *scratch, struct view object,
                                    const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr)
 {
-    state_begin(scratch, &set->image);
-    walk_json(scratch, 0, object);
-    return report(finish(scratch, ret_ids, ret_count), reterr);
+    return report(match(set, scratch, &(struct source){ .json = object }, ret_ids, ret_count), reterr);
 }
 
 enum sluice_err match_json(const struct match_set *set, struct match_scratch *scratch, struct view object,
@@ -245,7 +268,5 @@ enum sluice_err match_mpack(const struct match_set *set, struct match_scratch *s
 
     if (err != SLUICE_OK)
         return err;
-    state_begin(scratch, &set->image);
-    walk_mpack(scratch, 0, map);
-    return report(finish(scratch, ret_ids, ret_count), reterr);
+    return report(match(set, scratch, &(struct source){ .mpack = map }, ret_ids, ret_count), reterr);
 }

@@ -47,12 +47,16 @@ static uint32_t step_dotted(const struct image *image, uint32_t node, struct vie
 
 uint32_t walk_step(const struct image *image, uint32_t node, struct view name)
 {
-    if (image->nodes[node].children_count == 0)
+    const struct image_node *here = &image->nodes[node];
+
+    if (here->children_count == 0)
         return IMAGE_NONE;
     uint64_t head = text_head(name.data, name.len), tail = text_tail(name.data, name.len);
-    uint32_t child = child_find(image, &image->nodes[node], name, head, tail);
-    if (child != IMAGE_NONE) /* no node has a dot in its name */
-        return child;
+    if ((here->children_lengths >> (name.len < 63 ? name.len : 63) & 1) != 0) {
+        uint32_t child = child_find(image, here, name, head, tail);
+        if (child != IMAGE_NONE) /* no node has a dot in its name */
+            return child;
+    }
     bool dotted = name.len <= 16 ? has_dot(head) || has_dot(tail) : memchr(name.data, '.', name.len) != NULL;
     return dotted ? step_dotted(image, node, name) : IMAGE_NONE;
 }
@@ -93,8 +97,20 @@ uint32_t walk_open_item(struct match_scratch *state)
     ASSERT(frame->array != STATE_NO_ARRAY);
     uint32_t number = (uint32_t)state->contexts.count;
     state->nodes.items[frame->node] = state->epoch;
+    state->record |= state->image->nodes[frame->node].joined != 0;
     STATE_PUSH(&state->contexts, (struct context){ .array = frame->array, .parent = frame->context, .end = number + 1 });
     return number;
+}
+
+void walk_json(struct match_scratch *state, uint32_t node, struct view text)
+{
+#if defined(__x86_64__)
+    if (state->structure.level >= STRUCTURE_AVX2) {
+        walk_json_vector(state, node, text);
+        return;
+    }
+#endif
+    walk_json_portable(state, node, text);
 }
 
 /* ---- the envelope ---- */

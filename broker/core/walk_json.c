@@ -1,5 +1,9 @@
 /* JSON text along the paths in use. The marks (structure.h) come one by one; what is between two of them is read only where a
  * rule looks. The text was checked at the door; if it was not, the answer is odd, but nothing outside of it is read. */
+#ifndef WALK_JSON
+#define WALK_JSON walk_json_portable /* walk_json_vector.c has this file compiled once more */
+#endif
+
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
 #include "broker/core/scan.h"
@@ -229,7 +233,7 @@ static void take_items(struct match_scratch *state, struct marks *marks)
     }
 }
 
-void walk_json(struct match_scratch *state, uint32_t node, struct view text)
+void WALK_JSON(struct match_scratch *state, uint32_t node, struct view text)
 {
     struct structure *structure = &state->structure;
 
