@@ -218,7 +218,8 @@ static struct figures measure(const struct options *options, const struct row *r
         exit(2);
     }
     figures.add_us = (cpu_seconds() - started) * 1e6 / (double)list.count;
-    figures.bytes = (double)match_set_bytes(set) / (double)list.count;
+    struct match_cost cost = match_set_cost(set);
+    figures.bytes = (double)(cost.bytes - cost.text_bytes) / (double)list.count; /* whatever the engine, the operands' texts are there */
     figures.rate = rate_of(options, set, scratch, events, MODE_STRUCTURAL, &matches);
     figures.matches = (double)matches / (double)events->count;
     figures.strict_rate = rate_of(options, set, scratch, events, MODE_STRICT, &matches);

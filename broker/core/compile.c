@@ -412,6 +412,11 @@ static void add_branch(struct compile *compile, uint32_t rule, const struct patt
     VEC_PUSH(&compile->conjunctions, conjunction);
 }
 
+uint64_t compile_fingerprint(uint64_t before, const struct match_rule *rule)
+{
+    return text_hash_mix(before ^ text_hash(rule->pattern.data, rule->pattern.len), rule->id);
+}
+
 enum sluice_err compile_add(struct compile *compile, const struct match_rule *rule, struct sluice_error *reterr)
 {
     struct pattern pattern;
@@ -426,6 +431,7 @@ enum sluice_err compile_add(struct compile *compile, const struct match_rule *ru
     for (unsigned i = 0; i < pattern.branches_count; i++)
         add_branch(compile, (uint32_t)compile->rules.count, &pattern.branches[i]);
     VEC_PUSH(&compile->rules, rule->id);
+    compile->fingerprint = compile_fingerprint(compile->fingerprint, rule);
     if (compile->texts.failed || compile->operand.failed || compile->texts.len > TEXTS_BYTES_MAX)
         return sluice_fail(reterr, SLUICE_ELIMIT, "the patterns hold more than %d bytes of text together", TEXTS_BYTES_MAX);
     return SLUICE_OK;

@@ -11,6 +11,8 @@ struct compile *compile_new(size_t rules_count);            /* a guess that save
 struct compile *compile_free(struct compile *compile);      /* NULL is fine; returns NULL */
 /* SLUICE_EINVAL: the pattern is wrong. SLUICE_ELIMIT: over MATCH_CONJUNCTIONS_MAX. Ids come ascending. */
 enum sluice_err compile_add(struct compile *compile, const struct match_rule *rule, struct sluice_error *reterr);
+/* The fingerprint of rules before `rule` goes on to that with it; it begins as 0. */
+uint64_t compile_fingerprint(uint64_t before, const struct match_rule *rule);
 /* The image as one block for free(). SLUICE_ELIMIT: over MATCH_PRICE_MAX or 4 GiB; SLUICE_ENOMEM. */
 enum sluice_err compile_finish(struct compile *compile, void **ret_base, size_t *ret_bytes, struct sluice_error *reterr);
 

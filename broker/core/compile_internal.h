@@ -73,6 +73,7 @@ struct index {
 };
 
 struct compile {
+    uint64_t fingerprint;     /* of the rules so far: match_rules_fingerprint() */
     struct arena *pattern;    /* the pattern at hand */
     struct arena *names;
     struct paths paths;

@@ -68,6 +68,7 @@ enum { FOUND_LEVELS = 3 };
 struct match_scratch {
     uint32_t epoch;
     const struct image *image;
+    const uint64_t *dead;          /* a bit for each rule of the image that was removed; or NULL */
     VEC(uint32_t) predicates;      /* epoch: it is true */
     VEC(uint32_t) remainders;      /* 2 * epoch + truth */
     VEC(struct path_state) paths;
@@ -76,7 +77,7 @@ struct match_scratch {
     VEC(uint32_t) touched;         /* paths with values */
     VEC(uint32_t) triggered;       /* access of predicates that are true */
     VEC(uint64_t) found[FOUND_LEVELS];
-    VEC(uint32_t) ids;
+    VEC(uint32_t) ids, merged;
 
     VEC(struct leaf) leaves, leaves_sorted;
     VEC(uint32_t) true_of_leaf;

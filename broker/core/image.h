@@ -130,7 +130,7 @@ struct image_conjunction {
 
 /* The sections in place. texts holds 32-bit lengths, each followed by its bytes. */
 struct image {
-    const void *base;
+    void *base;
     size_t bytes;
 #define X(name, type) const type *name; uint32_t name##_count;
     IMAGE_SECTIONS(X)
@@ -138,6 +138,7 @@ struct image {
     uint32_t absent_paths, absent_paths_count; /* in words: paths with an absent list */
     uint32_t always, always_count;             /* in words: conjunctions looked at for every event */
     uint64_t price;                            /* match.h: MATCH_PRICE_MAX */
+    uint64_t fingerprint;                      /* of the rules it was made from */
 };
 
 /* What compile.c hands over; in the order of the sections. Returns one block for free(), NULL when out of memory;
@@ -148,16 +149,18 @@ struct image_parts {
 #undef X
     uint32_t absent_paths, absent_paths_count;
     uint32_t always, always_count;
-    uint64_t price;
+    uint64_t price, fingerprint;
 };
 void *image_write(const struct image_parts *parts, size_t *ret_bytes);
 
 /* Of memory just written. */
-void image_bind_own(const void *base, size_t bytes, struct image *ret_image);
+void image_bind_own(void *base, size_t bytes, struct image *ret_image);
 /* Of memory from anywhere, 16-byte aligned, which must stay as it is. SLUICE_ECORRUPT: what is wrong with it. */
 enum sluice_err image_bind(struct view bytes, struct image *ret_image, struct sluice_error *reterr);
-/* Fills in the checksum, before the image is saved. */
-void image_seal(void *base, size_t bytes);
+/* Fills in the checksum of an image in memory of our own, before it is saved. */
+void image_seal(struct image *image);
+/* For tests: makes the checksum right again after damage. */
+void image_reseal(void *base, size_t bytes);
 
 static inline struct view image_text(const struct image *image, uint32_t text)
 {

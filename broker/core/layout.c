@@ -510,7 +510,7 @@ static void *layout_write(const struct layout *layout, size_t *ret_bytes)
         OWN(remainders), OWN(conjunctions), GATHERED(rules), GATHERED(words), OWN(numbers),
         .texts = compile->texts.data, .texts_count = compile->texts.len,
         .absent_paths = layout->absent_paths, .absent_paths_count = layout->absent_paths_count,
-        .always = layout->always, .always_count = layout->always_count, .price = layout->price,
+        .always = layout->always, .always_count = layout->always_count, .price = layout->price, .fingerprint = compile->fingerprint,
     };
 #undef OWN
 #undef GATHERED

@@ -1,96 +1,15 @@
-/* The door to the engine: a set is an image (image.h) made by compile.c; an event goes through it in two steps, its values
- * become true predicates (walk_*.c, evaluate.c) and these become rules (resolve.c, join.c). */
+/* The door to the engine: a set is an image (image.h) made by compile.c, and a second, small one with what changed since
+ * (match_set.c). An event goes through an image in two steps: its values become true predicates (walk_*.c, evaluate.c) and these
+ * become rules (resolve.c, join.c). */
 #include "broker/core/match.h"
 
 #include <stdlib.h>
 
 #include "broker/base/assert.h"
-#include "broker/core/compile.h"
 #include "broker/core/event_state.h"
+#include "broker/core/match_set.h"
 #include "broker/core/pattern.h"
 #include "schemas/codec/json.h"
-
-struct match_set {
-    struct image image;
-    void *base;               /* owned */
-};
-
-/* ---- sets ---- */
-
-struct ordered_rule {
-    uint32_t id, index;
-};
-
-static int compare_rules(const void *left, const void *right)
-{
-    const struct ordered_rule *a = left, *b = right;
-
-    return (a->id > b->id) - (a->id < b->id);
-}
-
-static enum sluice_err compile_all(const struct match_rule *rules, const struct ordered_rule *order, size_t count,
-                                   struct match_set *set, size_t *ret_rule, struct sluice_error *reterr)
-{
-    struct compile *compile = compile_new(count);
-    enum sluice_err err = compile == NULL ? sluice_fail(reterr, SLUICE_ENOMEM, "out of memory for %zu rules", count) : SLUICE_OK;
-    size_t bytes;
-
-    for (size_t i = 0; i < count && err == SLUICE_OK; i++) {
-        ASSERT(i == 0 || order[i - 1].id != order[i].id);
-        err = compile_add(compile, &rules[order[i].index], reterr);
-        if (err != SLUICE_OK && ret_rule != NULL)
-            *ret_rule = order[i].index;
-    }
-    if (err == SLUICE_OK)
-        err = compile_finish(compile, &set->base, &bytes, reterr);
-    if (err == SLUICE_OK)
-        image_bind_own(set->base, bytes, &set->image);
-    compile_free(compile);
-    return err;
-}
-
-enum sluice_err match_set_new(const struct match_rule *rules, size_t rules_count, struct match_set **ret_set,
-                              size_t *ret_rule, struct sluice_error *reterr)
-{
-    struct match_set *set = calloc(1, sizeof *set);
-    struct ordered_rule *order = malloc((rules_count + 1) * sizeof *order);
-    bool sorted = true;
-
-    if (set == NULL || order == NULL || rules_count > MATCH_RULES_MAX) {
-        free(set);
-        free(order);
-        return rules_count > MATCH_RULES_MAX ? sluice_fail(reterr, SLUICE_ELIMIT, "more than %d rules", MATCH_RULES_MAX)
-                                             : sluice_fail(reterr, SLUICE_ENOMEM, "out of memory for %zu rules", rules_count);
-    }
-    for (size_t i = 0; i < rules_count; i++) {
-        order[i] = (struct ordered_rule){ .id = rules[i].id, .index = (uint32_t)i };
-        sorted &= i == 0 || rules[i - 1].id < rules[i].id;
-    }
-    if (!sorted)
-        qsort(order, rules_count, sizeof *order, compare_rules);
-    enum sluice_err err = compile_all(rules, order, rules_count, set, ret_rule, reterr);
-    free(order);
-    if (err != SLUICE_OK) {
-        match_set_free(set);
-        return err;
-    }
-    *ret_set = set;
-    return SLUICE_OK;
-}
-
-struct match_set *match_set_free(struct match_set *set)
-{
-    if (set == NULL)
-        return NULL;
-    free(set->base);
-    free(set);
-    return NULL;
-}
-
-size_t match_set_bytes(const struct match_set *set)
-{
-    return sizeof *set + set->image.bytes;
-}
 
 enum sluice_err pattern_check(struct view pattern, size_t *ret_offset, struct sluice_error *reterr)
 {
@@ -132,6 +51,7 @@ struct match_scratch *match_scratch_free(struct match_scratch *scratch)
     for (unsigned level = 0; level < FOUND_LEVELS; level++)
         VEC_DONE(&scratch->found[level]);
     VEC_DONE(&scratch->ids);
+    VEC_DONE(&scratch->merged);
     VEC_DONE(&scratch->leaves);
     VEC_DONE(&scratch->leaves_sorted);
     VEC_DONE(&scratch->true_of_leaf);
@@ -213,25 +133,55 @@ static void walk(struct match_scratch *scratch, const struct source *source)
         walk_mpack(scratch, 0, source->mpack);
 }
 
-static enum sluice_err match(const struct match_set *set, struct match_scratch *scratch, const struct source *source,
-                             const uint32_t **ret_ids, size_t *ret_count)
+static enum sluice_err match_part(const struct match_part *part, const uint64_t *dead, struct match_scratch *scratch,
+                                  const struct source *source)
 {
+    size_t before = scratch->ids.count;
     bool again = false;
 
-    state_begin(scratch, &set->image);
+    state_begin(scratch, &part->image);
+    scratch->dead = dead;
     walk(scratch, source);
     enum sluice_err err = resolve(scratch, &again);
     if (err == SLUICE_OK && again) {
-        state_begin(scratch, &set->image);
+        scratch->ids.count = before;
+        state_begin(scratch, &part->image);
         scratch->record = true;
         walk(scratch, source);
         err = resolve(scratch, &again);
         ASSERT(!again);
     }
+    return err;
+}
+
+/* ids holds two ascending lists, the second from `middle` on. */
+static void merge(struct match_scratch *scratch, size_t middle)
+{
+    const uint32_t *ids = scratch->ids.items;
+    size_t a = 0, b = middle, end = scratch->ids.count;
+
+    VEC_ROOM(&scratch->merged, end);
+    scratch->merged.count = 0;
+    while (a < middle || b < end)
+        scratch->merged.items[scratch->merged.count++] = b == end || (a < middle && ids[a] < ids[b]) ? ids[a++] : ids[b++];
+}
+
+static enum sluice_err match(const struct match_set *set, struct match_scratch *scratch, const struct source *source,
+                             const uint32_t **ret_ids, size_t *ret_count)
+{
+    scratch->ids.count = 0;
+    enum sluice_err err = match_part(set->base, set->dead, scratch, source);
+    size_t middle = scratch->ids.count;
+    if (err == SLUICE_OK && set->delta != NULL)
+        err = match_part(set->delta, NULL, scratch, source);
     if (err != SLUICE_OK)
         return err;
     *ret_ids = scratch->ids.items;
     *ret_count = scratch->ids.count;
+    if (middle > 0 && middle < scratch->ids.count) {
+        merge(scratch, middle);
+        *ret_ids = scratch->merged.items;
+    }
     return SLUICE_OK;
 }
 

@@ -34,7 +34,7 @@ static inline void found_put(struct match_scratch *state, uint32_t rule)
     }
 }
 
-/* Their ids, ascending; leaves nothing found. */
+/* Adds their ids, ascending; leaves nothing found. */
 static void found_take(struct match_scratch *state)
 {
     const uint32_t *rules = state->image->rules;
@@ -48,7 +48,8 @@ static void found_take(struct match_scratch *state)
                 VEC_ROOM(&state->ids, state->ids.count + 64);
                 uint32_t *ids = state->ids.items;
                 size_t count = state->ids.count;
-                for (uint64_t left = words[w]; left != 0; left &= left - 1)
+                uint64_t alive = state->dead == NULL ? words[w] : words[w] & ~state->dead[w];
+                for (uint64_t left = alive; left != 0; left &= left - 1)
                     ids[count++] = rules[w * 64 + (unsigned)__builtin_ctzll(left)];
                 words[w] = 0;
                 state->ids.count = count;
@@ -104,7 +105,6 @@ enum sluice_err resolve(struct match_scratch *state, bool *ret_again)
     enum sluice_err err = SLUICE_OK;
 
     *ret_again = false;
-    state->ids.count = 0;
     for (size_t i = 0; i < state->triggered.count && err == SLUICE_OK; i++) {
         uint32_t access = state->triggered.items[i];
         if ((access & IMAGE_LIST) != 0) {
