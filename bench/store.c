@@ -1,6 +1,7 @@
-/* bench/store - the store alone: events/s on disk by events per commit, beside appending the same bytes to a growing file with one
- * write + fdatasync each, in the same minute on the same disk.
- *   store [--json] [DIR]     DIR: where to put the data (default: the current directory); removed afterwards */
+/* bench/store - the store alone: events/s on disk by events per commit, beside appending the same bytes to a growing file with
+ * one write + fdatasync each, in the same minute on the same disk.
+ *   store [--json] [DIR]
+ * DIR: where to put the data, removed afterwards (default: the current directory). */
 #include <errno.h>
 #include <fcntl.h>
 #include <semaphore.h>
@@ -94,7 +95,8 @@ static void gather(struct publisher *publisher, struct commit *commit, uint32_t 
     VEC_PUSH(&commit->records, (struct commit_record){ first_seq, 0, commit->log.len });
     struct run *run = arena_alloc(commit->arena, sizeof *run);
     *run = (struct run){ .seq = first_seq, .len = events };
-    VEC_PUSH(&commit->batches, (struct commit_batch){ .function = 1, .first_seq = first_seq, .count = events, .runs = run, .runs_count = 1 });
+    VEC_PUSH(&commit->batches,
+             (struct commit_batch){ .function = 1, .first_seq = first_seq, .count = events, .runs = run, .runs_count = 1 });
     VEC_PUSH(&commit->queues, (struct queue_state){ .function = 1, .highest = { first_seq, 0 } });
     publisher->next_seq += events;
     commit->next_seq = publisher->next_seq;
@@ -151,7 +153,8 @@ int main(int argc, char **argv)
     publisher.next_seq = 1;
     (void)sem_init(&publisher.done, 0, 0);
     if (!json)
-        printf("%-12s %12s %12s %8s   (events/s; floor: write + fdatasync of the same bytes to a growing file)\n", "row", "value", "floor", "ratio");
+        printf("%-12s %12s %12s %8s   (events/s; floor: write + fdatasync of the same bytes to a growing file)\n", "row", "value",
+               "floor", "ratio");
     for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         double values[ROUNDS], floors[ROUNDS];
         size_t bytes = 0;
@@ -161,7 +164,8 @@ int main(int argc, char **argv)
         }
         double value = median(values), floor_value = median(floors), ratio = value / floor_value;
         if (json)
-            printf("{\"name\":\"store_%u\",\"value\":%.0f,\"unit\":\"events/s\",\"floor\":%.0f,\"ratio\":%.3f,\"target\":null,\"met\":null}\n",
+            printf("{\"name\":\"store_%u\",\"value\":%.0f,\"unit\":\"events/s\","
+                   "\"floor\":%.0f,\"ratio\":%.3f,\"target\":null,\"met\":null}\n",
                    sizes[i], value, floor_value, ratio);
         else
             printf("store_%-6u %12.0f %12.0f %8.2f\n", sizes[i], value, floor_value, ratio);
@@ -171,7 +175,8 @@ int main(int argc, char **argv)
     store_usage(publisher.store, &usage);
     if (!json)
         printf("file %.0f MiB, used %.0f MiB, last commits p50 %llu us, p99 %llu us\n", (double)usage.file_bytes / (1 << 20),
-               (double)usage.used_bytes / (1 << 20), (unsigned long long)usage.commit_us_p50, (unsigned long long)usage.commit_us_p99);
+               (double)usage.used_bytes / (1 << 20), (unsigned long long)usage.commit_us_p50,
+               (unsigned long long)usage.commit_us_p99);
     store_close(publisher.store);
     commit_free(publisher.commits[0]);
     commit_free(publisher.commits[1]);

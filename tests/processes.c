@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "broker/edge/descendants.h"
@@ -69,6 +70,16 @@ bool process_gone(pid_t pid)
     char state[8];
 
     return !proc_word(pid, "status", "State:", state, sizeof state) || state[0] == 'Z' || state[0] == 'X';
+}
+
+bool parent_of_process(pid_t pid, pid_t *ret_parent)
+{
+    char parent[16];
+
+    if (!proc_word(pid, "status", "PPid:", parent, sizeof parent))
+        return false;
+    *ret_parent = atoi(parent);
+    return true;
 }
 
 int number_in(const char *path)

@@ -28,6 +28,7 @@ void deadline_stop(struct deadline *deadline);
 
 unsigned fds_open(void);
 bool process_gone(pid_t pid);                        /* a zombie is gone: it runs no more */
+bool parent_of_process(pid_t pid, pid_t *ret_parent); /* false: there is no such process */
 /* The number in a file that a process writes; 0 as long as it is not there. */
 int number_in(const char *path);
 /* The spawner under this process: its only child that calls itself so; 0: none. */

@@ -10,6 +10,7 @@ struct list {
 };
 
 #define LIST_OWNER(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): `at` is declared here, and a declared name stands without parentheses */
 #define LIST_EACH(at, head) for (struct list *at = (head)->next, *at##_next = at->next; at != (head); at = at##_next, at##_next = at->next)
 
 static inline void list_init(struct list *link) { link->next = link->previous = link; }

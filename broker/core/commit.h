@@ -58,7 +58,7 @@ struct exception {
     uint32_t target;             /* row of the targets table: how the input is made */
     uint32_t attempts;           /* failed so far; 0 for one that is only delayed or redriven */
     int64_t due_ms;              /* wall clock; unused in the dead table */
-    int64_t accepted_ms;         /* of its first commit: max age counts from here */
+    int64_t accepted_ms;         /* of its first commit, or when it may start: max age counts from here */
     int64_t failed_ms;           /* last failure, or when it was given up */
     struct view reason;          /* error type, such as "Runtime.ExitError", "Sandbox.Timedout"; at most 128 bytes */
     struct view message;         /* at most 1 KiB */
@@ -79,7 +79,7 @@ struct target_row {              /* never changed once written: deliveries keep 
     uint32_t id, function;
     struct view rule;
     uint32_t input;              /* enum target_input */
-    struct view text;            /* JSONPath or constant */
+    struct view text;            /* JSONPath, constant or template: struct config_target */
 };
 
 struct function_row {            /* never deleted, so that a function that comes back finds its deliveries */

@@ -55,12 +55,14 @@ struct config_function {
     enum event_shape input;
 };
 
-enum target_input { TARGET_INPUT_EVENT, TARGET_INPUT_PATH, TARGET_INPUT_CONSTANT };
+/* Stored in the targets table: never renumbered. */
+enum target_input { TARGET_INPUT_EVENT, TARGET_INPUT_PATH, TARGET_INPUT_CONSTANT, TARGET_INPUT_TEMPLATE };
 
 struct config_target {
     const char *function;                /* exists in functions */
     enum target_input input;
-    const char *text;                    /* PATH: the JSONPath ("$.detail.a[0]"); CONSTANT: JSON text on one line; else NULL */
+    const char *text;                    /* PATH: the JSONPath ("$.detail.a[0]"); CONSTANT: JSON text on one line;
+                                          * TEMPLATE: as template_encode() makes it; else NULL */
 };
 
 struct config_rule {

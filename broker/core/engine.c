@@ -76,7 +76,7 @@ struct engine *engine_new(const struct engine_options *options, const struct wor
     ASSERT(engine->scratch != NULL);
     engine->gathering = commit_new();
     engine->spare = commit_new();
-    engine->next_seq = 1;
+    engine->next_seq = engine->committed_seq = 1;
     list_init(&engine->early);
     return engine;
 }
@@ -116,6 +116,8 @@ struct engine *engine_free(struct engine *engine)
     LIST_EACH(at, &engine->early)
         free(LIST_OWNER(at, struct early, link));
     VEC_DONE(&engine->functions);
+    for (size_t i = 0; i < engine->targets.count; i++)
+        template_free(engine->targets.items[i].template);
     VEC_DONE(&engine->targets);
     names_done(&engine->function_ids);
     names_done(&engine->target_ids);
@@ -137,6 +139,7 @@ struct engine *engine_free(struct engine *engine)
     bytes_done(&engine->record.body);
     bytes_done(&engine->completed);
     bytes_done(&engine->line);
+    bytes_done(&engine->inputs);
     VEC_DONE(&engine->record_functions);
     VEC_DONE(&engine->event_targets);
     VEC_DONE(&engine->dirty);
@@ -192,6 +195,10 @@ static void target_add(struct engine *engine, const struct target_row *row)
     struct target target = { .row = *row };
     target.row.rule = arena_dup(engine->names_arena, row->rule);
     target.row.text = row->text.data == NULL ? row->text : arena_dup(engine->names_arena, row->text);
+    if (row->input == TARGET_INPUT_TEMPLATE) { /* one that is damaged stays NULL: its deliveries become dead letters that say so */
+        size_t offset;
+        (void)template_new(target.row.text, &target.template, &offset, NULL);
+    }
     VEC_PUSH(&engine->targets, target);
     names_put(&engine->target_ids, target_key(engine->names_arena, &target.row), row->id);
 }
@@ -242,7 +249,7 @@ void engine_restore_producer(struct engine *engine, const struct producer_row *r
 void engine_restore_totals(struct engine *engine, uint64_t revision, uint64_t next_seq, uint64_t events_total, uint64_t unmatched_total)
 {
     engine->revision = revision;
-    engine->next_seq = next_seq < 1 ? 1 : next_seq;
+    engine->next_seq = engine->committed_seq = next_seq < 1 ? 1 : next_seq;
     engine->events_total = events_total;
     engine->unmatched_total = unmatched_total;
 }
@@ -328,6 +335,9 @@ static void function_configure(struct engine *engine, struct function *function,
     }
     if (config != NULL) {
         function->max_age_ms = config->max_age_ms;
+        function->attempts_max = config->retry_attempts;
+        function->backoff_min_ms = config->backoff_min_ms;
+        function->backoff_max_ms = config->backoff_max_ms;
         function->shape = config->input;
         if (old == NULL)
             function->start_tokens = config->scale_max;
@@ -401,7 +411,8 @@ int64_t engine_wake_us(const struct engine *engine)
     if (engine->touched.count > 0)
         return 0;
     const struct heap_node *first = heap_first(&engine->wakes);
-    return first == NULL ? MONO_NEVER : first->key;
+    int64_t wake_us = first == NULL ? MONO_NEVER : first->key;
+    return engine->trim_at_us != 0 && engine->trim_at_us < wake_us ? engine->trim_at_us : wake_us;
 }
 
 void engine_tick(struct engine *engine, struct now now)
@@ -421,12 +432,18 @@ void engine_tick(struct engine *engine, struct now now)
     }
     memmove(engine->touched.items, engine->touched.items + count, (engine->touched.count - count) * sizeof(*engine->touched.items));
     engine->touched.count -= count;
+    if (engine->trim_at_us != 0 && engine->trim_at_us <= now.mono.us) {
+        engine->trim_at_us = 0;
+        if (engine->recovered)
+            engine_trim(engine); /* if it finds some, there is a commit, and after it another look */
+    }
 }
 
 void engine_drain(struct engine *engine, struct now now)
 {
     (void)now;
     engine->draining = true;
+    publish_drain(engine);
     for (size_t i = 0; i < engine->functions.count; i++) {
         LIST_EACH(at, &engine->functions.items[i]->instances)
             instance_drain(engine, LIST_OWNER(at, struct instance, in_function), "the daemon stops");
@@ -450,9 +467,14 @@ size_t engine_gathered_bytes(const struct engine *engine)
     return engine->gathering->log.len + engine->record.body.len + arena_bytes(engine->gathering->arena);
 }
 
-uint64_t engine_commits(const struct engine *engine)
+uint64_t engine_commit_gathering(const struct engine *engine)
 {
-    return engine->commits;
+    return engine->commits_sealed + 1;
+}
+
+uint64_t engine_commit_durable(const struct engine *engine)
+{
+    return engine->commit_durable;
 }
 
 static uint64_t engine_watermark(const struct engine *engine)
@@ -490,6 +512,18 @@ void engine_trim(struct engine *engine)
     }
 }
 
+/* A producer that came back since is not gone: its row is put by this commit, or by one before it. */
+static void gone_filter(const struct engine *engine, struct commit *commit)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < commit->producers_gone.count; i++) {
+        if (!producers_known(engine->producers, commit->producers_gone.items[i].id))
+            commit->producers_gone.items[kept++] = commit->producers_gone.items[i];
+    }
+    commit->producers_gone.count = kept;
+}
+
 struct commit *engine_seal(struct engine *engine, struct now now)
 {
     struct commit *commit = engine->gathering;
@@ -513,6 +547,7 @@ struct commit *engine_seal(struct engine *engine, struct now now)
     VEC_DONE(&holes.runs);
     engine->dirty.count = 0;
     engine_trim(engine);
+    gone_filter(engine, commit);
     commit->next_seq = engine->next_seq;
     commit->events_total = engine->events_total;
     commit->unmatched_total = engine->unmatched_total;
@@ -522,6 +557,7 @@ struct commit *engine_seal(struct engine *engine, struct now now)
     engine->acks = acks;
     engine->acks.items.count = engine->acks.refusals.count = 0;
     engine->sealed = commit;
+    engine->commits_sealed++;
     engine->gathering = engine->spare;
     engine->spare = NULL;
     return commit;
@@ -568,42 +604,59 @@ static struct view moved(struct arena *arena, struct view view)
     return view.data == NULL ? view : arena_dup(arena, view);
 }
 
-/* There was no room: new events are forgotten (their producers are told to come again), and what settles old ones goes
- * to the front of the commit being gathered. */
-static void commit_roll_back(struct engine *engine, struct commit *commit)
+/* New events are forgotten, and their producers told to come again. */
+static void publishes_roll_back(struct engine *engine, struct commit *commit, const struct acks *acks)
 {
-    struct commit *into = engine->gathering;
-    VEC(struct commit_exception) exceptions = { 0 };
-    uint64_t events = 0;
+    size_t kept = 0;
 
     for (size_t i = 0; i < commit->records.count; i++) {
         struct record record;
         const struct commit_record *at = &commit->records.items[i];
         bool whole = record_open((struct view){ commit->log.data + at->offset, at->len }, false, &record);
         ASSERT(whole);
-        events += record.count;
+        engine->events_total -= record.count;
     }
-    engine->events_total -= events;
     engine->unmatched_total -= commit->unmatched;
     for (size_t i = 0; i < commit->batches.count; i++) {
         struct function *function = engine_function(engine, commit->batches.items[i].function);
         function->counters[QUEUE_ACCEPTED] -= commit->batches.items[i].count;
         function->uncommitted -= commit->batches.items[i].count;
     }
-    for (size_t i = 0; i < engine->sealed_acks.items.count; i++) {
-        const struct ack *ack = &engine->sealed_acks.items.items[i];
+    for (size_t i = 0; i < commit->exceptions.count; i++) {
+        const struct commit_exception *op = &commit->exceptions.items[i];
+        if (!op->of_publish) {
+            commit->exceptions.items[kept++] = *op;
+            continue;
+        }
+        struct function *function = engine_function(engine, op->row.function);
+        function->counters[QUEUE_ACCEPTED]--;
+        function->counters[QUEUE_EXCEPTIONS]--;
+        (void)map_remove(&function->claims, claim_key(op->row.delivery), NULL);
+    }
+    commit->exceptions.count = kept;
+    for (size_t i = 0; i < acks->items.count; i++) {
+        const struct ack *ack = &acks->items.items[i];
         if (ack->has_producer)
             producers_undo(engine->producers, ack->producer, ack->epoch, ack->sequence);
     }
+    bytes_clear(&commit->log);
+    commit->records.count = commit->batches.count = commit->producers.count = 0;
+    commit->unmatched = 0;
+}
+
+/* There was no room. What was published goes, also what has been gathered since: it came after what is forgotten now, a producer's
+ * batches apply in order, and it may answer for a batch that is no longer there. What settles old events goes to the front of the
+ * commit being gathered. */
+static void commit_roll_back(struct engine *engine, struct commit *commit, struct now now)
+{
+    struct commit *into = engine->gathering;
+    VEC(struct commit_exception) exceptions = { 0 };
+
+    record_finish(engine, now);
+    publishes_roll_back(engine, into, &engine->acks);
+    publishes_roll_back(engine, commit, &engine->sealed_acks);
     for (size_t i = 0; i < commit->exceptions.count; i++) {
         struct commit_exception op = commit->exceptions.items[i];
-        if (op.of_publish) {
-            struct function *function = engine_function(engine, op.row.function);
-            function->counters[QUEUE_ACCEPTED]--;
-            function->counters[QUEUE_EXCEPTIONS]--;
-            (void)map_remove(&function->claims, claim_key(op.row.delivery), NULL);
-            continue;
-        }
         op.row.reason = moved(into->arena, op.row.reason);
         op.row.message = moved(into->arena, op.row.message);
         op.row.output = moved(into->arena, op.row.output);
@@ -635,14 +688,19 @@ static void commit_roll_back(struct engine *engine, struct commit *commit)
 
 void engine_committed(struct engine *engine, struct commit *commit, bool durable, struct now now)
 {
+    static const char full_text[] = "the disk is full; free some space, then send again";
+
     ASSERT(commit == engine->sealed);
     if (durable) {
         commit_took_effect(engine, commit, now);
-        engine->commits++;
+        engine->commit_durable = engine->commits_sealed; /* one is out at a time */
+        engine->committed_seq = commit->next_seq;
+        engine->trim_at_us = mono_after(now, TRIM_IDLE_MS);
         acks_release(engine, &engine->sealed_acks, SLUICE_OK, NULL);
     } else {
-        commit_roll_back(engine, commit);
-        acks_release(engine, &engine->sealed_acks, SLUICE_ELIMIT, "the disk is full; free some space, then send again");
+        commit_roll_back(engine, commit, now);
+        acks_release(engine, &engine->sealed_acks, SLUICE_ELIMIT, full_text);
+        acks_release(engine, &engine->acks, SLUICE_ELIMIT, full_text);
     }
     commit_reset(commit);
     engine->sealed = NULL;
@@ -676,6 +734,26 @@ bool engine_function_find(const struct engine *engine, struct view name, uint32_
     return names_get(&engine->function_ids, name, ret_function);
 }
 
+const char *engine_function_name(const struct engine *engine, uint32_t id)
+{
+    return engine_function(engine, id)->name;
+}
+
+/* The oldest ready delivery, also of a queue that nobody reads, such as a paused function's, and so is not paged in. */
+static bool ready_first(const struct engine *engine, const struct function *function, struct delivery *ret_first)
+{
+    const struct reader *reader = &engine->world.reader;
+    struct batch_row row;
+
+    if (runs_first(&function->ready, ret_first))
+        return true;
+    if (function->unpaged == 0 || !reader->batch_after(reader->ctx, function->id, function->paged_row, &row) || row.runs_count == 0)
+        return false;
+    struct run run = reader->batch_run(&row, 0);
+    *ret_first = (struct delivery){ run.seq, run.ordinal };
+    return true;
+}
+
 void engine_function_info(const struct engine *engine, uint32_t id, struct now now, struct function_info *ret_info)
 {
     struct function *function = engine_function(engine, id);
@@ -700,8 +778,7 @@ void engine_function_info(const struct engine *engine, uint32_t id, struct now n
     };
     memcpy(ret_info->counters, function->counters, sizeof ret_info->counters);
     memcpy(ret_info->instances, function->instances_by_state, sizeof ret_info->instances);
-    if (runs_first(&function->ready, &first) &&
-        engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) == SLUICE_OK)
+    if (ready_first(engine, function, &first) && engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) == SLUICE_OK)
         ret_info->oldest_ms = event.committed_ms;
 }
 
@@ -717,19 +794,43 @@ size_t engine_function_notes(const struct engine *engine, uint32_t id, struct fu
     return count;
 }
 
+static struct instance_info instance_info_of(const struct instance *instance)
+{
+    struct instance_info info = { .id = instance->id,
+                                  .state = instance->state,
+                                  .pid = instance->pid,
+                                  .started_wall_ms = instance->started_wall_ms,
+                                  .since = instance->started,
+                                  .leased = instance->leased,
+                                  .done = instance->done };
+
+    if (instance->state == INSTANCE_READY)
+        info.since = instance->idle_since;
+    else if (instance->state == INSTANCE_BUSY && !list_empty(&instance->leases))
+        info.since = LIST_OWNER(instance->leases.next, struct lease, in_instance)->since;
+    return info;
+}
+
 void engine_each_instance(const struct engine *engine, uint32_t id, void (*each)(void *ctx, const struct instance_info *info), void *ctx)
 {
     struct function *function = engine_function(engine, id);
 
     LIST_EACH(at, &function->instances) {
-        const struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        each(ctx, &(struct instance_info){ .id = instance->id,
-                                           .state = instance->state,
-                                           .pid = instance->pid,
-                                           .started_wall_ms = instance->started_wall_ms,
-                                           .leased = instance->leased,
-                                           .done = instance->done });
+        struct instance_info info = instance_info_of(LIST_OWNER(at, struct instance, in_function));
+        each(ctx, &info);
     }
+}
+
+bool engine_instance_find(const struct engine *engine, uint64_t id, uint32_t *ret_function, struct instance_info *ret_info)
+{
+    uint64_t found;
+
+    if (!map_get(&engine->instances, id, &found))
+        return false;
+    const struct instance *instance = (const struct instance *)(uintptr_t)found;
+    *ret_function = instance->function->id;
+    *ret_info = instance_info_of(instance);
+    return true;
 }
 
 bool engine_delivery_leased(const struct engine *engine, uint32_t id, struct delivery delivery, uint64_t *ret_instance)
@@ -748,6 +849,30 @@ bool engine_delivery_leased(const struct engine *engine, uint32_t id, struct del
     return false;
 }
 
+static bool run_has(struct run run, struct delivery delivery)
+{
+    return run.ordinal == delivery.ordinal && delivery.seq >= run.seq && delivery.seq - run.seq < run.len;
+}
+
+bool engine_delivery_ready(const struct engine *engine, uint32_t id, struct delivery delivery)
+{
+    const struct function *function = engine_function(engine, id);
+    const struct reader *reader = &engine->world.reader;
+    struct batch_row row;
+
+    for (size_t i = function->ready.head; i < function->ready.count; i++) {
+        if (run_has(function->ready.items[i], delivery))
+            return true;
+    }
+    if (!reader->batch_at(reader->ctx, id, delivery.seq, &row) || row.first_seq <= function->paged_row)
+        return false;
+    for (uint32_t i = 0; i < row.runs_count; i++) {
+        if (run_has(reader->batch_run(&row, i), delivery))
+            return true;
+    }
+    return false;
+}
+
 size_t engine_rules_count(const struct engine *engine)
 {
     return engine->config == NULL ? 0 : engine->config->rules_count;
@@ -762,6 +887,7 @@ void engine_rule_info(const struct engine *engine, size_t index, struct rule_inf
 void engine_totals(const struct engine *engine, struct engine_totals *ret_totals)
 {
     *ret_totals = (struct engine_totals){
+        .committed_seq = engine->committed_seq,
         .revision = engine->revision,
         .next_seq = engine->next_seq,
         .events_total = engine->events_total,

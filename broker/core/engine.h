@@ -37,6 +37,7 @@ struct handover {
     struct view envelope;
     uint32_t target;             /* engine_target() says how the input is made */
     unsigned attempt;            /* 1 for the first */
+    struct view input;           /* made by the target's template; absent: it has none. A text template may give several lines, and no JSON */
 };
 
 struct publish_refusal {
@@ -143,15 +144,18 @@ bool engine_has_commit(const struct engine *engine);
 size_t engine_gathered_bytes(const struct engine *engine);
 /* Seals what was gathered and hands it over; the engine gathers into another. At most one is out. */
 struct commit *engine_seal(struct engine *engine, struct now now);
-/* The sealed commit came back. durable false: there was no room; nothing of it was written. */
+/* The sealed commit came back. durable false: there was no room; nothing of it was written. Its publishes, and those gathered since,
+ * are answered SLUICE_ELIMIT; all that settles goes into the next commit. */
 void engine_committed(struct engine *engine, struct commit *commit, bool durable, struct now now);
 
 /* ---- dead letters ---- */
 /* Puts the dead letter back on its queue (attempts from 0), or discards it. SLUICE_ENOTFOUND. Durable with the next commit. */
 enum sluice_err engine_redrive(struct engine *engine, uint32_t function, struct delivery delivery, struct now now);
 enum sluice_err engine_purge(struct engine *engine, uint32_t function, struct delivery delivery, struct now now);
-/* A counter that engine_committed() advances: what was asked before engine_seal() is durable once this has passed its value then. */
-uint64_t engine_commits(const struct engine *engine);
+/* Commits are numbered as they are sealed. What was asked while number N was being gathered is durable once the last durable commit is
+ * N or a later one: what a refused commit held is in the next. */
+uint64_t engine_commit_gathering(const struct engine *engine);
+uint64_t engine_commit_durable(const struct engine *engine);
 
 /* ---- looking ---- */
 enum instance_state { INSTANCE_STARTING, INSTANCE_READY, INSTANCE_BUSY, INSTANCE_DRAINING };
@@ -188,6 +192,7 @@ struct function_info {
 size_t engine_functions_count(const struct engine *engine);        /* ids are 1 .. count */
 void engine_function_info(const struct engine *engine, uint32_t function, struct now now, struct function_info *ret_info);
 bool engine_function_find(const struct engine *engine, struct view name, uint32_t *ret_function);
+const char *engine_function_name(const struct engine *engine, uint32_t function); /* as long as the engine */
 /* Newest first; returns how many there are. */
 size_t engine_function_notes(const struct engine *engine, uint32_t function, struct function_note *ret_notes, size_t max);
 
@@ -195,13 +200,17 @@ struct instance_info {
     uint64_t id;
     enum instance_state state;
     int64_t pid, started_wall_ms;
+    struct mono since;           /* idle since; busy: the oldest lease's last progress; else since it was started */
     unsigned leased;
     uint64_t done;
 };
 void engine_each_instance(const struct engine *engine, uint32_t function, void (*each)(void *ctx, const struct instance_info *info), void *ctx);
+bool engine_instance_find(const struct engine *engine, uint64_t instance, uint32_t *ret_function, struct instance_info *ret_info);
 bool engine_instance_is_native(const struct engine *engine, uint64_t instance);
 /* Whether `delivery` is leased right now, and to which instance. */
 bool engine_delivery_leased(const struct engine *engine, uint32_t function, struct delivery delivery, uint64_t *ret_instance);
+/* Whether it waits in the log's queue: committed, neither leased nor settled nor an exception. */
+bool engine_delivery_ready(const struct engine *engine, uint32_t function, struct delivery delivery);
 
 struct rule_info {
     const struct config_rule *config;
@@ -211,6 +220,7 @@ size_t engine_rules_count(const struct engine *engine);
 void engine_rule_info(const struct engine *engine, size_t index, struct rule_info *ret_info);
 
 struct engine_totals {
+    uint64_t committed_seq;      /* the sequence number that comes after the last durable commit */
     uint64_t revision, next_seq, events_total, unmatched_total, pending, producers;
     unsigned instances[INSTANCE_STATES];
     uint64_t oldest_open_seq;    /* the watermark: below it all is settled */

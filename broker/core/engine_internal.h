@@ -2,6 +2,7 @@
  *
  *   engine.c    life, configuration, commits, looking        publish.c   from the door into the gathering commit
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
+ *   queue_input.c  what templates make, and cannot make
  *   schedule.c  one function's turn: leases, instances, scaling, timers */
 #ifndef SLUICE_CORE_ENGINE_INTERNAL_H
 #define SLUICE_CORE_ENGINE_INTERNAL_H
@@ -15,14 +16,18 @@
 #include "broker/core/producers.h"
 #include "broker/core/retry.h"
 #include "broker/core/runs.h"
+#include "broker/core/template.h"
 
 enum {
     DUE_WINDOW = 512,            /* exceptions known in memory, the next due first */
     START_TOKENS_PER_S = 100,
     CRASH_BACKOFF_MIN_MS = 100, CRASH_BACKOFF_MAX_MS = 60000,
     CIRCUIT_CRASHES = 3,         /* so many starts in a row that did nothing: the circuit is shown as open */
+    START_LIMIT_MS = 10000,      /* from start to the first sign of life, as Lambda's INIT */
+    BURY_BYTES_MAX = 1 << 20,    /* copied of undeliverable events of one function in one turn */
     SWEEP_MAX = 1000,            /* expiries of one function in one turn */
     TRIMS_PER_COMMIT = 16,
+    TRIM_IDLE_MS = 1000,         /* after the last commit, records settled since are trimmed by one of their own */
 };
 
 struct leased {                  /* one delivery of a lease */
@@ -40,7 +45,9 @@ struct lease {
     struct list in_instance;     /* oldest first */
     struct function *function;
     struct instance *instance;
-    struct mono deadline, since; /* since: handed over, or the last progress */
+    int64_t timeout_ms;          /* this and partial_failures: of the function when it was handed over; a reload does not change what runs */
+    bool partial_failures;
+    struct mono deadline, since; /* since: handed over, or the last progress; deadline MONO_NEVER: waits in a pipe behind another */
     unsigned count, done;
     struct leased items[];
 };
@@ -67,7 +74,9 @@ struct function {
     uint32_t id;
     char *name;
     const struct config_function *config; /* NULL: removed, or not configured yet */
-    int64_t max_age_ms;
+    /* Of the last configuration that had it: a removed function's deliveries keep their policy. */
+    int64_t max_age_ms, backoff_min_ms, backoff_max_ms;
+    unsigned attempts_max;
     enum event_shape shape;
 
     /* The queue. Deliveries in the log are either settled, or in `ready`, or leased, or in rows after `paged_row` (unpaged). */
@@ -117,6 +126,7 @@ struct bus {
 
 struct target {
     struct target_row row;       /* in engine.names_arena */
+    struct template *template;   /* of a TEMPLATE; NULL: its stored text is damaged */
 };
 
 /* What waits for the gathering commit: answers to publishes. */
@@ -172,7 +182,9 @@ struct engine {
     uint64_t record_first;
     VEC(struct function *) record_functions; /* concerned by the record in the making */
     VEC(uint32_t) event_targets;
-    uint64_t next_seq, events_total, unmatched_total, commits;
+    uint64_t next_seq, events_total, unmatched_total;
+    uint64_t commits_sealed, commit_durable, committed_seq; /* commit_durable: the number of the last one that was */
+    int64_t trim_at_us;          /* when to look for records to trim though nothing else happens; 0: no need */
     uint64_t trim_after;         /* first_seq of the last record trimmed or found still needed */
     VEC(struct function *) dirty, touched;
     struct heap wakes;
@@ -180,6 +192,7 @@ struct engine {
     VEC(struct leased) leasing;
     struct bytes completed;      /* an envelope to which id or time was added */
     struct bytes line;           /* log line in the making */
+    struct bytes inputs;         /* of the lease in the making: what templates made, in the order of handovers */
 };
 
 static inline struct function *engine_function(const struct engine *engine, uint32_t id)
@@ -209,12 +222,13 @@ void engine_trim(struct engine *engine);
 
 /* publish.c */
 void record_finish(struct engine *engine, struct now now);
+void publish_drain(struct engine *engine);                      /* answers the batches that wait for their predecessor */
 
 /* queue.c */
 void queue_recover(struct engine *engine, struct function *function);
 void queue_page(struct engine *engine, struct function *function);
 uint64_t queue_available(struct engine *engine, struct function *function, struct now now); /* ready, unpaged and due */
-void queue_sweep(struct engine *engine, struct function *function, struct now now);         /* expires what is too old at the front */
+void queue_sweep(struct engine *engine, struct function *function, struct now now);         /* expires what is too old, at the fronts */
 int64_t queue_expiry_ms(struct engine *engine, struct function *function);                  /* wall time of the next expiry; 0: none */
 int64_t queue_due_ms(const struct function *function);                                      /* wall time of the next due exception; 0: none */
 /* Fills engine->leasing and engine->handovers with at most max deliveries, which leave the queue. */
@@ -226,11 +240,25 @@ uint64_t queue_watermark(const struct function *function);
 /* Fills ret_runs with the open deliveries below `highest`: the holes. */
 void queue_holes(const struct function *function, struct run_builder *ret_runs);
 
+/* queue_input.c */
+/* Appends to engine->inputs what the target's template makes; nothing if it has none. False: no instance will ever get it, and why. */
+bool delivery_input(struct engine *engine, uint32_t target, struct view envelope, int64_t accepted_ms, struct sluice_error *reterr);
+/* It left the queue: a dead letter. */
+void delivery_bury(struct engine *engine, struct function *function, const struct leased *item, const struct sluice_error *reason,
+                   struct now now);
+/* Those at the front that no instance will ever get, so that none is started for them. */
+void queue_bury(struct engine *engine, struct function *function, struct now now);
+
 /* settle.c */
+/* No instance will ever get it: a dead letter, whatever is left of its attempts. */
+void settle_undeliverable(struct engine *engine, struct function *function, const struct leased *item, const struct failure *failure,
+                          struct now now);
 void settle_success(struct engine *engine, struct function *function, struct leased *item);
 void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure,
                     bool attempted, struct now now);
 void settle_expired(struct engine *engine, struct function *function, struct delivery delivery);
+/* It waited in the exception table beyond its max age: expired when it was never tried, else a dead letter. */
+void settle_too_old(struct engine *engine, struct function *function, const struct exception *row, struct now now);
 /* The stored event cannot be read: a dead letter without its event. */
 void settle_corrupt(struct engine *engine, struct function *function, struct delivery delivery, struct now now);
 

@@ -114,8 +114,7 @@ enum sluice_err input_path_check(struct view path, struct sluice_error *reterr)
     return SLUICE_OK;
 }
 
-/* The value at `path`; absent when there is none. */
-static struct view find(struct view json, struct view path)
+struct view input_find(struct view json, struct view path)
 {
     struct path_reader reader = { .at = path.data + 1, .end = path.data + path.len };
     struct step step;
@@ -140,7 +139,7 @@ static void put_found(struct bytes *out, struct view path, const struct event *e
     event_put_json(out, event, EVENT_SHAPE_EVENTBRIDGE);
     if (out->failed)
         return;
-    struct view found = find((struct view){ .data = out->data + start, .len = out->len - start }, path);
+    struct view found = input_find((struct view){ .data = out->data + start, .len = out->len - start }, path);
     if (found.data != NULL)
         memmove(out->data + start, found.data, found.len);
     out->len = start + found.len;
@@ -155,6 +154,7 @@ enum sluice_err input_make(enum target_input input, struct view text, enum event
     case TARGET_INPUT_EVENT: event_put_json(out, event, shape); break;
     case TARGET_INPUT_PATH: put_found(out, text, event); break;
     case TARGET_INPUT_CONSTANT: bytes_put_view(out, text); break;
+    case TARGET_INPUT_TEMPLATE: ASSERT(input != TARGET_INPUT_TEMPLATE); break;
     }
     return out->failed ? SLUICE_ENOMEM : SLUICE_OK;
 }

@@ -68,7 +68,7 @@ static bool v6_of_text(struct view text, struct ip *ret_ip)
 
     struct ip ip = { .len = 16 };
     for (unsigned i = 0; i < count; i++) {
-        unsigned place = i < gap ? i : IP_V6_GROUPS - count + i;
+        size_t place = i < gap ? i : IP_V6_GROUPS - count + i;
         ip.bytes[place * 2] = (uint8_t)(groups[i] >> 8);
         ip.bytes[place * 2 + 1] = (uint8_t)(groups[i] & 0xFF);
     }

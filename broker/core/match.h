@@ -22,7 +22,7 @@ enum {
     MATCH_RULES_MAX = 1000000,
     MATCH_DELTA_MAX = 512,          /* rules put by match_set_update() since the set was made whole */
     MATCH_CONJUNCTIONS_MAX = 4000000, /* $or combinations of all rules together */
-    MATCH_PRICE_MAX = 4000000,      /* rules that one event with one value per path may make the engine look at: some 20 ms */
+    MATCH_PRICE_MAX = 2000000,      /* rules that one event with one value per path may make the engine look at: some 10 ms */
 };
 
 /* Compiles `pattern` alone, for the check at `config check` and `rule test`. SLUICE_EINVAL: the reason, the place as a path

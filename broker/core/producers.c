@@ -58,6 +58,11 @@ size_t producers_count(const struct producers *producers)
     return producers->count;
 }
 
+bool producers_known(const struct producers *producers, const uint8_t id[16])
+{
+    return producer_find(producers, id) != NULL;
+}
+
 static struct producer *producer_add(struct producers *producers, const uint8_t id[16])
 {
     struct producer *producer = calloc(1, sizeof *producer);
@@ -176,10 +181,12 @@ struct producer_row producers_apply(struct producers *producers, const uint8_t i
     list_push(&producers->by_use, &producer->by_use);
     for (int dropped = 0; dropped < 4; dropped++) { /* a few a time keeps up with any rate of new ones */
         struct producer *oldest = LIST_OWNER(producers->by_use.next, struct producer, by_use);
+        /* NOLINTBEGIN(clang-analyzer-unix.Malloc): the one freed before has left the list */
         if (oldest == producer || (producers->count <= PRODUCERS_MAX && oldest->row.used_ms + PRODUCER_KEEP_MS > wall_ms))
             break;
         VEC_PUSH(&gone->producers_gone, oldest->row);
         producer_remove(producers, oldest);
+        /* NOLINTEND(clang-analyzer-unix.Malloc) */
     }
     return producer->row;
 }

@@ -13,6 +13,7 @@ struct producers;
 struct producers *producers_new(void);
 struct producers *producers_free(struct producers *producers);
 size_t producers_count(const struct producers *producers);
+bool producers_known(const struct producers *producers, const uint8_t id[16]);
 void producers_restore(struct producers *producers, const struct producer_row *row);
 
 enum producer_verdict {

@@ -62,7 +62,7 @@ void record_finish(struct engine *engine, struct now now)
 
 /* A delivery that must not start before its time goes to the exception table at once, with its own copy. */
 static void publish_delayed(struct engine *engine, struct function *function, struct delivery delivery, uint32_t target,
-                            const struct event *event, struct now now)
+                            const struct event *event)
 {
     struct commit *commit = engine->gathering;
 
@@ -74,7 +74,7 @@ static void publish_delayed(struct engine *engine, struct function *function, st
                                           .delivery = delivery,
                                           .target = target,
                                           .due_ms = event->not_before_ms,
-                                          .accepted_ms = now.wall_ms,
+                                          .accepted_ms = event->not_before_ms, /* it ages from when it may start */
                                           .failed_ms = 0,
                                           .reason = VIEW_LITERAL("Delayed"),
                                           .message = VIEW_LITERAL(""),
@@ -86,7 +86,8 @@ static void publish_delayed(struct engine *engine, struct function *function, st
     function->counters[QUEUE_EXCEPTIONS]++;
 }
 
-static enum sluice_err event_append(struct engine *engine, const struct event *event, struct now now, struct sluice_error *reterr)
+/* Fills engine->event_targets. What is refused here is refused again when the batch comes again. */
+static enum sluice_err event_match(struct engine *engine, const struct event *event, bool counts, struct sluice_error *reterr)
 {
     struct view bus_name = event->bus.data == NULL ? VIEW_LITERAL(EVENT_BUS_DEFAULT) : event->bus;
     uint32_t bus_index;
@@ -111,8 +112,14 @@ static enum sluice_err event_append(struct engine *engine, const struct event *e
     if (targets > EVENT_TARGETS_MAX)
         return sluice_fail(reterr, SLUICE_EINVAL, "the event has %zu targets, more than %d; make the rules narrower", targets,
                            EVENT_TARGETS_MAX);
-    for (size_t i = 0; i < matched_count; i++)
+    for (size_t i = 0; counts && i < matched_count; i++)
         engine->rules[matched[i]].matched++;
+    return SLUICE_OK;
+}
+
+static void event_append(struct engine *engine, const struct event *event, struct now now)
+{
+    size_t targets = engine->event_targets.count;
 
     record_begin_if_needed(engine, event->encoded.len, targets, now);
     uint64_t seq = engine->next_seq++;
@@ -124,7 +131,7 @@ static enum sluice_err event_append(struct engine *engine, const struct event *e
         function->counters[QUEUE_ACCEPTED]++;
         function_dirty(engine, function);
         if (delayed) {
-            publish_delayed(engine, function, delivery, target, event, now);
+            publish_delayed(engine, function, delivery, target, event);
             continue;
         }
         function->uncommitted++;
@@ -140,7 +147,6 @@ static enum sluice_err event_append(struct engine *engine, const struct event *e
         engine->unmatched_total++;
         engine->gathering->unmatched++;
     }
-    return SLUICE_OK;
 }
 
 /* What the producer left out and every event must have: an id and a time. The library fills both in, other doors may not. */
@@ -190,10 +196,12 @@ static void batch_apply(struct engine *engine, const struct publish *publish, bo
         }
         if (err == SLUICE_OK)
             err = envelope_check_detail(&event, &error);
-        if (err == SLUICE_OK && !duplicate) {
+        if (err == SLUICE_OK && !duplicate)
             event_complete(engine, &event, now);
-            err = event_append(engine, &event, now, &error);
-        }
+        if (err == SLUICE_OK)
+            err = event_match(engine, &event, !duplicate, &error);
+        if (err == SLUICE_OK && !duplicate)
+            event_append(engine, &event, now);
         if (err == SLUICE_OK)
             ack.accepted++;
         else
@@ -270,6 +278,7 @@ void engine_publish(struct engine *engine, const struct publish *publish, bool a
     /* Did this one open the way for others of the same producer? Each that goes may open it for the next. */
     for (bool again = publish->has_producer && engine->early_count != 0; again;) {
         again = false;
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the one forgotten before has left the list, which is begun anew */
         LIST_EACH(at, &engine->early) {
             struct early *early = LIST_OWNER(at, struct early, link);
             if (memcmp(early->publish.producer, publish->producer, 16) != 0 ||
@@ -282,6 +291,16 @@ void engine_publish(struct engine *engine, const struct publish *publish, bool a
             again = true;
             break;
         }
+    }
+}
+
+/* What they wait for is not taken any more. */
+void publish_drain(struct engine *engine)
+{
+    LIST_EACH(at, &engine->early) {
+        struct early *early = LIST_OWNER(at, struct early, link);
+        publish_answer_now(engine, &early->publish, SLUICE_EUNAVAILABLE, "the daemon is stopping");
+        early_forget(engine, early);
     }
 }
 

@@ -9,6 +9,32 @@
  * writes can be listed from `ready` and the leases. */
 #include "broker/core/engine_internal.h"
 
+static int run_compare(const void *a, const void *b)
+{
+    const struct run *left = a, *right = b;
+    return delivery_compare((struct delivery){ left->seq, left->ordinal }, (struct delivery){ right->seq, right->ordinal });
+}
+
+/* The row that holds the highest settled delivery: what it has above is open too. Cut at `highest`, two runs of different ordinals may
+ * change places. */
+static void recover_straddling(struct function *function, const struct reader *reader, const struct batch_row *row)
+{
+    VEC(struct run) open = { 0 };
+
+    for (uint32_t i = 0; i < row->runs_count; i++) {
+        struct run above;
+        if (run_above(reader->batch_run(row, i), function->highest, &above))
+            VEC_PUSH(&open, above);
+    }
+    if (open.count > 1)
+        qsort(open.items, open.count, sizeof *open.items, run_compare);
+    for (size_t i = 0; i < open.count; i++) {
+        runs_push(&function->ready, open.items[i]);
+        function->unpaged -= function->unpaged < open.items[i].len ? function->unpaged : open.items[i].len;
+    }
+    VEC_DONE(&open);
+}
+
 void queue_recover(struct engine *engine, struct function *function)
 {
     const struct reader *reader = &engine->world.reader;
@@ -26,15 +52,8 @@ void queue_recover(struct engine *engine, struct function *function)
     function->due_stale = true;
     if (function->highest.seq == 0 || !reader->batch_at(reader->ctx, function->id, function->highest.seq, &row))
         return;
-    /* The row that holds the highest settled delivery: what it has above is open too. */
     function->paged_row = row.first_seq;
-    for (uint32_t i = 0; i < row.runs_count; i++) {
-        struct run above;
-        if (run_above(reader->batch_run(&row, i), function->highest, &above)) {
-            runs_push(&function->ready, above);
-            function->unpaged -= function->unpaged < above.len ? function->unpaged : above.len;
-        }
-    }
+    recover_straddling(function, reader, &row);
 }
 
 void queue_page(struct engine *engine, struct function *function)
@@ -101,15 +120,49 @@ int64_t queue_due_ms(const struct function *function)
     return function->due_head < function->due.count ? function->due.items[function->due_head].due_ms : 0;
 }
 
+static int64_t parked_expiry_ms(struct engine *engine, const struct function *function)
+{
+    struct exception row;
+
+    if (function->due_head == function->due.count)
+        return 0;
+    const struct due_key *first = &function->due.items[function->due_head];
+    if (engine->world.reader.exception(engine->world.reader.ctx, TABLE_EXCEPTIONS, function->id, first->delivery, &row) != SLUICE_OK)
+        return 0;
+    int64_t expiry_ms = row.accepted_ms + function->max_age_ms;
+    return expiry_ms > first->due_ms ? expiry_ms : first->due_ms;
+}
+
 int64_t queue_expiry_ms(struct engine *engine, struct function *function)
 {
+    int64_t parked_ms = parked_expiry_ms(engine, function);
     struct delivery first;
     struct stored_event event;
 
     if (!runs_first(&function->ready, &first) ||
         engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) != SLUICE_OK)
-        return 0;
-    return event.committed_ms + function->max_age_ms;
+        return parked_ms;
+    int64_t expiry_ms = event.committed_ms + function->max_age_ms;
+    return parked_ms != 0 && parked_ms < expiry_ms ? parked_ms : expiry_ms;
+}
+
+/* What waits for a retry that nobody takes, because the function is removed, paused or busy, does not wait longer than its max age. */
+static void sweep_parked(struct engine *engine, struct function *function, struct now now)
+{
+    for (unsigned swept = 0; swept < SWEEP_MAX; swept++) {
+        struct exception row;
+        due_refresh(engine, function);
+        if (function->due_head == function->due.count)
+            return;
+        const struct due_key *first = &function->due.items[function->due_head];
+        if (first->due_ms > now.wall_ms ||
+            engine->world.reader.exception(engine->world.reader.ctx, TABLE_EXCEPTIONS, function->id, first->delivery, &row) != SLUICE_OK ||
+            row.accepted_ms + function->max_age_ms > now.wall_ms)
+            return; /* one that cannot be read: taking it will say what is wrong */
+        function->due_head++;
+        settle_too_old(engine, function, &row, now);
+    }
+    function_touch(engine, function);
 }
 
 void queue_sweep(struct engine *engine, struct function *function, struct now now)
@@ -118,6 +171,7 @@ void queue_sweep(struct engine *engine, struct function *function, struct now no
     struct stored_event event;
     unsigned swept = 0;
 
+    sweep_parked(engine, function, now);
     queue_page(engine, function);
     for (; swept < SWEEP_MAX && runs_first(&function->ready, &first); swept++) {
         enum sluice_err err = engine->world.reader.event(engine->world.reader.ctx, first.seq, &event);
@@ -138,8 +192,49 @@ void queue_sweep(struct engine *engine, struct function *function, struct now no
         function_touch(engine, function);
 }
 
-static bool take_exception(struct engine *engine, struct function *function, size_t *bytes, struct now now)
+/* The lease in the making. */
+struct taking {
+    size_t bytes;                /* of what is handed over; the larger of envelope and input */
+    size_t buried_bytes;         /* of what was found undeliverable on the way */
+};
+
+/* Makes the input of what was found at the front. False: it does not fit any more, and stays. */
+static bool take_input(struct engine *engine, struct taking *taking, const struct leased *item, struct view envelope, bool *ret_deliverable,
+                       struct sluice_error *reterr)
 {
+    size_t inputs_len = engine->inputs.len;
+    bool deliverable = delivery_input(engine, item->target, envelope, item->accepted_ms, reterr);
+    size_t input_len = engine->inputs.len - inputs_len, size = envelope.len > input_len ? envelope.len : input_len;
+
+    if (deliverable && taking->bytes != 0 && taking->bytes + size > LEASE_BYTES_MAX) {
+        engine->inputs.len = inputs_len;
+        return false;
+    }
+    if (deliverable)
+        taking->bytes += size;
+    else
+        taking->buried_bytes += envelope.len + MESSAGE_KEPT_BYTES;
+    *ret_deliverable = deliverable;
+    return true;
+}
+
+/* After take_input(), in the same order: handovers and the bytes in engine->inputs belong together. */
+static void take(struct engine *engine, const struct leased *item, struct view envelope, size_t input_len)
+{
+    VEC_PUSH(&engine->leasing, *item);
+    VEC_PUSH(&engine->handovers, (struct handover){ .delivery = item->delivery,
+                                                    .envelope = envelope,
+                                                    .target = item->target,
+                                                    .attempt = item->attempts + 1,
+                                                    .input = { .len = input_len } });
+}
+
+static bool take_exception(struct engine *engine, struct function *function, struct taking *taking, struct now now)
+{
+    bool deliverable;
+    struct sluice_error reason;
+    size_t inputs_len = engine->inputs.len;
+
     if (function->due_head == function->due.count || function->due.items[function->due_head].due_ms > now.wall_ms)
         return false;
     struct exception row;
@@ -151,25 +246,30 @@ static bool take_exception(struct engine *engine, struct function *function, siz
         function->due_head++;
         return true;
     }
-    if (*bytes != 0 && *bytes + row.envelope.len > LEASE_BYTES_MAX)
+    const struct leased item = { .delivery = delivery,
+                                 .accepted_ms = row.accepted_ms,
+                                 .target = row.target,
+                                 .attempts = row.attempts,
+                                 .exception = true };
+    if (!take_input(engine, taking, &item, row.envelope, &deliverable, &reason))
         return false;
     function->due_head++;
-    *bytes += row.envelope.len;
+    if (!deliverable) {
+        delivery_bury(engine, function, &item, &reason, now);
+        return true;
+    }
     map_put(&function->claims, claim_key(delivery), 1);
-    VEC_PUSH(&engine->leasing, (struct leased){ .delivery = delivery,
-                                                .accepted_ms = row.accepted_ms,
-                                                .target = row.target,
-                                                .attempts = row.attempts,
-                                                .exception = true });
-    VEC_PUSH(&engine->handovers,
-             (struct handover){ .delivery = delivery, .envelope = row.envelope, .target = row.target, .attempt = row.attempts + 1 });
+    take(engine, &item, row.envelope, engine->inputs.len - inputs_len);
     return true;
 }
 
-static bool take_logged(struct engine *engine, struct function *function, size_t *bytes, struct now now)
+static bool take_logged(struct engine *engine, struct function *function, struct taking *taking, struct now now)
 {
     struct delivery delivery;
     struct stored_event event;
+    bool deliverable;
+    struct sluice_error reason;
+    size_t inputs_len = engine->inputs.len;
 
     if (runs_empty(&function->ready))
         queue_page(engine, function);
@@ -183,28 +283,40 @@ static bool take_logged(struct engine *engine, struct function *function, size_t
     }
     if (event.committed_ms + function->max_age_ms <= now.wall_ms)
         return false; /* the sweep of the next turn takes it */
-    if (*bytes != 0 && *bytes + event.event.envelope.len > LEASE_BYTES_MAX)
+    const struct leased item = { .delivery = delivery, .accepted_ms = event.committed_ms,
+                                 .target = record_target(&event.event, delivery.ordinal) };
+    if (!take_input(engine, taking, &item, event.event.envelope, &deliverable, &reason))
         return false;
     runs_pop(&function->ready);
-    *bytes += event.event.envelope.len;
-    uint32_t target = record_target(&event.event, delivery.ordinal);
-    VEC_PUSH(&engine->leasing,
-             (struct leased){ .delivery = delivery, .accepted_ms = event.committed_ms, .target = target });
-    VEC_PUSH(&engine->handovers,
-             (struct handover){ .delivery = delivery, .envelope = event.event.envelope, .target = target, .attempt = 1 });
+    if (deliverable)
+        take(engine, &item, event.event.envelope, engine->inputs.len - inputs_len);
+    else
+        delivery_bury(engine, function, &item, &reason, now);
     return true;
 }
 
 unsigned queue_take(struct engine *engine, struct function *function, unsigned max, struct now now)
 {
-    size_t bytes = 0;
+    struct taking taking = { 0 };
 
     engine->leasing.count = engine->handovers.count = 0;
+    bytes_clear(&engine->inputs);
     due_refresh(engine, function);
-    while (engine->leasing.count < max && take_exception(engine, function, &bytes, now))
+    while (engine->leasing.count < max && taking.buried_bytes <= BURY_BYTES_MAX && take_exception(engine, function, &taking, now))
         ;
-    while (engine->leasing.count < max && take_logged(engine, function, &bytes, now))
+    while (engine->leasing.count < max && taking.buried_bytes <= BURY_BYTES_MAX && take_logged(engine, function, &taking, now))
         ;
+    if (taking.buried_bytes > 0)
+        function_touch(engine, function); /* there may be more, which nobody else comes back for */
+    size_t at = 0;
+    for (size_t i = 0; i < engine->handovers.count; i++) {
+        struct handover *handover = &engine->handovers.items[i];
+        if (handover->input.len == 0)
+            continue;
+        handover->input.data = engine->inputs.data + at;
+        at += handover->input.len;
+    }
+    ASSERT(at == engine->inputs.len);
     return (unsigned)engine->leasing.count;
 }
 
@@ -242,12 +354,6 @@ uint64_t queue_watermark(const struct function *function)
     if (function->unpaged + function->uncommitted > 0 && function->paged_row + 1 < lowest)
         lowest = function->paged_row + 1;
     return lowest;
-}
-
-static int run_compare(const void *a, const void *b)
-{
-    const struct run *left = a, *right = b;
-    return delivery_compare((struct delivery){ left->seq, left->ordinal }, (struct delivery){ right->seq, right->ordinal });
 }
 
 void queue_holes(const struct function *function, struct run_builder *ret_runs)

@@ -68,6 +68,14 @@ static void lease_place(struct lease *lease, struct mono deadline)
     list_insert_after(at, &lease->in_function);
 }
 
+/* Part of it is done, or its turn in the pipe has come: the rest has its time from now. */
+static void lease_progress(struct lease *lease, struct now now)
+{
+    lease->since = now.mono;
+    list_remove(&lease->in_function);
+    lease_place(lease, (struct mono){ mono_after(now, lease->timeout_ms) });
+}
+
 static bool lease_to(struct engine *engine, struct instance *instance, unsigned max, struct now now)
 {
     struct function *function = instance->function;
@@ -79,8 +87,12 @@ static bool lease_to(struct engine *engine, struct instance *instance, unsigned 
     ASSERT(lease != NULL);
     *lease = (struct lease){ .id = ++engine->lease_last, .function = function, .instance = instance, .since = now.mono, .count = count };
     memcpy(lease->items, engine->leasing.items, count * sizeof *lease->items);
+    lease->timeout_ms = function->config->timeout_ms;
+    lease->partial_failures = function->config->batch_partial_failures;
+    /* Lines are worked on one by one: the time of those behind the first lease starts when they come to the front. */
+    bool waits = instance->protocol == PROTOCOL_STDIO_LINES && !list_empty(&instance->leases);
     list_push(&instance->leases, &lease->in_instance);
-    lease_place(lease, (struct mono){ mono_after(now, function->config->timeout_ms) });
+    lease_place(lease, (struct mono){ waits ? MONO_NEVER : mono_after(now, lease->timeout_ms) });
     map_put(&engine->leases, lease->id, (uint64_t)(uintptr_t)lease);
     function->leased += count;
     for (unsigned i = 0; i < count; i++)
@@ -186,16 +198,13 @@ enum sluice_err engine_result(struct engine *engine, uint64_t instance_id, uint6
     learn_service(lease, settled, now);
     if (instance->protocol == PROTOCOL_STDIO_LINES && instance->state != INSTANCE_DRAINING)
         instance->slots += settled;
-    if (lease->done == lease->count) {
+    if (lease->done == lease->count)
         lease_end(engine, lease);
-    } else {
-        lease->since = now.mono;
-        list_remove(&lease->in_function);
-        lease_place(lease, (struct mono){ now.mono.us + (function->config == NULL ? 0 : function->config->timeout_ms * 1000) });
-    }
+    else
+        lease_progress(lease, now);
     /* The next line in the pipe is worked on from now. */
     if (instance->protocol == PROTOCOL_STDIO_LINES && !list_empty(&instance->leases))
-        LIST_OWNER(instance->leases.next, struct lease, in_instance)->since = now.mono;
+        lease_progress(LIST_OWNER(instance->leases.next, struct lease, in_instance), now);
     instance_update_free(instance);
     function_touch(engine, function);
     return SLUICE_OK;
@@ -209,7 +218,7 @@ enum sluice_err engine_result_batch(struct engine *engine, uint64_t instance, ui
     if (lease == NULL)
         return SLUICE_ESTALE;
     unsigned total = lease->count;
-    if (count > 0 && (lease->function->config == NULL || !lease->function->config->batch_partial_failures))
+    if (count > 0 && !lease->partial_failures)
         return engine_result(engine, instance, lease_id, 0, total, &failures[0].failure, now);
     for (unsigned i = 0; i < count; i++) {
         if (failures[i].index < total)
@@ -407,10 +416,8 @@ static void function_timeouts(struct engine *engine, struct function *function, 
 {
     while (!list_empty(&function->leases)) {
         struct lease *lease = LIST_OWNER(function->leases.next, struct lease, in_function);
-        if (lease->deadline.us > now.mono.us) {
-            wake_by(engine, function, lease->deadline.us);
+        if (lease->deadline.us > now.mono.us)
             return;
-        }
         struct instance *instance = lease->instance;
         double seconds = (double)(lease->deadline.us - lease->since.us) / 1e6;
         char message[96];
@@ -436,8 +443,7 @@ static void function_timeouts(struct engine *engine, struct function *function, 
             if (lease->done == lease->count) {
                 lease_end(engine, lease);
             } else {
-                list_remove(&lease->in_function);
-                lease_place(lease, (struct mono){ mono_after(now, function->config == NULL ? 1000 : function->config->timeout_ms) });
+                lease_progress(lease, now);
             }
         } else {
             lease_lost(engine, lease, true, &failure, now);
@@ -507,7 +513,7 @@ static void function_sample_cpu(struct engine *engine, struct function *function
     unsigned sampled = 0;
     LIST_EACH(at, &function->instances) {
         struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        int64_t cpu = instance->pid == 0 ? -1 : engine->world.cpu_us(engine->world.ctx, instance->id);
+        int64_t cpu = engine->world.cpu_us(engine->world.ctx, instance->id);
         if (cpu < 0)
             continue;
         if (instance->state == INSTANCE_BUSY && instance->cpu_us > 0) {
@@ -516,7 +522,7 @@ static void function_sample_cpu(struct engine *engine, struct function *function
         }
         instance->cpu_us = cpu;
     }
-    if (sampled > 0 && function->cpu_sampled_at.us != 0 && passed < 4 * SAMPLE_US)
+    if (sampled > 0 && function->cpu_sampled_at.us != 0 && passed < 4 * (int64_t)SAMPLE_US)
         function->cpu_share = mean_add(function->cpu_share, (double)used / (double)passed / sampled);
     function->cpu_sampled_at = now.mono;
 }
@@ -611,20 +617,54 @@ static void function_scale(struct engine *engine, struct function *function, str
     }
 }
 
-/* The longest idle are at the end of the free list. */
+/* A start that hangs: no exec, or a native program that never asks for work. It is killed, and counts as a start that failed. */
+static void function_stop_stuck(struct engine *engine, struct function *function, struct now now)
+{
+    if (function->instances_by_state[INSTANCE_STARTING] == 0)
+        return;
+    LIST_EACH(at, &function->instances) { /* in order of start */
+        struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+        if (instance->state != INSTANCE_STARTING)
+            continue;
+        int64_t until = instance->started.us + START_LIMIT_MS * 1000LL;
+        if (until > now.mono.us) {
+            wake_by(engine, function, until);
+            return;
+        }
+        function_note(engine, function, LOG_WARN, now, "event=start-timeout instance=%llu after_ms=%d action=kill reason=\"%s\"",
+                      (unsigned long long)instance->id, START_LIMIT_MS,
+                      instance->protocol == PROTOCOL_NATIVE ? "it has not asked for work on the bus" : "it has not been started");
+        instance_set_state(instance, INSTANCE_DRAINING);
+        instance->slots = 0;
+        instance_update_free(instance);
+        engine->world.kill(engine->world.ctx, instance->id, "start timeout");
+    }
+}
+
+/* The longest idle are at the end of the free list; a native one that asks for nothing is in none. */
+static struct instance *longest_idle(struct function *function)
+{
+    for (struct list *at = function->free.previous; at != &function->free; at = at->previous) {
+        struct instance *instance = LIST_OWNER(at, struct instance, in_free);
+        if (instance->state == INSTANCE_READY)
+            return instance;
+    }
+    if (function->instances_by_state[INSTANCE_READY] > 0) {
+        LIST_EACH(at, &function->instances) {
+            struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+            if (instance->state == INSTANCE_READY)
+                return instance;
+        }
+    }
+    return NULL;
+}
+
 static void function_stop_idle(struct engine *engine, struct function *function, struct now now)
 {
     const struct config_function *config = function->config;
 
-    while (!list_empty(&function->free) && function_live(function) > config->scale_min) {
-        struct instance *oldest = NULL;
-        for (struct list *at = function->free.previous; at != &function->free; at = at->previous) {
-            struct instance *instance = LIST_OWNER(at, struct instance, in_free);
-            if (instance->state == INSTANCE_READY) {
-                oldest = instance;
-                break;
-            }
-        }
+    while (function_live(function) > config->scale_min) {
+        struct instance *oldest = longest_idle(function);
         if (oldest == NULL)
             return;
         int64_t until = oldest->idle_since.us + config->idle_ms * 1000;
@@ -651,19 +691,29 @@ static void function_stop_drained(struct engine *engine, struct function *functi
     }
 }
 
+/* Behind the leasing of the turn: what was leased just now may be the first to time out, and nothing else may happen until then. */
+static void wake_by_first_deadline(struct engine *engine, struct function *function)
+{
+    if (!list_empty(&function->leases))
+        wake_by(engine, function, LIST_OWNER(function->leases.next, struct lease, in_function)->deadline.us);
+}
+
 void function_turn(struct engine *engine, struct function *function, struct now now)
 {
     heap_remove(&engine->wakes, &function->wake);
     function_timeouts(engine, function, now);
     function_stop_drained(engine, function);
+    function_stop_stuck(engine, function, now);
     if (!engine->recovered)
         return;
     queue_sweep(engine, function, now);
     if (function->config != NULL && !engine->draining) {
+        queue_bury(engine, function, now);
         function_lease(engine, function, now);
         function_scale(engine, function, now);
         function_stop_idle(engine, function, now);
     }
+    wake_by_first_deadline(engine, function);
     int64_t due = queue_due_ms(function), expiry = queue_expiry_ms(engine, function);
     if (due > now.wall_ms && function->config != NULL)
         wake_by_wall(engine, function, due, now);

@@ -1,6 +1,7 @@
 /* settle.c - how a delivery leaves the queue, each way with its counter, so that the balance holds:
  *   success             succeeded                      too old, never tried    expired
  *   failed, tries left  exception (pending)            failed, no tries left   dead letter, with reason, output and event
+ *   no input can be made                dead letter at once
  * and what people do with dead letters: redrive (pending again), purge (discarded). */
 #include "broker/core/engine_internal.h"
 
@@ -9,8 +10,7 @@ static void exception_op(struct engine *engine, struct function *function, enum 
 {
     VEC_PUSH(&engine->gathering->exceptions,
              (struct commit_exception){ .table = table, .delete = delete, .row = *row });
-    if (table == TABLE_EXCEPTIONS)
-        map_put(&function->claims, claim_key(row->delivery), 1); /* until the commit is durable */
+    map_put(&function->claims, claim_key(row->delivery), 1); /* until the engine is told that the commit is durable */
 }
 
 static void exception_delete(struct engine *engine, struct function *function, struct delivery delivery)
@@ -81,25 +81,17 @@ static struct view delivery_envelope(struct engine *engine, const struct functio
     return reader->event(reader->ctx, item->delivery.seq, &event) == SLUICE_OK ? event.event.envelope : VIEW_LITERAL("");
 }
 
-void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure,
-                    bool attempted, struct now now)
+/* The row of a delivery that failed now: for the exception table, or the dead one. */
+static struct exception failed_row(struct engine *engine, const struct function *function, const struct leased *item,
+                                   const struct failure *failure, struct now now)
 {
-    ASSERT(!item->done);
-    const struct config_function *config = function->config;
     struct arena *arena = engine->gathering->arena;
-    unsigned attempts = item->attempts + (attempted ? 1 : 0);
-    unsigned attempts_max = config == NULL ? 1 : config->retry_attempts;
-    int64_t due = now.wall_ms;
-    if (attempted && config != NULL)
-        due += retry_delay_ms(attempts, config->backoff_min_ms, config->backoff_max_ms, &engine->chance);
-    bool too_old = due >= item->accepted_ms + function->max_age_ms;
-    bool dead = attempts >= attempts_max || too_old;
-    struct exception row = {
+
+    return (struct exception){
         .function = function->id,
         .delivery = item->delivery,
         .target = item->target,
-        .attempts = attempts,
-        .due_ms = due,
+        .attempts = item->attempts,
         .accepted_ms = item->accepted_ms,
         .failed_ms = now.wall_ms,
         .reason = kept(arena, failure->type, REASON_KEPT_BYTES, false),
@@ -107,28 +99,86 @@ void settle_failure(struct engine *engine, struct function *function, struct lea
         .output = kept(arena, failure->output, OUTPUT_KEPT_BYTES, true),
         .envelope = arena_dup(arena, delivery_envelope(engine, function, item)),
     };
+}
+
+static void dead_letter(struct engine *engine, struct function *function, const struct leased *item, const struct exception *row,
+                        const char *cause, struct now now)
+{
+    if (item->exception)
+        exception_delete(engine, function, item->delivery);
+    else
+        queue_settled(function, item->delivery);
+    exception_op(engine, function, TABLE_DEAD, false, row);
+    function->counters[QUEUE_DEAD_LETTERED]++;
+    function_dirty(engine, function);
+    function_note(engine, function, LOG_WARN, now, "event=dead-letter seq=%llu attempts=%u cause=%s reason=%.*s message=\"%.*s\"",
+                  (unsigned long long)item->delivery.seq, row->attempts, cause, VIEW_ARGS(row->reason),
+                  (int)(row->message.len > 100 ? 100 : row->message.len), row->message.data);
+}
+
+void settle_undeliverable(struct engine *engine, struct function *function, const struct leased *item, const struct failure *failure,
+                          struct now now)
+{
+    struct exception row = failed_row(engine, function, item, failure, now);
+
+    ASSERT(!item->done);
+    dead_letter(engine, function, item, &row, "undeliverable", now);
+}
+
+void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure,
+                    bool attempted, struct now now)
+{
+    ASSERT(!item->done);
+    struct exception row = failed_row(engine, function, item, failure, now);
+    row.attempts += attempted ? 1 : 0;
+    row.due_ms = now.wall_ms;
+    if (attempted)
+        row.due_ms += retry_delay_ms(row.attempts, function->backoff_min_ms, function->backoff_max_ms, &engine->chance);
+    bool too_old = row.due_ms >= item->accepted_ms + function->max_age_ms;
     item->done = true;
     function->counters[QUEUE_ATTEMPTS_FAILED] += attempted ? 1 : 0;
-    if (dead) {
-        if (item->exception)
-            exception_delete(engine, function, item->delivery);
-        exception_op(engine, function, TABLE_DEAD, false, &row);
-        function->counters[QUEUE_DEAD_LETTERED]++;
-    } else {
-        exception_op(engine, function, TABLE_EXCEPTIONS, false, &row);
-        function->counters[QUEUE_EXCEPTIONS] += item->exception ? 0 : 1;
+    if (row.attempts >= function->attempts_max || too_old) {
+        dead_letter(engine, function, item, &row, too_old && row.attempts < function->attempts_max ? "max-age" : "attempts", now);
+        return;
     }
+    exception_op(engine, function, TABLE_EXCEPTIONS, false, &row);
+    function->counters[QUEUE_EXCEPTIONS] += item->exception ? 0 : 1;
     if (!item->exception)
         queue_settled(function, item->delivery);
     function_dirty(engine, function);
-    if (dead)
-        function_note(engine, function, LOG_WARN, now, "event=dead-letter seq=%llu attempts=%u cause=%s reason=%.*s message=\"%.*s\"",
-                      (unsigned long long)item->delivery.seq, attempts, too_old && attempts < attempts_max ? "max-age" : "attempts",
-                      VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
-    else
-        function_note(engine, function, LOG_INFO, now, "event=retry seq=%llu attempt=%u of=%u in_ms=%lld reason=%.*s message=\"%.*s\"",
-                      (unsigned long long)item->delivery.seq, attempts, attempts_max, (long long)(due - now.wall_ms),
-                      VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
+    function_note(engine, function, LOG_INFO, now, "event=retry seq=%llu attempt=%u of=%u in_ms=%lld reason=%.*s message=\"%.*s\"",
+                  (unsigned long long)item->delivery.seq, row.attempts, function->attempts_max, (long long)(row.due_ms - now.wall_ms),
+                  VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
+}
+
+/* A copy in the gathering commit of a row that the reader has lent for this turn. */
+static struct exception exception_kept(struct engine *engine, const struct exception *row)
+{
+    struct arena *arena = engine->gathering->arena;
+    struct exception copy = *row;
+
+    copy.reason = arena_dup(arena, row->reason);
+    copy.message = arena_dup(arena, row->message);
+    copy.output = arena_dup(arena, row->output);
+    copy.envelope = arena_dup(arena, row->envelope);
+    return copy;
+}
+
+void settle_too_old(struct engine *engine, struct function *function, const struct exception *row, struct now now)
+{
+    exception_delete(engine, function, row->delivery);
+    if (row->attempts == 0) {
+        function->counters[QUEUE_EXPIRED]++;
+    } else {
+        struct exception dead = exception_kept(engine, row);
+        dead.failed_ms = now.wall_ms;
+        exception_op(engine, function, TABLE_DEAD, false, &dead);
+        function->counters[QUEUE_DEAD_LETTERED]++;
+    }
+    function_dirty(engine, function);
+    function_note(engine, function, LOG_WARN, now, "event=%s seq=%llu attempts=%u cause=max-age max_age_ms=%lld reason=%.*s",
+                  row->attempts == 0 ? "expired" : "dead-letter", (unsigned long long)row->delivery.seq, row->attempts,
+                  (long long)function->max_age_ms, VIEW_ARGS(row->reason));
 }
 
 enum sluice_err engine_redrive(struct engine *engine, uint32_t id, struct delivery delivery, struct now now)
@@ -139,14 +189,10 @@ enum sluice_err engine_redrive(struct engine *engine, uint32_t id, struct delive
     if (map_get(&function->claims, claim_key(delivery), NULL) ||
         engine->world.reader.exception(engine->world.reader.ctx, TABLE_DEAD, id, delivery, &row) != SLUICE_OK)
         return SLUICE_ENOTFOUND;
-    struct arena *arena = engine->gathering->arena;
+    row = exception_kept(engine, &row);
     row.attempts = 0;
     row.due_ms = now.wall_ms;
     row.accepted_ms = now.wall_ms; /* its age counts anew, or it would die again at once */
-    row.reason = arena_dup(arena, row.reason);
-    row.message = arena_dup(arena, row.message);
-    row.output = arena_dup(arena, row.output);
-    row.envelope = arena_dup(arena, row.envelope);
     exception_op(engine, function, TABLE_DEAD, true, &row);
     exception_op(engine, function, TABLE_EXCEPTIONS, false, &row);
     function->counters[QUEUE_DEAD_LETTERED]--;
@@ -165,7 +211,6 @@ enum sluice_err engine_purge(struct engine *engine, uint32_t id, struct delivery
         engine->world.reader.exception(engine->world.reader.ctx, TABLE_DEAD, id, delivery, &row) != SLUICE_OK)
         return SLUICE_ENOTFOUND;
     exception_op(engine, function, TABLE_DEAD, true, &(struct exception){ .function = id, .delivery = delivery });
-    map_put(&function->claims, claim_key(delivery), 1);
     function->counters[QUEUE_DEAD_LETTERED]--;
     function->counters[QUEUE_DISCARDED]++;
     function_dirty(engine, function);

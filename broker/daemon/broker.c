@@ -102,12 +102,28 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
     return false;
 }
 
-/* The input of one delivery, as JSON on one line, appended. */
+/* What a text template made may have several lines, and then says so to nobody whose lines are inputs: there a line break is a space. */
+static void put_made_line(struct bytes *out, struct view made)
+{
+    size_t start = out->len;
+
+    bytes_put_view(out, made);
+    for (size_t i = start; i < out->len; i++) {
+        if (out->data[i] == '\n' || out->data[i] == '\r')
+            out->data[i] = ' ';
+    }
+}
+
+/* The input of one delivery, on one line, appended. */
 static void input_line(struct broker *broker, const struct handover *handover, struct bytes *out)
 {
     struct target_view target;
     struct event event;
 
+    if (handover->input.data != NULL) {
+        put_made_line(out, handover->input);
+        return;
+    }
     if (!engine_target(broker->engine, handover->target, &target))
         target = (struct target_view){ .input = TARGET_INPUT_EVENT, .shape = EVENT_SHAPE_EVENTBRIDGE };
     if (!envelope_decode_stored(handover->envelope, &event)) {
@@ -132,7 +148,9 @@ static void deliver_native(struct broker *broker, uint64_t instance, uint64_t le
     struct bytes json = { 0 };
     for (unsigned i = 0; i < count; i++) {
         struct target_view target;
-        if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
+        if (handovers[i].input.data != NULL) {
+            bus_put_handover_json(&broker->handover, handovers[i].attempt, handovers[i].input);
+        } else if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
             bytes_clear(&json);
             input_line(broker, &handovers[i], &json);
             bus_put_handover_json(&broker->handover, handovers[i].attempt, bytes_view(&json));
@@ -192,6 +210,7 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
 
     log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
     release_parked(broker, instance);
+    control_instance_stopped(broker->control, instance, reason);
     instances_stop(broker->instances, instance);
 }
 
@@ -200,6 +219,7 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     struct broker *broker = ctx;
 
     log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    control_instance_stopped(broker->control, instance, reason);
     instances_kill(broker->instances, instance);
 }
 
@@ -420,6 +440,7 @@ static void broker_turn(struct broker *broker)
     if (!broker->committing && engine_has_commit(broker->engine)) {
         broker->commit = engine_seal(broker->engine, now);
         broker->committing = true;
+        broker->commit_began = now.mono;
         broker_read_end(broker);
         store_commit_begin(broker->store, broker->commit, commit_done, broker);
         broker_read(broker);
@@ -427,6 +448,7 @@ static void broker_turn(struct broker *broker)
     }
     broker_read_end(broker);
     broker_sleep_until_work(broker, now);
+    (void)notify_turn(&broker->notify, now.mono, broker->committing ? broker->commit_began.us : MONO_NEVER);
     if (broker->stopping && engine_drained(broker->engine) && !broker->committing && !engine_has_commit(broker->engine))
         ev_break(broker->loop, EVBREAK_ALL);
 }
@@ -469,7 +491,53 @@ static uint64_t memory_free(void)
 
 /* ---- configuration ---- */
 
-bool broker_reload(struct broker *broker, struct bytes *errors)
+/* A file is written in pieces: read it again once it has been still for a moment. */
+static void on_config_changed(struct ev_loop *loop, ev_stat *watcher, int events)
+{
+    struct broker *broker = watcher->data;
+    (void)events;
+    ev_timer_again(loop, &broker->reload_soon);
+}
+
+static void unwatch_config(struct broker *broker)
+{
+    for (unsigned i = 0; i < broker->watches_count; i++) {
+        ev_stat_stop(broker->loop, &broker->watches[i]);
+        if (i > 0) /* the first is the path as it was given */
+            free((char *)(uintptr_t)broker->watches[i].path);
+    }
+    broker->watches_count = 0;
+}
+
+static void watch_config(struct broker *broker)
+{
+    const unsigned max = sizeof broker->watches / sizeof *broker->watches;
+
+    /* The folder (or file) as given, and each file in it. ev_stat uses inotify where it can: no polling. */
+    ev_stat_init(&broker->watches[0], on_config_changed, broker->options.config_path, 0.);
+    broker->watches[0].data = broker;
+    ev_stat_start(broker->loop, &broker->watches[0]);
+    broker->watches_count = 1;
+    for (size_t i = 0; broker->config->paths[i] != NULL && broker->watches_count < max; i++) {
+        if (strcmp(broker->config->paths[i], broker->options.config_path) == 0)
+            continue;
+        ev_stat *watch = &broker->watches[broker->watches_count++];
+        ev_stat_init(watch, on_config_changed, strdup(broker->config->paths[i]), 0.);
+        watch->data = broker;
+        ev_stat_start(broker->loop, watch);
+    }
+}
+
+/* What the files may say and this daemon does not serve: refused, never passed over in silence. */
+static bool config_served(const struct config *config)
+{
+    if (config->http == NULL)
+        return true;
+    log_format(LOG_ERROR, "event=configuration-refused key=listen.http msg=\"this version has no HTTP doors; remove listen.http\"");
+    return false;
+}
+
+static bool reload(struct broker *broker, struct bytes *errors)
 {
     char *text = NULL;
     size_t len = 0;
@@ -490,6 +558,12 @@ bool broker_reload(struct broker *broker, struct bytes *errors)
         return false;
     }
     broker_read(broker);
+    if (!config_served(&file->config)) {
+        if (errors != NULL)
+            bytes_put_text(errors, "listen.http: this version has no HTTP doors; remove it\n");
+        config_file_free(file);
+        return false;
+    }
     if (engine_configure(broker->engine, &file->config, clock_now(), &error) != SLUICE_OK) {
         log_format(LOG_ERROR, "event=reload-refused path=%s reason=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path,
                    error.text);
@@ -500,9 +574,20 @@ bool broker_reload(struct broker *broker, struct bytes *errors)
     }
     config_file_free(broker->config);
     broker->config = file;
+    unwatch_config(broker);
+    watch_config(broker); /* files may have come */
     log_format(LOG_INFO, "event=reloaded path=%s functions=%u rules=%u", broker->options.config_path, file->config.functions_count,
                file->config.rules_count);
     return true;
+}
+
+bool broker_reload(struct broker *broker, struct bytes *errors)
+{
+    notify_reloading(&broker->notify, clock_now().mono);
+    bool loaded = reload(broker, errors);
+    notify_ready(&broker->notify, "%u functions, %u rules%s", broker->config->config.functions_count, broker->config->config.rules_count,
+                 loaded ? "" : "; the last reload was refused, see the log");
+    return loaded;
 }
 
 static void on_reload(struct ev_loop *loop, ev_signal *watcher, int events)
@@ -516,33 +601,6 @@ static void on_reload_soon(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)events;
     ev_timer_stop(loop, watcher);
     (void)broker_reload(watcher->data, NULL);
-}
-
-/* A file is written in pieces: read it again once it has been still for a moment. */
-static void on_config_changed(struct ev_loop *loop, ev_stat *watcher, int events)
-{
-    struct broker *broker = watcher->data;
-    (void)events;
-    ev_timer_again(loop, &broker->reload_soon);
-}
-
-static void watch_config(struct broker *broker)
-{
-    const unsigned max = sizeof broker->watches / sizeof *broker->watches;
-
-    /* The folder (or file) as given, and each file in it. ev_stat uses inotify where it can: no polling. */
-    ev_stat_init(&broker->watches[0], on_config_changed, broker->options.config_path, 0.);
-    broker->watches[0].data = broker;
-    ev_stat_start(broker->loop, &broker->watches[0]);
-    broker->watches_count = 1;
-    for (size_t i = 0; broker->config->paths[i] != NULL && broker->watches_count < max; i++) {
-        if (strcmp(broker->config->paths[i], broker->options.config_path) == 0)
-            continue;
-        ev_stat *watch = &broker->watches[broker->watches_count++];
-        ev_stat_init(watch, on_config_changed, strdup(broker->config->paths[i]), 0.);
-        watch->data = broker;
-        ev_stat_start(broker->loop, watch);
-    }
 }
 
 /* ---- stop ---- */
@@ -565,8 +623,10 @@ static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
     }
     log_format(LOG_INFO, "event=stopping signal=%d", watcher->signum);
     broker->stopping = true;
+    notify_stopping(&broker->notify);
     broker_read(broker);
     engine_drain(broker->engine, clock_now());
+    control_stop(broker->control);
     ev_timer_init(&broker->start_again, on_drain_over, DRAIN_MS / 1000., 0.);
     ev_timer_start(loop, &broker->start_again);
 }
@@ -701,7 +761,8 @@ static bool open_edges(struct broker *broker)
         return say("spawner-failed", &error);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         listener_folder(broker->listeners[i]);
-    struct bus_options options = { .listeners = broker->listeners, .token = token_read(broker->config->config.token_file) };
+    struct bus_options options = { .listeners = (const char *const *)broker->listeners,
+                                   .token = token_read(broker->config->config.token_file) };
     if (bus_door_open(broker->mailbox, &options, &bus_events, &broker->bus, &error) != SLUICE_OK)
         return say("bus-failed", &error);
     return true;
@@ -715,14 +776,18 @@ static void store_corrupt(void *ctx, const char *text)
 
 static void choose_listeners(struct broker *broker)
 {
-    static const char *fallback[2];
+    const char *const *configured = broker->config->config.bus_listeners;
+    char fallback[512];
+    size_t count = 0;
 
-    broker->listeners = broker->config->config.bus_listeners;
-    if (broker->listeners == NULL || broker->listeners[0] == NULL) {
-        (void)address_default(broker->default_listener, sizeof broker->default_listener);
-        fallback[0] = broker->default_listener;
-        broker->listeners = fallback;
+    for (; configured != NULL && configured[count] != NULL && count < CONFIG_LISTENERS_MAX; count++)
+        broker->listeners[count] = strdup(configured[count]);
+    if (count == 0) {
+        (void)address_default(fallback, sizeof fallback);
+        broker->listeners[count++] = strdup(fallback);
     }
+    for (size_t i = 0; i < count; i++)
+        ASSERT(broker->listeners[i] != NULL);
 }
 
 bool broker_open(struct broker *broker, const struct broker_options *options)
@@ -730,8 +795,9 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
     struct sluice_error error;
 
     *broker = (struct broker){ .options = *options, .started = clock_now() };
+    notify_open(&broker->notify);
     broker->config = config_file_load(options->config_path, stderr, NULL);
-    if (broker->config == NULL)
+    if (broker->config == NULL || !config_served(&broker->config->config))
         return false;
     const char *data = options->data != NULL ? options->data : broker->config->config.data;
     if (data == NULL) {
@@ -762,6 +828,22 @@ static void watch_signal(struct broker *broker, ev_signal *watcher, int number, 
     ev_signal_start(broker->loop, watcher);
 }
 
+/* The turn that follows says that we live; without work there would be none. */
+static void on_watchdog(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events;
+}
+
+static void watch_watchdog(struct broker *broker)
+{
+    double wake_s = notify_wake_s(&broker->notify);
+
+    if (wake_s == 0)
+        return;
+    ev_timer_init(&broker->watchdog, on_watchdog, wake_s, wake_s);
+    ev_timer_start(broker->loop, &broker->watchdog);
+}
+
 int broker_run(struct broker *broker)
 {
     struct engine_totals totals;
@@ -774,6 +856,7 @@ int broker_run(struct broker *broker)
     broker->turn.data = broker;
     ev_prepare_start(broker->loop, &broker->turn);
     watch_config(broker);
+    watch_watchdog(broker);
     broker_read(broker);
     engine_totals(broker->engine, &totals);
     broker_read_end(broker);
@@ -782,6 +865,7 @@ int broker_run(struct broker *broker)
                        (unsigned long long)totals.pending,
                        (long long)((clock_now().mono.us - broker->started.mono.us) / 1000));
     (void)!write(STDERR_FILENO, line, (size_t)len);
+    notify_ready(&broker->notify, "%u functions, %u rules", broker->config->config.functions_count, broker->config->config.rules_count);
     ev_run(broker->loop, 0);
     return broker->fatal ? 1 : 0;
 }
@@ -792,17 +876,21 @@ void broker_close(struct broker *broker)
         bus_door_close(broker->bus);
     instances_free(broker->instances);
     broker_read_end(broker);
+    control_free(broker->control); /* a worker may still read the store */
     store_close(broker->store);
-    control_free(broker->control);
     engine_free(broker->engine);
     mailbox_free(broker->mailbox);
     config_file_free(broker->config);
+    for (size_t i = 0; broker->listeners[i] != NULL; i++)
+        free(broker->listeners[i]);
     VEC_DONE(&broker->publishes);
     VEC_DONE(&broker->parked);
     VEC_DONE(&broker->inputs);
     bytes_done(&broker->handover);
     if (!broker->fatal && broker->store != NULL)
         log_format(LOG_INFO, "event=stopped");
+    notify_close(&broker->notify);
+    unwatch_config(broker);
     if (broker->loop != NULL)
         ev_loop_destroy(broker->loop);
 }

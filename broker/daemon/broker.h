@@ -14,6 +14,7 @@
 #include "broker/edge/config_file.h"
 #include "broker/edge/instances.h"
 #include "broker/edge/mailbox.h"
+#include "broker/edge/notify.h"
 #include "broker/store/store.h"
 
 struct control;
@@ -39,8 +40,7 @@ struct broker {
     struct control *control;
     struct config_file *config;
     char data[4096];
-    const char *const *listeners;
-    char default_listener[512];
+    char *listeners[CONFIG_LISTENERS_MAX + 1]; /* NULL-terminated; our own: the configuration they came from is freed by a reload */
     struct now started;
 
     struct mail committed;       /* posted by the committer */
@@ -48,6 +48,8 @@ struct broker {
     enum commit_outcome outcome;
     char outcome_text[256];
     bool committing, reading, stopping, fatal;
+    struct mono commit_began;
+    struct notify notify;
 
     VEC(struct publish) publishes; /* arrived, not taken yet: the gathering commit is full, or it is not their turn */
     size_t publishes_head;
@@ -56,7 +58,7 @@ struct broker {
     VEC(struct view) inputs;
 
     ev_prepare turn;
-    ev_timer wake, start_again, machine;
+    ev_timer wake, start_again, machine, watchdog;
     ev_signal term, interrupt, reload;
     ev_stat watches[64];
     unsigned watches_count;

@@ -47,9 +47,8 @@ int main(int argc, char **argv)
         { "spawner", required_argument, NULL, 's' }, { "version", no_argument, NULL, 'v' },       { "help", no_argument, NULL, 'h' },
         { "verbose", no_argument, NULL, 'V' },       { NULL, 0, NULL, 0 },
     };
-    struct broker_options broker_options = { .program = "/proc/self/exe" };
+    struct broker_options broker_options = { .program = "/proc/self/exe" }; /* also after the file was replaced */
     bool only_check = false;
-    char program[4096];
     int option;
 
     opterr = 0;
@@ -71,11 +70,6 @@ int main(int argc, char **argv)
         return usage("--config is missing", "");
     if (only_check)
         return check(broker_options.config_path);
-    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (len > 0) {
-        program[len] = '\0';
-        broker_options.program = program;
-    }
     raise_descriptor_limit();
     struct broker *broker = calloc(1, sizeof *broker);
     if (broker == NULL)

@@ -1,27 +1,30 @@
-/* bus_door.h - the bus: nng REQ/REP in, requests out (schemas/protocol.md). Translates and bounds; decides nothing.
+/* bus_door.h - the bus: requests in, answers out (schemas/protocol.md). Translates and bounds; decides nothing.
  *
- *   peer ── nng context ── [nng thread: post to mailbox] ── loop: parse, hello, limits ── on_publish / on_next / on_control
- *                                                              replies: bus_answer_*() ── nng context ── peer
+ *   peer ── nng stream ── [nng thread: mail] ── loop: bus_peer: frames ── here: hello, limits ── on_publish, _next, _control
+ *                                                     one write a turn <── answers: bus_answer_*()
  *
- * One context a request: it is held from arrival until its answer, and spare ones are always kept, for nng sees a peer's death only
- * while a context can take from it. A request is named by a number that is never used again. */
+ * The wire is nng's REQ/REP (schemas/codec/frame.h), so any nng REQ socket can be a peer, but of nng only the streams are used: its
+ * own REP socket can block nng's one reaper thread for good when a connection is cut while data moves (1.5.2), and then no dead
+ * peer is noticed any more and closing never returns. It also costs several thread changes a message, where a read here brings many.
+ *
+ * Always: the requests of a connection come in the order in which they were sent. A request is named by a number that is never used
+ * again, and is held from its event to its answer or on_gone, one of the two, once. A peer's end is noticed at once.
+ * At a limit: too many held requests or bytes of one peer or of all: SLUICE_ELIMIT to the peer, nothing taken. A peer that does not
+ * read its answers is not read from (bus_peer.h). No more connections than BUS_PEERS_MAX: they wait in the system's queue. */
 #ifndef SLUICE_EDGE_BUS_DOOR_H
 #define SLUICE_EDGE_BUS_DOOR_H
 
-#include "broker/core/engine.h"
+#include "broker/edge/bus_message.h"
 #include "broker/edge/mailbox.h"
 
 struct bus_door;
 
 enum {
-    BUS_CONTEXTS_SPARE = 16,     /* free contexts kept above the held ones */
-    BUS_CONTEXTS_MAX = 20000,    /* held requests; over it peers wait in their sockets */
-};
-
-struct bus_result {              /* one lease's outcome, from a native function */
-    uint64_t lease;
-    const struct item_failure *failures;
-    unsigned failures_count;
+    BUS_PEERS_MAX = 16384,
+    BUS_PEER_REQUESTS_MAX = 4096,           /* held, of one peer; its credit is PUBLISH_WINDOW_BATCHES_MAX */
+    BUS_PEER_BYTES_MAX = 128 << 20,         /* of held requests, and what is between them; twice the credit of largest batches */
+    BUS_REQUESTS_MAX = 65536,               /* held, of all */
+    BUS_BYTES_MAX = 1 << 30,
 };
 
 struct bus_events {
@@ -39,9 +42,12 @@ struct bus_options {
     const char *token;            /* for tcp; NULL: no tcp */
 };
 
-/* Listens on all, ipc sockets 0600. Call after the spawner was started: nng starts threads. SLUICE_EIO: which listener and why. */
+/* Listens on all, ipc sockets 0600 and for processes of the same user and root only. Call after the spawner was started: nng starts
+ * threads. SLUICE_EIO: which listener and why. */
 enum sluice_err bus_door_open(struct mailbox *mailbox, const struct bus_options *options, const struct bus_events *events,
                               struct bus_door **ret_door, struct sluice_error *reterr);
+/* Answers given are still sent, as far as sockets take them at once; held requests end without on_gone. Never waits for a peer.
+ * Delivers the mailbox's other mail too. NULL is fine. */
 void bus_door_close(struct bus_door *door);
 
 void bus_answer_publish(struct bus_door *door, uint64_t request, const struct publish_answer *answer);
@@ -54,8 +60,10 @@ void bus_answer_next(struct bus_door *door, uint64_t request, enum sluice_err co
 void bus_answer_control(struct bus_door *door, uint64_t request, enum sluice_err code, const char *text, struct view result);
 
 struct bus_stats {
-    unsigned contexts, held, peers;
-    uint64_t refused;            /* malformed or unauthorised messages */
+    unsigned held, peers;
+    size_t input_bytes;          /* what was read and is still held, and the buffers to read into */
+    uint64_t refused;            /* malformed, unauthorised, or at a limit: messages answered with an error here */
+    uint64_t broken;             /* connections cut off for what came, or was not read, on them */
 };
 void bus_door_stats(const struct bus_door *door, struct bus_stats *ret_stats);
 

@@ -11,13 +11,21 @@
 
 #include "broker/base/assert.h"
 #include "broker/edge/instances.h"
+#include "broker/edge/log.h"
 #include "schemas/codec/ids.h"
 
 enum { CAPTURE_BUCKETS = 256, WRITE_BYTES = 64 << 10, NOTE_BYTES_MAX = 512, LOG_PATH_MAX = 4096 };
 static const char cut_mark[] = " [cut]";
 
+struct rotated {                     /* of a function whose oldest log file was removed: kept as long as the daemon runs */
+    struct rotated *next;
+    uint64_t bytes;
+    char function[];
+};
+
 struct captures {
     char *directory;
+    struct rotated *rotated;         /* few: those that wrote more than all their files hold */
     struct capture *buckets[CAPTURE_BUCKETS];
     struct bytes lines;              /* formatted, not written yet; empty between calls */
 };
@@ -60,6 +68,11 @@ void captures_free(struct captures *captures)
         return;
     for (size_t i = 0; i < CAPTURE_BUCKETS; i++)
         ASSERT(captures->buckets[i] == NULL);
+    while (captures->rotated != NULL) {
+        struct rotated *rotated = captures->rotated;
+        captures->rotated = rotated->next;
+        free(rotated);
+    }
     bytes_done(&captures->lines);
     free(captures->directory);
     free(captures);
@@ -122,12 +135,34 @@ static bool log_open(struct capture *capture)
     return true;
 }
 
+/* Its bytes still count for captures_position(). */
+static void log_forget(struct captures *captures, const char *function, uint64_t bytes)
+{
+    struct rotated *rotated = captures->rotated;
+
+    while (rotated != NULL && strcmp(rotated->function, function) != 0)
+        rotated = rotated->next;
+    if (rotated == NULL) {
+        size_t name_bytes = strlen(function) + 1;
+        rotated = calloc(1, sizeof *rotated + name_bytes);
+        ASSERT(rotated != NULL);
+        memcpy(rotated->function, function, name_bytes);
+        rotated->next = captures->rotated;
+        captures->rotated = rotated;
+    }
+    rotated->bytes += bytes;
+}
+
 static void log_rotate(struct capture *capture)
 {
     char from[LOG_PATH_MAX], to[LOG_PATH_MAX];
+    struct stat oldest;
 
     (void)close(capture->fd);
     capture->fd = -1;
+    log_path(capture->all, capture->function, LOG_FILES_KEPT - 1, to);
+    if (stat(to, &oldest) == 0)
+        log_forget(capture->all, capture->function, (uint64_t)oldest.st_size);
     for (int age = LOG_FILES_KEPT - 1; age > 0; age--) {
         log_path(capture->all, capture->function, age - 1, from);
         log_path(capture->all, capture->function, age, to);
@@ -160,8 +195,8 @@ static void lines_flush(struct capture *capture)
 
     bool written = !lines->failed && log_write(capture, bytes_view(lines));
     if (!written && !capture->failing)
-        (void)fprintf(stderr, "level=error msg=\"captured output is lost until its log can be written\" function=%s error=\"%s\"\n",
-                      capture->function, lines->failed ? "out of memory" : strerror(errno));
+        log_format(LOG_ERROR, "function=%s event=output-lost reason=\"%s\" msg=\"until its log can be written\"", capture->function,
+                   lines->failed ? "out of memory" : strerror(errno));
     capture->failing = !written;
     bytes_clear(lines);
 }
@@ -348,4 +383,22 @@ enum sluice_err captures_tail(const struct captures *captures, const char *funct
         out->len -= cut;
     }
     return SLUICE_OK;
+}
+
+uint64_t captures_position(const struct captures *captures, const char *function)
+{
+    uint64_t position = 0;
+
+    for (int age = 0; age < LOG_FILES_KEPT; age++) {
+        char path[LOG_PATH_MAX];
+        struct stat info;
+        log_path(captures, function, age, path);
+        if (stat(path, &info) == 0)
+            position += (uint64_t)info.st_size;
+    }
+    for (const struct rotated *rotated = captures->rotated; rotated != NULL; rotated = rotated->next) {
+        if (strcmp(rotated->function, function) == 0)
+            position += rotated->bytes;
+    }
+    return position;
 }

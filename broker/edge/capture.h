@@ -40,5 +40,7 @@ void captured_done(struct captured *captured);
 
 /* The last `bytes_max` bytes of the function's files, from the beginning of a line. SLUICE_ENOTFOUND: none yet. */
 enum sluice_err captures_tail(const struct captures *captures, const char *function, size_t bytes_max, struct bytes *out);
+/* How many bytes were ever written to its files, as far as is known: grows by one with each while the daemon runs. */
+uint64_t captures_position(const struct captures *captures, const char *function);
 
 #endif

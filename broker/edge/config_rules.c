@@ -3,6 +3,7 @@
 
 #include "broker/core/input.h"
 #include "broker/core/match.h"
+#include "broker/core/template.h"
 #include "broker/edge/yaml_json.h"
 #include "broker/edge/yaml_values.h"
 
@@ -88,35 +89,114 @@ static void target_function_read(struct rules_reader *reader, const struct confi
     target->function = function->name;
 }
 
-static void target_input_read(struct rules_reader *reader, const struct yaml_file *file, const struct yaml_node *const *values,
-                              struct config_target *target)
+static void target_path_read(struct rules_reader *reader, const struct yaml_file *file, const struct yaml_node *path,
+                             struct config_target *target)
 {
-    const struct yaml_node *path = values[KEY_INPUT_PATH], *input = values[KEY_INPUT];
-    struct arena *arena = reader->loader->arena;
     struct sluice_error error;
 
-    for (unsigned key = KEY_INPUT_TEMPLATE; key < TARGET_KEYS; key++) {
-        if (values[key] != NULL)
-            yaml_mistake(file, values[key], "'%s' is not supported in this version; supported are 'input-path' and 'input'",
-                         target_keys[key]);
+    if (!yaml_get_text(file, path, "input-path", INPUT_PATH_BYTES_MAX, reader->loader->arena, &target->text))
+        return;
+    target->input = TARGET_INPUT_PATH;
+    if (input_path_check(view_of(target->text), &error) != SLUICE_OK)
+        yaml_mistake(file, path, "'input-path': %s", error.text);
+}
+
+static void target_constant_read(struct rules_reader *reader, const struct yaml_file *file, const struct yaml_node *input,
+                                 struct config_target *target)
+{
+    if (!json_text_make(file, input, &reader->json))
+        return;
+    if (reader->json.bytes.len > CONFIG_INPUT_BYTES_MAX)
+        yaml_mistake(file, input, "'input' is %zu bytes of JSON; at most %d are taken", reader->json.bytes.len, CONFIG_INPUT_BYTES_MAX);
+    target->input = TARGET_INPUT_CONSTANT;
+    target->text = arena_text(reader->loader->arena, bytes_view(&reader->json.bytes));
+}
+
+/* False: a mistake was told. The views are into the file. */
+static bool paths_map_read(struct rules_reader *reader, const struct yaml_file *file, const struct yaml_node *map,
+                           struct template_path *ret_paths, unsigned *ret_count)
+{
+    struct sluice_error error;
+    bool fine = true;
+
+    *ret_count = 0;
+    if (map == NULL)
+        return true;
+    if (!yaml_expect(file, map, "input-paths-map", YAML_MAP))
+        return false;
+    if (map->count > TEMPLATE_NAMES_MAX) {
+        yaml_mistake(file, map, "'input-paths-map' has %u names; at most %d are taken", map->count, TEMPLATE_NAMES_MAX);
+        return false;
     }
-    if (path != NULL && input != NULL) {
+    const struct yaml_node *key = yaml_first(map);
+    for (uint32_t i = 0; i < map->count; i++, key = yaml_next(yaml_next(key))) {
+        const struct yaml_node *value = yaml_next(key);
+        const char *path = NULL;
+        if (template_name_check(yaml_text(key), &error) != SLUICE_OK) {
+            yaml_mistake(file, key, "'input-paths-map': %s", error.text);
+            fine = false;
+        } else if (!yaml_get_text(file, value, "input-paths-map", INPUT_PATH_BYTES_MAX, reader->loader->arena, &path)) {
+            fine = false;
+        } else if (input_path_check(view_of(path), &error) != SLUICE_OK) {
+            yaml_mistake(file, value, "'input-paths-map': %s", error.text);
+            fine = false;
+        }
+        ret_paths[(*ret_count)++] = (struct template_path){ .name = yaml_text(key), .path = view_of(path) };
+    }
+    return fine;
+}
+
+static void target_template_read(struct rules_reader *reader, const struct config_entry *entry, const struct yaml_node *node,
+                                 const struct yaml_node *map, struct config_target *target)
+{
+    enum { TEMPLATE_BYTES_MAX = TEMPLATE_CHARACTERS_MAX * 4 };
+    const struct yaml_file *file = entry->file;
+    struct template_path paths[TEMPLATE_NAMES_MAX];
+    struct template *template = NULL;
+    struct bytes encoded = { 0 };
+    struct sluice_error error;
+    const char *text = NULL;
+    unsigned count = 0;
+    size_t offset = 0;
+
+    if (node->kind == YAML_MAP || node->kind == YAML_LIST) {
+        yaml_mistake(file, node, "'input-template' must be text: put it in quotes, or after '|'");
+        return;
+    }
+    bool fine = yaml_get_text(file, node, "input-template", TEMPLATE_BYTES_MAX, reader->loader->arena, &text);
+    fine = paths_map_read(reader, file, map, paths, &count) && fine;
+    if (!fine)
+        return; /* what the placeholders mean cannot be judged */
+    template_encode(&encoded, view_of(text), paths, count);
+    if (template_new(bytes_view(&encoded), &template, &offset, &error) != SLUICE_OK)
+        mistake_at(file->mistakes, &file->source, yaml_offset_of(file, node, offset), "rule '%s': 'input-template': %s", entry->name,
+                   error.text);
+    template_free(template);
+    target->input = TARGET_INPUT_TEMPLATE;
+    target->text = arena_text(reader->loader->arena, bytes_view(&encoded));
+    bytes_done(&encoded);
+}
+
+/* At most one of the three is there; the map belongs to the template. */
+static void target_input_read(struct rules_reader *reader, const struct config_entry *entry, const struct yaml_node *const *values,
+                              struct config_target *target)
+{
+    const struct yaml_node *path = values[KEY_INPUT_PATH], *input = values[KEY_INPUT], *template = values[KEY_INPUT_TEMPLATE];
+    const struct yaml_node *map = values[KEY_INPUT_PATHS_MAP];
+    const struct yaml_file *file = entry->file;
+
+    if (map != NULL && template == NULL)
+        yaml_mistake(file, map, "'input-paths-map' has no 'input-template' beside it");
+    if (path != NULL && input != NULL)
         yaml_mistake(file, input, "a target takes 'input-path' or 'input', not both");
-    } else if (path != NULL) {
-        if (!yaml_get_text(file, path, "input-path", INPUT_PATH_BYTES_MAX, arena, &target->text))
-            return;
-        target->input = TARGET_INPUT_PATH;
-        if (input_path_check(view_of(target->text), &error) != SLUICE_OK)
-            yaml_mistake(file, path, "'input-path': %s", error.text);
-    } else if (input != NULL) {
-        if (!json_text_make(file, input, &reader->json))
-            return;
-        if (reader->json.bytes.len > CONFIG_INPUT_BYTES_MAX)
-            yaml_mistake(file, input, "'input' is %zu bytes of JSON; at most %d are taken", reader->json.bytes.len,
-                         CONFIG_INPUT_BYTES_MAX);
-        target->input = TARGET_INPUT_CONSTANT;
-        target->text = arena_text(arena, bytes_view(&reader->json.bytes));
-    }
+    else if (template != NULL && (path != NULL || input != NULL))
+        yaml_mistake(file, template, "a target takes '%s' or 'input-template', not both", path != NULL ? "input-path" : "input");
+    else if (path != NULL)
+        target_path_read(reader, file, path, target);
+    else if (input != NULL)
+        target_constant_read(reader, file, input, target);
+    else if (template != NULL)
+        target_template_read(reader, entry, template, map, target);
 }
 
 static void targets_read(struct rules_reader *reader, const struct config_entry *entry, const struct yaml_node *node,
@@ -143,7 +223,7 @@ static void targets_read(struct rules_reader *reader, const struct config_entry 
         if (item->kind != YAML_MAP)
             continue;
         target_function_read(reader, entry, item, values[KEY_FUNCTION], &targets[i]);
-        target_input_read(reader, file, values, &targets[i]);
+        target_input_read(reader, entry, values, &targets[i]);
     }
     rule->targets = targets;
     rule->targets_count = node->count;

@@ -382,6 +382,11 @@ enum sluice_err instances_log_tail(const struct instances *instances, const char
     return captures_tail(instances->captures, function, bytes_max, out);
 }
 
+uint64_t instances_log_position(const struct instances *instances, const char *function)
+{
+    return captures_position(instances->captures, function);
+}
+
 enum sluice_err instances_new(struct ev_loop *loop, const char *program, const char *data_dir, const char *bus_url,
                               const struct instances_events *events, struct instances **ret_instances, struct sluice_error *reterr)
 {

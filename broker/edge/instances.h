@@ -67,5 +67,7 @@ bool instances_pid(const struct instances *instances, uint64_t instance, pid_t *
 
 /* Captured output of a function, oldest first: the last `bytes_max` bytes of its log files. SLUICE_ENOTFOUND: none yet. */
 enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out);
+/* A count of captured bytes up to the end of that tail: grows by one with each for as long as the daemon runs. */
+uint64_t instances_log_position(const struct instances *instances, const char *function);
 
 #endif

@@ -67,3 +67,8 @@ unsigned mailbox_drain(struct mailbox *mailbox)
     }
     return delivered;
 }
+
+struct ev_loop *mailbox_loop(const struct mailbox *mailbox)
+{
+    return mailbox->loop;
+}

@@ -16,5 +16,6 @@ struct mailbox *mailbox_free(struct mailbox *mailbox);
 void mailbox_post(struct mailbox *mailbox, struct mail *mail);
 /* Delivers what is there; returns how many. The loop does this by itself when woken. */
 unsigned mailbox_drain(struct mailbox *mailbox);
+struct ev_loop *mailbox_loop(const struct mailbox *mailbox);
 
 #endif

@@ -51,11 +51,18 @@ void watched_close(struct instance *instance, struct ev_io *watcher)
 
 void input_put(struct instance *instance, const struct view *lines, unsigned count)
 {
+    struct bytes *unwritten = &instance->unwritten;
+    bool framed = count > 1 || instance->protocol == PROTOCOL_STDIO_LINES; /* it is line breaks that part the inputs */
+
     for (unsigned i = 0; i < count; i++) {
-        bytes_put_view(&instance->unwritten, lines[i]);
-        bytes_put_char(&instance->unwritten, '\n');
+        size_t start = unwritten->len;
+        bytes_put_view(unwritten, lines[i]);
+        /* JSON comes on one line; an invocation may be of any bytes. As two lines it would answer for its successors. */
+        for (char *at; framed && (at = memchr(unwritten->data + start, '\n', unwritten->len - start)) != NULL;)
+            *at = ' ';
+        bytes_put_char(unwritten, '\n');
     }
-    ASSERT(!instance->unwritten.failed); /* bounded by the engine's concurrency and batch; without it the leases would hang */
+    ASSERT(!unwritten->failed); /* bounded by the engine's concurrency and batch; without it the leases would hang */
 }
 
 void input_write(struct instance *instance)

@@ -2,7 +2,8 @@
  *
  *   WAITING --READY--> SERVING --socket closed--> LOST --its process and its orphans are gone, 1 s since start--> WAITING
  *
- * Requests gather in packets; a prepare watcher, which libev runs before it sleeps, sends them once a turn. */
+ * Requests gather in packets; a prepare watcher, which libev runs before it sleeps, sends them once a turn. It is always active and of
+ * the lowest priority: one that is started by another prepare watcher would only run after the sleep. */
 #include "broker/edge/spawner.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,6 +21,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/edge/descendants.h"
+#include "broker/edge/log.h"
 #include "broker/edge/spawner_wire.h"
 
 enum { RECEIVES_PER_TURN_MAX = 16, LOST_SWEEP_MS = 20 };
@@ -122,6 +123,7 @@ static int process_start(struct spawner *spawner)
     ev_io_set(&spawner->readable, spawner->fd, EV_READ);
     ev_io_set(&spawner->writable, spawner->fd, EV_WRITE);
     ev_io_start(spawner->loop, &spawner->readable);
+    ev_prepare_start(spawner->loop, &spawner->turn_end);
     return 0;
 }
 
@@ -187,7 +189,6 @@ static struct packet *queue_room(struct spawner *spawner, size_t bytes, unsigned
     *spawner->queue_end = queued;
     spawner->queue_end = &queued->next;
     spawner->queue_count++;
-    ev_prepare_start(spawner->loop, &spawner->turn_end);
     return &queued->packet;
 }
 
@@ -210,9 +211,9 @@ static void on_turn_end(struct ev_loop *loop, struct ev_prepare *watcher, int re
 {
     struct spawner *spawner = watcher->data;
 
-    (void)revents;
-    ev_prepare_stop(loop, watcher);
-    queue_send(spawner);
+    (void)loop, (void)revents;
+    if (spawner->queue != NULL && !ev_is_active(&spawner->writable))
+        queue_send(spawner);
 }
 
 static void on_writable(struct ev_loop *loop, struct ev_io *watcher, int revents)
@@ -237,7 +238,7 @@ static void socket_close(struct spawner *spawner)
 
 static void lost(struct spawner *spawner)
 {
-    (void)fprintf(stderr, "level=error msg=\"the spawner is lost with all instances, starting another\" pid=%d\n", (int)spawner->pid);
+    log_format(LOG_ERROR, "event=spawner-lost pid=%d msg=\"all instances die with it; another is started\"", (int)spawner->pid);
     socket_close(spawner);
     if (spawner->pidfd >= 0)
         (void)syscall(SYS_pidfd_send_signal, spawner->pidfd, SIGKILL, NULL, 0); /* if it only closed its socket */
@@ -310,8 +311,8 @@ static void on_sweep(struct ev_loop *loop, struct ev_timer *watcher, int revents
     if (err == 0)
         ev_timer_stop(loop, watcher);
     else
-        (void)fprintf(stderr, "level=error msg=\"cannot start the spawner, trying again\" program=%s error=\"%s\"\n", spawner->program,
-                      strerror(err));
+        log_format(LOG_ERROR, "event=spawner-refused program=%s reason=\"%s\" msg=\"tried again in %d ms\"", spawner->program, strerror(err),
+                   SPAWNER_RESTART_MS);
 }
 
 /* ---- the interface ---- */
@@ -339,6 +340,7 @@ enum sluice_err spawner_start(struct ev_loop *loop, const char *program, const c
     ev_io_init(&spawner->readable, on_readable, -1, EV_READ);
     ev_io_init(&spawner->writable, on_writable, -1, EV_WRITE);
     ev_prepare_init(&spawner->turn_end, on_turn_end);
+    ev_set_priority(&spawner->turn_end, EV_MINPRI);
     ev_timer_init(&spawner->sweep, on_sweep, 0, LOST_SWEEP_MS / 1000.0);
     spawner->readable.data = spawner->writable.data = spawner->turn_end.data = spawner->sweep.data = spawner;
     spawner->program = strdup(program);
@@ -422,8 +424,7 @@ void spawner_stop(struct spawner *spawner)
     if (spawner->pid != 0 && spawner->pidfd >= 0)
         (void)poll(&ended, 1, SPAWNER_STOP_MS);
     if (!process_ended(spawner))
-        (void)fprintf(stderr, "level=error msg=\"the spawner is still ending its instances, leaving it to that\" pid=%d\n",
-                      (int)spawner->pid);
+        log_format(LOG_ERROR, "event=spawner-slow pid=%d msg=\"it still ends its instances; left to that\"", (int)spawner->pid);
     for (int waited_ms = 0; !orphans_gone(spawner) && waited_ms < SPAWNER_STOP_MS; waited_ms += LOST_SWEEP_MS)
         (void)poll(NULL, 0, LOST_SWEEP_MS); /* only after a loss is there anything to wait for */
     spawner_free(spawner);

@@ -4,7 +4,9 @@
  *
  * nng is not fork-safe and leaks descriptors into children, so the daemon itself never forks after start. The spawner is small,
  * single-threaded, links to no foreign code, and holds the lock DATA/spawner.lock: a new daemon starts instances only once the old
- * spawner is gone. On EOF of its socket it kills every instance and what escaped from it (it is subreaper), reaps, and exits. */
+ * spawner is gone. On EOF of its socket it kills every instance and what escaped from it (it is subreaper), reaps, and exits.
+ * The one gap: daemon and spawner killed in the same moment. Leaders die with their parent (PDEATHSIG), their children are left to the
+ * service manager. */
 #ifndef SLUICE_EDGE_SPAWNER_H
 #define SLUICE_EDGE_SPAWNER_H
 

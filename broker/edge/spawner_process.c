@@ -7,7 +7,7 @@
  * An instance is the leader of a process group. When a leader ends, its group is killed before the leader is reaped, so that its
  * number cannot have been given to others. What left the group (setsid) loses its parents sooner or later and, as this process is a
  * subreaper, becomes its child: a child that is no leader. It belongs to the instance of its group or of the SLUICE_INSTANCE in its
- * environment; when that one is not alive, or there is no telling, it is killed. */
+ * environment; when that one is not alive, or there is no telling for a while, it is killed. */
 #include "broker/edge/spawner.h"
 
 #include <errno.h>
@@ -31,6 +31,7 @@
 enum {
     REAPED_PER_TURN_MAX = 256,       /* their EXITED messages and a full packet's STARTED fit one reply */
     ESCAPED_SCAN_MS = 20,            /* at most so often: a scan reads the list of all children */
+    STRANGER_SCANS = 5,              /* after so many, a child that names no instance is nobody's */
     LOCK_RETRY_MS = 20,
     KILL_RETRY_MS = 5,
 };
@@ -41,13 +42,25 @@ struct leader {
     pid_t pid;
 };
 
+struct stranger {                    /* a child that is no leader and names no instance */
+    pid_t pid;
+    unsigned scans;
+};
+
 struct spawner_process {
     int signal_fd;
     VEC(struct leader) leaders;      /* in no order; searched, as there are few and an exec costs a thousand times as much */
+    VEC(struct stranger) strangers;  /* of the last scan */
     struct packet received, reply;
     bool escaped_possible;           /* a child ended: others may have become ours */
     int64_t escaped_scanned_ms;
 };
+
+/* On the daemon's stderr; its reason is in errno. */
+static void say(const char *what, const char *path)
+{
+    (void)fprintf(stderr, "level=error event=spawner-failed path=\"%s\" reason=\"%s\" msg=\"the spawner %s\"\n", path, strerror(errno), what);
+}
 
 static int64_t mono_ms(void)
 {
@@ -242,25 +255,50 @@ static void reap(struct spawner_process *spawner)
         (void)kill(getpid(), SIGCHLD);
 }
 
-static bool escaped_is_owned(const struct spawner_process *spawner, pid_t pid)
+enum owner { OWNER_ALIVE, OWNER_GONE, OWNER_UNKNOWN };
+
+static enum owner escaped_owner(const struct spawner_process *spawner, pid_t pid)
 {
     uint64_t instance;
     pid_t group = getpgid(pid);
 
     if (group > 0 && leader_find(spawner, group) < spawner->leaders.count)
-        return true;
-    return process_instance(pid, &instance) && instance_alive(spawner, instance);
+        return OWNER_ALIVE;
+    if (!process_instance(pid, &instance))
+        return OWNER_UNKNOWN;
+    return instance_alive(spawner, instance) ? OWNER_ALIVE : OWNER_GONE;
 }
 
-static void kill_escaped(struct spawner_process *spawner, bool owned_too)
+/* In how many scans, this one included, `pid` has been without a known owner. */
+static unsigned stranger_scans(const struct spawner_process *spawner, pid_t pid)
+{
+    for (size_t i = 0; i < spawner->strangers.count; i++)
+        if (spawner->strangers.items[i].pid == pid)
+            return spawner->strangers.items[i].scans + 1;
+    return 1;
+}
+
+/* In the midst of an exec a process has no environment to be read, so that one look is not enough to call it nobody's. */
+static void kill_escaped(struct spawner_process *spawner)
 {
     static pid_t pids[DESCENDANTS_MAX];
-    size_t count = children_of_thread(pids, DESCENDANTS_MAX);
+    static struct stranger strangers[DESCENDANTS_MAX];
+    size_t count = children_of_thread(pids, DESCENDANTS_MAX), strangers_count = 0;
 
-    for (size_t i = 0; i < count; i++)
-        if (leader_find(spawner, pids[i]) == spawner->leaders.count && (owned_too || !escaped_is_owned(spawner, pids[i])))
+    for (size_t i = 0; i < count; i++) {
+        if (leader_find(spawner, pids[i]) < spawner->leaders.count)
+            continue;
+        enum owner owner = escaped_owner(spawner, pids[i]);
+        unsigned scans = owner == OWNER_UNKNOWN ? stranger_scans(spawner, pids[i]) : 0;
+        if (owner == OWNER_GONE || scans >= STRANGER_SCANS)
             (void)kill(pids[i], SIGKILL); /* our child, not reaped yet */
-    spawner->escaped_possible = false;
+        else if (owner == OWNER_UNKNOWN)
+            strangers[strangers_count++] = (struct stranger){ .pid = pids[i], .scans = scans };
+    }
+    spawner->strangers.count = 0;
+    for (size_t i = 0; i < strangers_count; i++)
+        VEC_PUSH(&spawner->strangers, strangers[i]);
+    spawner->escaped_possible = strangers_count > 0;
     spawner->escaped_scanned_ms = mono_ms();
 }
 
@@ -272,7 +310,7 @@ static void kill_and_reap_all(struct spawner_process *spawner)
     for (;;) {
         for (size_t i = 0; i < spawner->leaders.count; i++)
             (void)kill(-spawner->leaders.items[i].pid, SIGKILL);
-        kill_escaped(spawner, true);
+        kill_escaped(spawner);
         (void)poll(&ended, 1, KILL_RETRY_MS);
         do {
             spawner->reply.len = 0; /* nobody reads it */
@@ -318,7 +356,7 @@ static void serve(struct spawner_process *spawner)
         };
         /* An unsent reply may wait for descriptors in flight, of which no poll tells. */
         if (poll(fds, 2, sent ? escaped_wait_ms(spawner) : ESCAPED_SCAN_MS) < 0 && errno != EINTR) {
-            perror("level=error msg=\"spawner: poll failed, ending\" error");
+            say("cannot wait for its work, ends", "");
             return;
         }
         if (!sent) {
@@ -336,7 +374,7 @@ static void serve(struct spawner_process *spawner)
         if (fds[1].revents != 0)
             reap(spawner);
         if (escaped_wait_ms(spawner) == 0)
-            kill_escaped(spawner, false);
+            kill_escaped(spawner);
     }
 }
 
@@ -357,12 +395,12 @@ static bool lock_take(const char *path)
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* stays open: closing it would give up the lock */
 
     if (fd < 0) {
-        (void)fprintf(stderr, "level=error msg=\"spawner: cannot open its lock\" path=%s error=\"%s\"\n", path, strerror(errno));
+        say("cannot open its lock", path);
         return false;
     }
     while (fcntl(fd, F_SETLK, &whole) != 0) {
         if (errno != EACCES && errno != EAGAIN && errno != EINTR) {
-            (void)fprintf(stderr, "level=error msg=\"spawner: cannot lock\" path=%s error=\"%s\"\n", path, strerror(errno));
+            say("cannot take its lock", path);
             return false;
         }
         if (poll(&daemon_end, 1, LOCK_RETRY_MS) > 0)
@@ -389,7 +427,7 @@ int spawner_main(const char *lock_path)
     (void)sigaddset(&children, SIGCHLD);
     spawner.signal_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
     if (spawner.signal_fd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) {
-        perror("level=error msg=\"spawner: cannot set up\" error");
+        say("cannot set up signals and children", "");
         return 1;
     }
     if (!lock_take(lock_path))
@@ -398,5 +436,6 @@ int spawner_main(const char *lock_path)
     serve(&spawner);
     kill_and_reap_all(&spawner);
     VEC_DONE(&spawner.leaders);
+    VEC_DONE(&spawner.strangers);
     return 0;
 }

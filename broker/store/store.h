@@ -8,6 +8,8 @@
 #ifndef SLUICE_STORE_STORE_H
 #define SLUICE_STORE_STORE_H
 
+#include <stdatomic.h>
+
 #include "broker/core/reader.h"
 
 struct store;
@@ -70,13 +72,29 @@ enum sluice_err store_exception(struct store *store, enum exception_table table,
 /* Rows of `function` in order of delivery, after `after` ({0,0}: from the first). false: none. */
 bool store_exception_after(struct store *store, enum exception_table table, uint32_t function, struct delivery after,
                            struct exception *ret_row);
-/* By id: a UUIDv7 by its time, others by scanning (ret_scanned true). Also looks in exceptions and dead letters. SLUICE_ENOTFOUND. */
-enum sluice_err store_event_by_id(struct store *store, struct view id, bool id_is_uuid, struct stored_event *ret_event, bool *ret_scanned);
+/* By id, if a UUIDv7, where its time says: reads a few records. SLUICE_ENOTFOUND: not there; store_event_search() looks on. */
+enum sluice_err store_event_by_id(struct store *store, struct view id, bool id_is_uuid, struct stored_event *ret_event);
+
+/* By any id, everywhere: near its time, in exceptions and dead letters, then the whole log, which takes as long as reading it.
+ * On any thread (opens a read transaction of its own). SLUICE_ENOTFOUND; SLUICE_ETIMEDOUT: *cancelled became true. */
+struct event_search {
+    struct view id;
+    bool id_is_uuid;
+    const atomic_bool *cancelled; /* looked at between records; NULL: never */
+};
+struct event_found {
+    uint64_t seq;
+    int64_t committed_ms;
+    struct bytes envelope;       /* a copy: the caller's to free */
+    bool scanned;                /* it was not where its time says */
+};
+enum sluice_err store_event_search(struct store *store, const struct event_search *search, struct event_found *ret_found,
+                                   struct sluice_error *reterr);
 
 struct store_usage {
     uint64_t map_bytes, used_bytes, file_bytes, reserve_bytes;
     uint64_t commits, commit_bytes;      /* since open */
-    uint64_t commit_us_p50, commit_us_p99; /* of the last 1,000 */
+    uint64_t commit_us_p50, commit_us_p99, commit_bytes_p50; /* of the last 1,000 */
 };
 void store_usage(struct store *store, struct store_usage *ret_usage);
 
@@ -90,5 +108,36 @@ struct balance_row {
     bool holds;
 };
 enum sluice_err store_balance(struct store *store, void (*on_row)(void *ctx, const struct balance_row *row), void *ctx, struct sluice_error *reterr);
+
+/* Every record, every counter, every table against each other, from one snapshot, on any thread. The error is about reading; what
+ * is wrong with the store comes through on_finding. Holds its snapshot to the end: meanwhile a live store cannot reuse pages. */
+enum { VERIFY_LISTED_MAX = 1000 };       /* findings given to on_finding; those beyond are counted only */
+struct store_verify {
+    void *ctx;
+    void (*on_finding)(void *ctx, const char *table, const char *text);
+    /* A few times a second; NULL: not wanted. */
+    void (*on_progress)(void *ctx, const char *table, uint64_t rows, uint64_t rows_total);
+};
+struct store_verified {
+    uint64_t findings;           /* 0: all is well */
+    uint64_t rows, records, events, deliveries, producers; /* looked at; events and deliveries of the log */
+};
+enum sluice_err store_verify(struct store *store, const struct store_verify *verify, struct store_verified *ret_counts,
+                             struct sluice_error *reterr);
+
+/* A consistent copy of a store, live or not, into the directory `target`, which must not exist: SLUICE_EEXISTS. Compacted:
+ * without free pages and zeros. Written to `target`.partial, synced and opened once, then renamed, so that a `target` that is there is whole.
+ * Blocks. Holds a snapshot to the end: what a live store grows by meanwhile, because it cannot reuse pages, is reported. */
+struct store_backup {
+    void *ctx;
+    void (*on_progress)(void *ctx, uint64_t bytes, uint64_t bytes_total); /* after each step of writing; NULL: not wanted */
+};
+struct store_backed_up {
+    uint64_t bytes;              /* of the copy */
+    uint64_t grown_bytes;        /* by which the store's use of its file grew */
+    uint64_t next_seq;           /* of the copy: it has all events below */
+};
+enum sluice_err store_backup(struct store *store, const char *target, const struct store_backup *backup,
+                             struct store_backed_up *ret_result, struct sluice_error *reterr);
 
 #endif

@@ -77,7 +77,8 @@ static enum sluice_err put_detail(const struct sluice_event *from, struct event 
         event->detail = (struct view){ .data = from->detail_mpack, .len = from->detail_len };
         event->detail_format = DETAIL_MPACK;
     } else {
-        event->detail = (struct view){ .data = from->detail, .len = from->detail_len != 0 ? from->detail_len : strlen(from->detail) };
+        event->detail =
+            (struct view){ .data = from->detail, .len = from->detail_len != 0 ? from->detail_len : strlen(from->detail) };
         event->detail_format = DETAIL_JSON;
     }
     return SLUICE_OK;
@@ -126,7 +127,8 @@ enum sluice_err event_encode(const struct sluice_event *from, const struct event
         return sluice_fail(reterr, SLUICE_ENOMEM, "event: out of memory");
     }
     if (out->len - before > bytes_max) {
-        err = sluice_fail(reterr, SLUICE_EINVAL, "event: %zu bytes encoded, at most %zu; keep large data elsewhere and send its address",
+        err = sluice_fail(reterr, SLUICE_EINVAL,
+                          "event: %zu bytes encoded, at most %zu; keep large data elsewhere and send its address",
                           out->len - before, bytes_max);
         out->len = before;
         return err;

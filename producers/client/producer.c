@@ -1,6 +1,7 @@
 #include "sluice/producer.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -51,7 +52,8 @@ static enum sluice_err options_take(struct sluice_producer *producer, const stru
     };
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         if (limits[i].value > limits[i].max)
-            return sluice_fail(reterr, SLUICE_EINVAL, "option %s = %zu: at most %zu", limits[i].name, limits[i].value, limits[i].max);
+            return sluice_fail(reterr, SLUICE_EINVAL, "option %s = %zu: at most %zu", limits[i].name, limits[i].value,
+                               limits[i].max);
     if (options->id == NULL && (options->epoch != 0 || options->sequence != 0))
         return sluice_fail(reterr, SLUICE_EINVAL, "options epoch and sequence need an id");
 
@@ -78,31 +80,41 @@ static enum sluice_err options_take(struct sluice_producer *producer, const stru
     return SLUICE_OK;
 }
 
+static enum sluice_err timer_start(struct sluice_producer *producer, struct sluice_error *reterr)
+{
+    sigset_t all, before;
+
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* the program's signals are for its own threads */
+    int err = pthread_create(&producer->timer, NULL, window_timer_run, producer);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (err != 0)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "start a thread: %s", strerror(err));
+    producer->timer_started = true;
+    return SLUICE_OK;
+}
+
 static enum sluice_err producer_set_up(struct sluice_producer *producer, const struct sluice_producer_options *options,
                                        struct sluice_error *reterr)
 {
     const struct link_options link_options = { .url = options->url, .token = options->token, .name = options->name };
     const struct link_watch watch = { .up = window_up, .down = window_down, .user = producer };
-    int rv;
 
     enum sluice_err err = options_take(producer, options, reterr);
-    if (err == SLUICE_OK)
-        err = link_open(&link_options, &watch, &producer->link, reterr);
     if (err != SLUICE_OK)
         return err;
-    if ((rv = nng_aio_alloc(&producer->timer, window_timer_fired, producer)) != 0)
-        return link_nng_error(rv, "set up a producer", "this end", reterr);
-    for (; producer->slots_count < producer->window_batches; producer->slots_count++) {
-        struct slot *slot = &producer->slots[producer->slots_count];
+    producer->slots_count = producer->window_batches;
+    for (unsigned i = 0; i < producer->slots_count; i++) {
+        struct slot *slot = &producer->slots[i];
         slot->producer = producer;
-        if ((rv = nng_aio_alloc(&slot->aio, window_slot_progressed, slot)) != 0)
-            return link_nng_error(rv, "set up a producer", "this end", reterr);
-        if ((rv = nng_ctx_open(&slot->ctx, link_socket(producer->link))) != 0) {
-            nng_aio_free(slot->aio);
-            return link_nng_error(rv, "set up a producer", "this end", reterr);
-        }
+        slot->call.done = window_answered;
+        slot->call.user = slot;
     }
-    return link_start(producer->link, reterr);
+    /* The mutex keeps `up` back until the link is known here. */
+    pthread_mutex_lock(&producer->mutex);
+    err = link_open(&link_options, &watch, &producer->link, reterr);
+    pthread_mutex_unlock(&producer->mutex);
+    return err == SLUICE_OK ? timer_start(producer, reterr) : err;
 }
 
 static void batches_free(struct batch *batch)
@@ -119,29 +131,26 @@ static void producer_free(struct sluice_producer *producer)
     batches_free(producer->spare);
     (void)batch_free(producer->open);
     bytes_done(&producer->scratch);
-    bytes_done(&producer->head);
+    for (unsigned i = 0; i < producer->slots_count; i++)
+        bytes_done(&producer->slots[i].head);
     pthread_cond_destroy(&producer->drained);
+    pthread_cond_destroy(&producer->timer_changed);
     pthread_cond_destroy(&producer->room);
     pthread_mutex_destroy(&producer->mutex);
     free(producer);
 }
 
-/* Afterwards no thread of nng is in our code, nor will be. Without the mutex. */
+/* Afterwards no other thread is in our code, nor will be. Without the mutex. */
 static void producer_stop(struct sluice_producer *producer)
 {
     pthread_mutex_lock(&producer->mutex);
     producer->closing = true;
     pthread_cond_broadcast(&producer->room);
+    pthread_cond_broadcast(&producer->timer_changed);
     pthread_mutex_unlock(&producer->mutex);
-    if (producer->timer != NULL)
-        nng_aio_stop(producer->timer);
-    for (unsigned i = 0; i < producer->slots_count; i++)
-        nng_aio_stop(producer->slots[i].aio);
+    if (producer->timer_started)
+        (void)pthread_join(producer->timer, NULL);
     link_close(producer->link);
-    for (unsigned i = 0; i < producer->slots_count; i++)
-        nng_aio_free(producer->slots[i].aio);
-    if (producer->timer != NULL)
-        nng_aio_free(producer->timer);
 }
 
 enum sluice_err sluice_producer_open(const struct sluice_producer_options *options, struct sluice_producer **ret_producer,
@@ -155,6 +164,7 @@ enum sluice_err sluice_producer_open(const struct sluice_producer_options *optio
     (void)pthread_mutex_init(&producer->mutex, NULL); /* a plain mutex: cannot fail */
     cond_init_monotonic(&producer->room);
     cond_init_monotonic(&producer->drained);
+    cond_init_monotonic(&producer->timer_changed);
     enum sluice_err err = producer_set_up(producer, options != NULL ? options : &defaults, reterr);
     if (err != SLUICE_OK) {
         producer_stop(producer);
@@ -222,8 +232,8 @@ static void open_drop_if_empty(struct sluice_producer *producer)
 }
 
 /* Encodes into the open batch and lets it go if it may; with the mutex held. *ret_batch and *ret_index: where its ack stands. */
-static enum sluice_err event_queue(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack, void *user,
-                                   struct batch **ret_batch, uint32_t *ret_index, struct sluice_error *reterr)
+static enum sluice_err event_queue(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack,
+                                   void *user, struct batch **ret_batch, uint32_t *ret_index, struct sluice_error *reterr)
 {
     const uint64_t random[2] = { random_next(&producer->random), random_next(&producer->random) };
     const struct event_defaults defaults = { .now_ms = wall_ms(), .random = (const uint8_t *)random };
@@ -232,7 +242,8 @@ static enum sluice_err event_queue(struct sluice_producer *producer, const struc
     if (batch == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory for a batch");
     size_t before = batch->envelopes.len;
-    enum sluice_err err = event_encode(event, &defaults, producer->limits.event_bytes_max, &producer->scratch, &batch->envelopes, reterr);
+    enum sluice_err err =
+        event_encode(event, &defaults, producer->limits.event_bytes_max, &producer->scratch, &batch->envelopes, reterr);
     if (err == SLUICE_OK && batch->count > 0 && batch->envelopes.len > producer->limits.batch_bytes_max) {
         err = open_split(producer, before, reterr);
         batch = producer->open;
@@ -259,8 +270,8 @@ static enum sluice_err event_queue(struct sluice_producer *producer, const struc
     return SLUICE_OK;
 }
 
-enum sluice_err sluice_publish_async(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack, void *user,
-                                     struct sluice_error *reterr)
+enum sluice_err sluice_publish_async(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack,
+                                     void *user, struct sluice_error *reterr)
 {
     struct batch *batch;
     uint32_t index;
@@ -340,7 +351,8 @@ enum sluice_err sluice_publish(struct sluice_producer *producer, const struct sl
     if (producer->held_bytes >= producer->buffer_bytes)
         err = room_wait(producer, &deadline, reterr);
     if (err == SLUICE_OK)
-        err = producer->closing ? closed_error(reterr) : event_queue(producer, event, waiter_answered, &waiter, &batch, &index, reterr);
+        err = producer->closing ? closed_error(reterr)
+                                : event_queue(producer, event, waiter_answered, &waiter, &batch, &index, reterr);
     if (err == SLUICE_OK) {
         producer->callers++;
         err = waiter_wait(&waiter, batch, index, &deadline, reterr);

@@ -89,15 +89,10 @@ static unsigned window_size(const struct sluice_producer *producer)
 
 static void timer_set(struct sluice_producer *producer, int64_t due_us)
 {
-    if (producer->timer_due_us != 0) {
-        /* Fires too early: it looks again then. Too late: cancelling makes it look now. */
-        if (due_us < producer->timer_due_us)
-            nng_aio_cancel(producer->timer);
-        return;
-    }
-    int64_t wait_us = due_us - window_now_us();
+    if (producer->timer_due_us != 0 && producer->timer_due_us <= due_us)
+        return; /* it wakes earlier, and looks again then */
     producer->timer_due_us = due_us;
-    nng_sleep_aio(wait_us <= 0 ? 0 : (nng_duration)((wait_us + 999) / 1000), producer->timer);
+    pthread_cond_signal(&producer->timer_changed);
 }
 
 /* The lowest number that waits to be sent. What stands before it is out (a window's worth) or about to be told of. */
@@ -123,30 +118,24 @@ static bool open_may_go(struct sluice_producer *producer, int64_t now_us)
     return false;
 }
 
-static nng_msg *batch_message(struct sluice_producer *producer, const struct batch *batch)
+static bool put_head(const struct sluice_producer *producer, const struct batch *batch, struct bytes *out)
 {
     const struct wire_publish publish = { .producer_id = producer->id,
                                           .epoch = producer->epoch,
                                           .sequence = batch->sequence,
                                           .lowest = window_lowest(producer),
                                           .events_count = batch->count };
-    nng_msg *msg;
 
-    bytes_clear(&producer->head);
-    wire_put_publish_head(&producer->head, &publish);
-    if (producer->head.failed || nng_msg_alloc(&msg, producer->head.len + batch->envelopes.len) != 0)
-        return NULL;
-    char *body = nng_msg_body(msg);
-    memcpy(body, producer->head.data, producer->head.len);
-    memcpy(body + producer->head.len, batch->envelopes.data, batch->envelopes.len);
-    return msg;
+    bytes_clear(out);
+    wire_put_publish_head(out, &publish);
+    return !out->failed;
 }
 
 static struct slot *free_slot(struct sluice_producer *producer)
 {
     struct slot *slot = producer->slots;
 
-    while (slot->state != SLOT_FREE)
+    while (slot->batch != NULL)
         slot++;
     return slot;
 }
@@ -166,17 +155,20 @@ static void pause_sending(struct sluice_producer *producer)
 
 static bool batch_send(struct sluice_producer *producer, struct batch *batch)
 {
-    nng_msg *msg = batch_message(producer, batch);
+    struct slot *slot = free_slot(producer);
 
-    if (msg == NULL) { /* memory may come back; nothing is lost by waiting for it */
+    if (!put_head(producer, batch, &slot->head)) { /* memory may come back; nothing is lost by waiting for it */
         pause_sending(producer);
         timer_set(producer, producer->pause_until_us);
         return false;
     }
-    struct slot *slot = free_slot(producer);
-    slot->state = SLOT_SENDING;
-    slot->connection = producer->connection;
+    slot->call.parts[0] = bytes_view(&slot->head);
+    slot->call.parts[1] = bytes_view(&batch->envelopes);
     slot->batch = batch;
+    if (!link_send(producer->link, &slot->call)) { /* lost just now: `down` is on its way */
+        slot->batch = NULL;
+        return false;
+    }
     producer->slots_busy++;
     batch->state = BATCH_SENT;
     if (batch->sent_count++ > 0)
@@ -185,17 +177,26 @@ static bool batch_send(struct sluice_producer *producer, struct batch *batch)
         producer->stats.batches++;
     if (batch->sequence > producer->sequence_sent)
         producer->sequence_sent = batch->sequence;
-    nng_aio_set_msg(slot->aio, msg);
-    nng_ctx_send(slot->ctx, slot->aio);
     return true;
+}
+
+/* One that was out before may always go again: the daemon may be holding the ones after it back until it comes, so that no
+ * answer would ever make room for it under a smaller credit. Its slot was freed when it came back. */
+static bool window_has_room(const struct sluice_producer *producer, const struct batch *batch)
+{
+    unsigned size = batch != NULL && batch->sent_count > 0 ? producer->slots_count : window_size(producer);
+
+    return producer->slots_busy < size;
 }
 
 void window_pump(struct sluice_producer *producer)
 {
-    if (!producer->up || producer->closing || producer->slots_stale > 0)
+    if (!producer->up || producer->closing)
         return;
-    while (producer->slots_busy < window_size(producer)) {
+    for (;;) {
         struct batch *batch = next_queued(producer);
+        if (!window_has_room(producer, batch))
+            return;
         int64_t now_us = batch != NULL || producer->open != NULL ? window_now_us() : 0;
         if (now_us == 0)
             return;
@@ -275,7 +276,7 @@ static enum verdict verdict_of(enum sluice_err code)
     case SLUICE_ENOMEM:
     case SLUICE_EIO:
         return VERDICT_LATER;
-    case SLUICE_EPROTO: /* also "no hello on this pipe": a new connection, and a hello on it, repairs that */
+    case SLUICE_EPROTO: /* also "no hello on this pipe": a new connection repairs that */
         return VERDICT_FAULT;
     case SLUICE_OK:
     case SLUICE_ENOTFOUND:
@@ -289,17 +290,17 @@ static enum verdict verdict_of(enum sluice_err code)
     return VERDICT_DONE; /* a code of a later version: it said no, and we cannot know that it will say yes */
 }
 
-static void batch_answered(struct sluice_producer *producer, struct batch *batch, nng_msg *reply)
+/* false: the link must be told of a fault, `ret_why`. */
+static bool batch_answered(struct sluice_producer *producer, struct batch *batch, nng_msg *reply, struct sluice_error *ret_why)
 {
-    struct sluice_error why;
     struct wire_published published;
     struct view message = { .data = nng_msg_body(reply), .len = nng_msg_len(reply) };
-    enum sluice_err err = wire_read_published(message, batch->count, &published, &why);
+    enum sluice_err err = wire_read_published(message, batch->count, &published, ret_why);
     enum verdict verdict = err != SLUICE_OK ? VERDICT_FAULT : verdict_of(published.code);
 
     if (err == SLUICE_OK && verdict == VERDICT_FAULT) {
         const struct wire_head head = { .code = published.code, .text = published.text };
-        (void)wire_refusal(&head, "a batch", &why);
+        (void)wire_refusal(&head, "a batch", ret_why);
         if (++batch->protocol_errors >= PROTOCOL_ERRORS_MAX)
             verdict = VERDICT_DONE;
     }
@@ -311,61 +312,61 @@ static void batch_answered(struct sluice_producer *producer, struct batch *batch
         if (published.code == SLUICE_OK && published.credit != 0)
             producer->limits.credit = published.credit;
         batch_finish(producer, batch);
-        return;
+        return true;
     case VERDICT_LATER:
         producer->stats.backpressure++;
         break;
     case VERDICT_FAULT:
-        link_fault(producer->link, nng_msg_get_pipe(reply), &why);
         break;
     }
     batch->state = BATCH_QUEUED;
     pause_sending(producer);
     nng_msg_free(reply);
+    return verdict == VERDICT_LATER;
 }
 
-/* A slot's aio is used for the send, then for the reply: see hello_progressed(). */
-void window_slot_progressed(void *user)
+void window_answered(struct link_call *call, nng_msg *reply)
 {
-    struct slot *slot = user;
+    struct slot *slot = call->user;
     struct sluice_producer *producer = slot->producer;
+    struct sluice_error why;
+    bool sound = true;
 
     pthread_mutex_lock(&producer->mutex);
-    int rv = nng_aio_result(slot->aio);
-    bool current = producer->up && slot->connection == producer->connection;
-    if (slot->state == SLOT_SENDING && rv == 0 && current && !producer->closing) {
-        slot->state = SLOT_WAITING;
-        nng_ctx_recv(slot->ctx, slot->aio);
-        pthread_mutex_unlock(&producer->mutex);
-        return;
-    }
-    bool sent = slot->state == SLOT_WAITING;
     struct batch *batch = slot->batch;
-    slot->state = SLOT_FREE;
     slot->batch = NULL;
     producer->slots_busy--;
-    if (!current)
-        producer->slots_stale--;
-    if (sent && rv == 0) {
-        batch_answered(producer, batch, nng_aio_get_msg(slot->aio));
-    } else {
-        if (rv != 0 && !sent)
-            nng_msg_free(nng_aio_get_msg(slot->aio)); /* nng gives back what it did not take */
+    if (reply != NULL)
+        sound = batch_answered(producer, batch, reply, &why);
+    else
         batch->state = BATCH_QUEUED;
-    }
-    window_pump(producer);
+    if (sound)
+        window_pump(producer);
     window_deliver(producer);
     pthread_mutex_unlock(&producer->mutex);
+    if (!sound)
+        link_fault(producer->link, &why);
 }
 
-void window_timer_fired(void *user)
+void *window_timer_run(void *user)
 {
     struct sluice_producer *producer = user;
 
     pthread_mutex_lock(&producer->mutex);
-    producer->timer_due_us = 0;
-    window_pump(producer);
+    while (!producer->closing) {
+        int64_t due_us = producer->timer_due_us;
+        const struct timespec due = { .tv_sec = due_us / 1000000, .tv_nsec = due_us % 1000000 * 1000 };
+        if (due_us == 0) {
+            (void)pthread_cond_wait(&producer->timer_changed, &producer->mutex);
+        } else if (window_now_us() < due_us) {
+            (void)pthread_cond_timedwait(&producer->timer_changed, &producer->mutex, &due);
+        } else {
+            producer->timer_due_us = 0;
+            window_pump(producer);
+        }
+    }
     pthread_mutex_unlock(&producer->mutex);
+    return NULL;
 }
 
 void window_up(void *user, const struct wire_limits *limits)
@@ -375,22 +376,18 @@ void window_up(void *user, const struct wire_limits *limits)
     pthread_mutex_lock(&producer->mutex);
     producer->up = true;
     producer->limits = *limits;
-    if (producer->connection++ > 0)
-        producer->stats.reconnects++;
+    producer->stats.reconnects += producer->was_up;
+    producer->was_up = true;
     window_pump(producer);
     pthread_mutex_unlock(&producer->mutex);
 }
 
+/* What was out comes back through window_answered(), without a reply. */
 void window_down(void *user)
 {
     struct sluice_producer *producer = user;
 
     pthread_mutex_lock(&producer->mutex);
     producer->up = false;
-    /* Each cancelled slot comes back through its callback, and sending goes on when the last one has. */
-    producer->slots_stale = producer->slots_busy;
-    for (unsigned i = 0; i < producer->slots_count; i++)
-        if (producer->slots[i].state != SLOT_FREE)
-            nng_aio_cancel(producer->slots[i].aio);
     pthread_mutex_unlock(&producer->mutex);
 }

@@ -1,7 +1,7 @@
 /* window.h - the producer's state, and its sending side: which batch goes out when, and what an answer means for it.
  *
  * One list holds every batch that is sealed and not yet told of, by number; `open` is the one being filled. The window is a
- * few slots, each an nng context with one request. A batch goes out when the link is up, a slot is free, and
+ * few slots, each with one request. A batch goes out when the link is up, a slot is free, and
  *   - it is sealed (full), or
  *   - it is the open one and nothing else is on its way, or it lingered long enough, or somebody flushes.
  * So a lone publish is sent at once, and the busier the daemon, the fuller the batches.
@@ -31,14 +31,12 @@ enum {
 
 struct random { uint64_t state[4]; };
 
-enum slot_state { SLOT_FREE, SLOT_SENDING, SLOT_WAITING };
+/* A place in the window: one request, its head here, its events in the batch. */
 struct slot {
+    struct link_call call;
     struct sluice_producer *producer;
-    nng_ctx ctx;
-    nng_aio *aio;
-    enum slot_state state;
-    uint64_t connection;        /* which one its request went to */
-    struct batch *batch;
+    struct batch *batch;        /* NULL: free */
+    struct bytes head;
 };
 
 struct sluice_producer {
@@ -50,13 +48,15 @@ struct sluice_producer {
     int64_t linger_us;
     bool linger_none, buffer_full_fails;
     struct link *link;
-    nng_aio *timer;
+    pthread_t timer;
+    bool timer_started;
 
     pthread_mutex_t mutex;
     pthread_cond_t room;        /* bytes were released, or closing */
+    pthread_cond_t timer_changed;
     pthread_cond_t drained;     /* a batch is told of, or a call has ended */
     struct random random;
-    struct bytes scratch, head;
+    struct bytes scratch;
 
     struct batch *open;         /* NULL or not empty */
     bool open_urgent;           /* somebody flushes */
@@ -71,13 +71,12 @@ struct sluice_producer {
 
     struct slot slots[PUBLISH_WINDOW_BATCHES_MAX];
     unsigned slots_count, slots_busy;
-    unsigned slots_stale;       /* busy with a request of a connection that is gone */
     bool up;
-    uint64_t connection;        /* counts the `up`s */
+    bool was_up;
     struct wire_limits limits;
     int64_t pause_until_us;
     unsigned pause_ms;          /* the last pause; 0 after a success */
-    int64_t timer_due_us;       /* 0: not running */
+    int64_t timer_due_us;       /* 0: nothing to wait for */
 
     bool closing;
     unsigned callers;           /* calls that wait inside the library */
@@ -98,10 +97,11 @@ void window_deliver(struct sluice_producer *producer);
 /* The oldest number without an answer; that of the next batch if there is none. */
 uint64_t window_lowest(const struct sluice_producer *producer);
 
+/* The timer's thread, until closing. nng's own sleep would spin a thread for most of a linger time (1.5 counts in ms). */
+void *window_timer_run(void *producer);
 /* Callbacks, without the mutex. */
 void window_up(void *producer, const struct wire_limits *limits);
 void window_down(void *producer);
-void window_slot_progressed(void *slot);
-void window_timer_fired(void *producer);
+void window_answered(struct link_call *call, nng_msg *reply);
 
 #endif

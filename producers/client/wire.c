@@ -31,7 +31,8 @@ enum sluice_err wire_read_head(struct view message, struct wire_head *ret_head, 
     if (!mpack_read_array(&reader, &head.items) || !mpack_read_uint(&reader, UINT64_MAX, &version))
         return garbled(reterr, "no array with a version");
     if (version != PROTOCOL_VERSION)
-        return sluice_fail(reterr, SLUICE_EPROTO, "the daemon speaks bus protocol version %llu, this library version %d; use matching versions",
+        return sluice_fail(reterr, SLUICE_EPROTO,
+                           "the daemon speaks bus protocol version %llu, this library version %d; use matching versions",
                            (unsigned long long)version, PROTOCOL_VERSION);
     if (head.items < 3 || !mpack_read_uint(&reader, INT_MAX, &code) || !read_text_or_nil(&reader, &head.text))
         return garbled(reterr, "no code and text");
@@ -71,9 +72,9 @@ enum sluice_err wire_read_hello(struct view message, struct wire_limits *ret_lim
         return err;
     if (head.code != SLUICE_OK)
         return wire_refusal(&head, "the connection", reterr);
-    if (head.items < 8 || !mpack_read_uint(&head.rest, UINT_MAX, &credit) || !mpack_read_uint(&head.rest, SIZE_MAX, &batch_bytes) ||
-        !mpack_read_uint(&head.rest, UINT_MAX, &batch_events) || !mpack_read_uint(&head.rest, SIZE_MAX, &event_bytes) ||
-        !mpack_read_str(&head.rest, &server))
+    if (head.items < 8 || !mpack_read_uint(&head.rest, UINT_MAX, &credit) ||
+        !mpack_read_uint(&head.rest, SIZE_MAX, &batch_bytes) || !mpack_read_uint(&head.rest, UINT_MAX, &batch_events) ||
+        !mpack_read_uint(&head.rest, SIZE_MAX, &event_bytes) || !mpack_read_str(&head.rest, &server))
         return garbled(reterr, "hello without its limits");
     if (credit == 0 || batch_bytes == 0 || batch_events == 0 || event_bytes == 0)
         return garbled(reterr, "hello with a limit of 0");
@@ -134,7 +135,8 @@ enum sluice_err wire_read_published(struct view message, uint32_t events_count, 
     int64_t last = -1;
     for (uint32_t i = 0; i < published.refused_count; i++) {
         struct wire_refused refused;
-        if (!read_refused(&head.rest, &refused) || refused.index >= events_count || refused.index <= last || refused.code == SLUICE_OK)
+        if (!read_refused(&head.rest, &refused) || refused.index >= events_count || refused.index <= last ||
+            refused.code == SLUICE_OK)
             return garbled(reterr, "a publish with broken results");
         last = refused.index;
     }

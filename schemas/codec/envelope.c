@@ -297,7 +297,7 @@ void envelope_encode(const struct event *event, struct bytes *out)
         count += texts[i]->data != NULL;
         len += texts[i]->len;
     }
-    if (!bytes_reserve(out, len + FIELD_HEAD_BYTES_MAX * (ENVELOPE_KEYS_END + 1))) /* grow once, not a field at a time */
+    if (!bytes_reserve(out, len + (size_t)FIELD_HEAD_BYTES_MAX * (ENVELOPE_KEYS_END + 1))) /* grow once, not a field at a time */
         return;
 
     mpack_put_map(out, count);

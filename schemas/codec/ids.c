@@ -232,7 +232,7 @@ bool time_from_text(struct view text, int64_t *ret_unix_ms)
         return false;
 
     int64_t days = days_from_date((struct date){ .year = year, .month = month, .day = day });
-    int64_t seconds = days * SECONDS_PER_DAY + hour * 3600 + (minute - offset_minutes) * 60 + second;
+    int64_t seconds = days * SECONDS_PER_DAY + hour * 3600L + (minute - offset_minutes) * 60L + second;
     int64_t unix_ms = seconds * MS_PER_SECOND + ms;
     if (unix_ms < TIME_MS_MIN || unix_ms > TIME_MS_MAX)
         return false;

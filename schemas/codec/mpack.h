@@ -36,7 +36,9 @@ struct mpack_reader {
 
 static inline struct mpack_reader mpack_reader_of(struct view bytes)
 {
-    return (struct mpack_reader){ .at = (const uint8_t *)bytes.data, .end = (const uint8_t *)bytes.data + bytes.len };
+    const uint8_t *at = (const uint8_t *)bytes.data;
+
+    return (struct mpack_reader){ .at = at, .end = at == NULL ? at : at + bytes.len }; /* of an absent value: at its end */
 }
 
 /* false: truncated or an illegal byte; the reader stays where it was. Counts that cannot fit in the bytes left are false too. */

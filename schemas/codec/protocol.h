@@ -1,5 +1,5 @@
 /* protocol.h - the bus protocol's numbers and limits. The messages are drawn in schemas/protocol.md.
- * nng REQ/REP; each message one MessagePack array.
+ * nng REQ/REP (frame.h); each message one MessagePack array.
  *   request  [version, call, ...]           reply  [version, code, text|nil, ...]
  *   hello    [1, 1, client str, token str|nil]
  *              -> [1, code, text, credit, batch_bytes_max, batch_events_max, event_bytes_max, server str]
@@ -7,11 +7,17 @@
  *              -> [1, code, text, accepted uint, duplicate bool, credit, [[index, code, text], ...]]
  *              code is of the batch: SLUICE_OK even when single events were refused (they are in the list);
  *              SLUICE_ELIMIT: nothing was taken, send the same seq again after a pause.
+ *              The list is in ascending order of index. In a duplicate it tells again what was refused the first time.
+ *              Calls before hello on the same connection: SLUICE_EPROTO; hello may be said again at any time.
  *   next     [1, 3, instance str, events_max uint, [[lease uint, failures, output bin|nil], ...]]
  *              failures: nil = all succeeded; else [[index uint, type str, message str], ...]
  *              -> parked until there is work: [1, code, text, lease uint, deadline_ms int, [[attempt, shape, body], ...]]
  *              shape 0: body is the envelope map; 1: body is bin, the JSON input of the rule's target.
  *              lease 0 with an empty list and SLUICE_EUNAVAILABLE: the instance is to end (drain).
+ *              events_max 0: results only, not parked, answered at once with lease 0: the instance is leaving. Its other
+ *              parked requests are answered with lease 0 as well, and it gets no more work.
+ *              Results of leases the daemon does not know (any more) are ignored: after a lost connection the instance
+ *              hands in again what had no answer.
  *   control  [1, 16, command str, arguments bin (JSON)] -> [1, code, text, result bin (JSON)]        ipc only
  */
 #ifndef SLUICE_CODEC_PROTOCOL_H
@@ -21,7 +27,7 @@ enum { PROTOCOL_VERSION = 1 };
 enum protocol_call { CALL_HELLO = 1, CALL_PUBLISH = 2, CALL_NEXT = 3, CALL_CONTROL = 16 };
 enum next_shape { NEXT_ENVELOPE = 0, NEXT_JSON = 1 };
 enum {
-    PROTOCOL_MESSAGE_BYTES_MAX = (4 << 20) + 4096, /* one publish batch and its head; NNG_OPT_RECVMAXSZ */
+    PROTOCOL_MESSAGE_BYTES_MAX = (4 << 20) + 4096, /* one publish batch and its head; without the ids */
     PROTOCOL_DEPTH_MAX = 8,           /* of the frame itself; details have EVENT_DEPTH_MAX */
     PUBLISH_WINDOW_BATCHES_MAX = 16,  /* credit: batches a producer may have unanswered */
     NEXT_EVENTS_MAX = 10000,

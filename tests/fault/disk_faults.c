@@ -12,7 +12,7 @@
 enum { FDS_MAX = 1024 };
 
 static atomic_int fault_now, fault_errno, writeback_errors;
-static atomic_int seen[FDS_MAX];     /* write-back errors this descriptor has reported */
+static atomic_int seen[FDS_MAX]; /* write-back errors this descriptor has reported */
 static atomic_ulong syncs;
 
 ssize_t pwrite(int fd, const void *data, size_t len, off_t offset);
@@ -46,7 +46,8 @@ static ssize_t allowed(int fd, size_t len, off_t offset)
 {
     enum disk_fault fault = (enum disk_fault)atomic_load(&fault_now);
 
-    if (fault == DISK_FAULT_NONE || fault == DISK_FAULT_SYNC || !is_store(fd) || (offset < DISK_META_BYTES) != (fault == DISK_FAULT_META))
+    if (fault == DISK_FAULT_NONE || fault == DISK_FAULT_SYNC || !is_store(fd) ||
+        (offset < DISK_META_BYTES) != (fault == DISK_FAULT_META))
         return (ssize_t)len;
     if (fault == DISK_FAULT_WRITE_SHORT)
         return (ssize_t)len / 2;

@@ -34,6 +34,8 @@ GOOD = [
     function("retry: {backoff: 1s}"), function("batch: {partial-failures: true}"), function("input: cloudevent"),
     R + "[{function: f, input: [1, {a: null}]}, {function: f, input-path: $.detail}]\n    enabled: false\n    description: x\n",
     F + "rules:\n  r:\n    pattern: '{\"a\": [1]}'\n    targets: [{function: f}]\n",
+    R + "[{function: f, input-template: '[<a>]', input-paths-map: {a: $.detail}}]\n",
+    R + "[{function: f, input-template: text}]\n",
 ]
 
 # Refused by both.
@@ -52,8 +54,11 @@ BAD = [
     function("scale: {idle: 60}"), function("retry: {backoff: 1s..}"), function("retry: {backoff: 1s...2s}"),
     function("environment: {'A=B': 1}"), function("environment: {A: [1]}"), function("environment: {A: }"), function("input: evnt"),
     function("code: 5"), F + "rules:\n  r:\n", R + "[]\n", R + "{function: f}\n", R + "[f]\n", R + "[{input: 1}]\n",
-    R + "[{function: f, input: 1, input-path: $.a}]\n", R + "[{function: f, input-template: x}]\n",
-    R + "[{function: f, input-paths-map: {}}]\n", R + "[{function: f, input-path: detail}]\n", R + "[{function: f}]\n    enabled: on\n",
+    R + "[{function: f, input: 1, input-path: $.a}]\n", R + "[{function: f, input: 1, input-template: '[]'}]\n",
+    R + "[{function: f, input-paths-map: {}}]\n", R + "[{function: f, input-path: detail}]\n", R + "[{function: f, input-template: ''}]\n",
+    R + "[{function: f, input-path: $.a, input-template: '[]'}]\n", R + "[{function: f, input-template: {a: 1}}]\n",
+    R + "[{function: f, input-template: '[]', input-paths-map: {a.b: $.a}}]\n",
+    R + "[{function: f, input-template: '[]', input-paths-map: {a: b}}]\n", R + "[{function: f}]\n    enabled: on\n",
     R + "[{function: f}]\n    bus: a b\n", R + "[{function: f}]\n    patern: {}\n",
     F + "rules:\n  r: {targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: {a: [1]}}\n",
     F + "rules:\n  r: {pattern: [a], targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: 5, targets: [{function: f}]}\n",

@@ -66,8 +66,8 @@ enum sluice_err sluice_producer_open(const struct sluice_producer_options *optio
     return SLUICE_OK;
 }
 
-enum sluice_err sluice_publish_async(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack, void *user,
-                                     struct sluice_error *reterr)
+enum sluice_err sluice_publish_async(struct sluice_producer *producer, const struct sluice_event *event, sluice_ack *ack,
+                                     void *user, struct sluice_error *reterr)
 {
     (void)reterr;
     if (producer->count == QUEUE_MAX)

@@ -1,5 +1,6 @@
 /* Crashes the source at every point where a crash can make a difference, one run after the other: before and after each commit of
- * its state, before and after the daemon takes an event (of every sixteenth, to be done in seconds). Then lets it finish, and looks in the daemon's log: each file once. */
+ * its state, before and after the daemon takes an event (every sixteenth, to be done in seconds). Then lets it finish, and looks
+ * in the daemon's log: each file once. */
 #include <lmdb.h>
 #include <sys/wait.h>
 
@@ -50,8 +51,9 @@ static int run(const struct place *place, unsigned at)
     pid_t child = fork();
 
     if (child == 0) {
-        const struct source_options options = { .directory = place->watched, .bucket = "b", .state_path = place->state,
-                                                .stopping = never, .log = quiet };
+        const struct source_options options = {
+            .directory = place->watched, .bucket = "b", .state_path = place->state, .stopping = never, .log = quiet
+        };
         struct source *source = NULL;
         struct sluice_error error = { 0 };
         crash_at = at;
@@ -116,4 +118,35 @@ TEST(crash_after_crash_while_files_keep_coming_still_ends_with_each_once)
     test_label("at the end");
     EXPECT_EQ(0, run(&place, 0));
     EXPECT_EQ(files, daemon_events(&place));
+}
+
+TEST(a_crash_at_any_point_neither_loses_nor_repeats_a_deletion)
+{
+    enum { DELETED = 200 /* of 300: two batches */ };
+    char label[64], name[32], part[64];
+    unsigned at = 1;
+
+    for (; at < POINTS_MAX; at++) {
+        struct place place = place_new();
+        (void)snprintf(label, sizeof label, "crash at point %u of the deletions", at);
+        test_label(label);
+        fill(&place, 0, FILES);
+        EXPECT_EQ(0, run(&place, 0));
+        for (unsigned i = 0; i < DELETED; i++) {
+            (void)snprintf(name, sizeof name, "f%u", i);
+            EXPECT(unlink(place_path(&place, name)) == 0);
+        }
+        int status = run(&place, at);
+        EXPECT_EQ(0, run(&place, 0));
+        EXPECT_EQ(FILES + DELETED, daemon_events(&place));
+        EXPECT_EQ(DELETED, daemon_has(&place, "\"reason\":\"DeleteObject\""));
+        for (unsigned i = 0; i < DELETED; i += 37) {
+            (void)snprintf(part, sizeof part, "\"key\":\"f%u\",\"sequencer\"", i);
+            EXPECT_EQ(1, daemon_has(&place, part));
+        }
+        if (status == 0)
+            break; /* fewer points than `at`: all were tried */
+        EXPECT_EQ(CRASHED, status);
+    }
+    EXPECT(at > 2 * 4 + 2 * DELETED / FAKE_DAEMON_HOOK_EVERY && at < POINTS_MAX);
 }

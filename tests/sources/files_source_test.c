@@ -19,7 +19,12 @@ static void log_line(void *ctx, const char *line)
     overflows += strncmp(line, "overflow", 8) == 0;
     scans += strncmp(line, "scanned", 7) == 0;
     agains += strncmp(line, "again", 5) == 0;
+    EXPECT(strchr(line, '\n') == NULL);
 }
+
+/* What a test wants else; it puts back what was. */
+static const char *const *include, *const *exclude;
+static int64_t settle_ms;
 
 static struct source *open_source(const struct place *place)
 {
@@ -29,8 +34,15 @@ static struct source *open_source(const struct place *place)
     struct sluice_error error = { 0 };
 
     stop_now = false;
-    options = (struct source_options){ .directory = place->watched, .bucket = "pictures", .state_path = place->state,
-                                       .ignore = ignore, .stopping = stopping, .log = log_line };
+    options = (struct source_options){ .directory = place->watched,
+                                       .bucket = "pictures",
+                                       .state_path = place->state,
+                                       .ignore = ignore,
+                                       .include = include,
+                                       .exclude = exclude,
+                                       .settle_ms = settle_ms,
+                                       .stopping = stopping,
+                                       .log = log_line };
     EXPECT_EQ(SLUICE_OK, source_open(&options, &source, &error));
     EXPECT_TEXT("", error.text);
     return source;
@@ -204,7 +216,8 @@ TEST(a_folder_renamed_within_is_known_by_its_new_name)
     step(source);
     EXPECT_EQ(1, daemon_has_key(&place, "new/sub/2"));
     EXPECT_EQ(0, daemon_has_key(&place, "old/sub/2"));
-    EXPECT_EQ(3, daemon_events(&place));
+    EXPECT_EQ(2, daemon_has_key(&place, "old/sub/1")); /* created, deleted */
+    EXPECT_EQ(4, daemon_events(&place));
     source_close(source);
 }
 
@@ -213,8 +226,10 @@ TEST(a_folder_moved_out_is_no_longer_ours)
     struct place place = place_new();
     struct source *source = given_started(&place);
     char outside[PATH_MAX], leaf[PATH_MAX + 16];
+    struct source_stats stats = { 0 };
 
     place_mkdir(&place, "folder");
+    place_mkdir(&place, "folder/sub");
     place_mkdir(&place, "folderol"); /* begins with the same letters, stays */
     step(source);
     (void)snprintf(outside, sizeof outside, "%s/away", place.root);
@@ -227,6 +242,8 @@ TEST(a_folder_moved_out_is_no_longer_ours)
     step(source);
     EXPECT_EQ(1, daemon_events(&place));
     EXPECT_EQ(1, daemon_has_key(&place, "folderol/2"));
+    EXPECT_EQ(SLUICE_OK, source_stats(source, &stats, NULL));
+    EXPECT_EQ(2, stats.directories); /* the root and folderol: no watch is left behind */
     source_close(source);
 }
 
@@ -304,8 +321,12 @@ TEST(an_unanswered_batch_is_published_again_under_its_number_even_if_the_file_is
     struct source *source = NULL;
     struct source_stats stats;
     struct sluice_error error = { 0 };
-    const struct source_options options = { .directory = place.watched, .bucket = "pictures", .state_path = place.state,
-                                            .stopping = stop_at_the_second_question, .log = log_line, .ctx = &questions };
+    const struct source_options options = { .directory = place.watched,
+                                            .bucket = "pictures",
+                                            .state_path = place.state,
+                                            .stopping = stop_at_the_second_question,
+                                            .log = log_line,
+                                            .ctx = &questions };
 
     place_write(&place, "a", "1");
     fake_daemon_away(-1);
@@ -321,7 +342,8 @@ TEST(an_unanswered_batch_is_published_again_under_its_number_even_if_the_file_is
     source_close(given_started(&place));
     EXPECT_EQ(1, agains);
     EXPECT_EQ(1, daemon_has(&place, "1\t{\"version\""));
-    EXPECT_EQ(1, daemon_has_key(&place, "a"));
+    EXPECT_EQ(2, daemon_has_key(&place, "a")); /* and then its deletion */
+    EXPECT_EQ(1, daemon_has(&place, "\"reason\":\"PutObject\""));
 }
 
 TEST(an_event_refused_for_good_is_not_asked_again)
@@ -362,7 +384,7 @@ TEST(names_that_are_not_utf8_are_left_out_and_the_rest_goes_on)
 {
     struct place place = place_new();
 
-    place_write(&place, "bad\xff.jpg", "1");
+    place_write(&place, "bad\xff\nstopped.jpg", "1"); /* nor does its line break make a line of the log */
     place_write(&place, "g\xc3\xbct.jpg", "1");
     source_close(given_started(&place));
     EXPECT_EQ(1, daemon_events(&place));
@@ -444,4 +466,231 @@ TEST(ten_thousand_files_are_each_published_once)
         (void)fclose(log);
     EXPECT_EQ(FILES, distinct);
     EXPECT_EQ(FILES, lines);
+}
+
+/* ---- deletions ---- */
+
+static unsigned deletions(const struct place *place, const char *key)
+{
+    char part[PATH_MAX];
+    (void)snprintf(part, sizeof part, "\"key\":\"%s\",\"sequencer\"", key); /* no size, no etag */
+    return daemon_has(place, part);
+}
+
+TEST(a_removed_file_is_a_deletion_in_the_shape_of_s3)
+{
+    struct place place = place_new();
+    struct source *source;
+
+    place_write(&place, "a", "1");
+    source = given_started(&place);
+    EXPECT(unlink(place_path(&place, "a")) == 0);
+    step(source);
+    EXPECT_EQ(1, deletions(&place, "a"));
+    EXPECT_EQ(1, daemon_has(&place, "\"reason\":\"DeleteObject\",\"deletion-type\":\"Permanently Deleted\"}"));
+    EXPECT_EQ(1, daemon_has(&place, "{\"version\":\"0\",\"bucket\":{\"name\":\"pictures\"},\"object\":{\"key\":\"a\",\"sequencer\":\""));
+    step(source);
+    place_write(&place, "a", "2");
+    step(source);
+    EXPECT_EQ(1, deletions(&place, "a"));
+    EXPECT_EQ(3, daemon_events(&place));
+    source_close(source);
+}
+
+TEST(a_deletion_while_nobody_looked_is_found_at_the_next_start_and_told_once)
+{
+    struct place place = place_new();
+
+    place_mkdir(&place, "sub");
+    place_write(&place, "sub/a", "1");
+    place_write(&place, "b", "1");
+    source_close(given_started(&place));
+    EXPECT(unlink(place_path(&place, "sub/a")) == 0 && rmdir(place_path(&place, "sub")) == 0);
+    source_close(given_started(&place));
+    source_close(given_started(&place));
+    EXPECT_EQ(1, deletions(&place, "sub/a"));
+    EXPECT_EQ(3, daemon_events(&place));
+}
+
+TEST(a_rename_is_a_deletion_and_a_new_object_and_a_replaced_file_no_deletion)
+{
+    struct place place = place_new();
+    struct source *source;
+
+    place_write(&place, "old", "1");
+    source = given_started(&place);
+    place_rename(&place, "old", "new");
+    step(source);
+    EXPECT_EQ(1, deletions(&place, "old"));
+    EXPECT_EQ(1, daemon_has_key(&place, "new"));
+    place_write(&place, "other.tmp", "2");
+    place_rename(&place, "other.tmp", "new");
+    step(source);
+    EXPECT_EQ(0, deletions(&place, "new"));
+    EXPECT_EQ(2, daemon_has_key(&place, "new"));
+    source_close(source);
+}
+
+TEST(what_was_in_a_folder_moved_away_is_deleted)
+{
+    struct place place = place_new();
+    struct source *source;
+    char outside[PATH_MAX];
+
+    place_mkdir(&place, "folder");
+    place_mkdir(&place, "folder/deep");
+    place_write(&place, "folder/a", "1");
+    place_write(&place, "folder/deep/b", "1");
+    place_write(&place, "c", "1");
+    source = given_started(&place);
+    (void)snprintf(outside, sizeof outside, "%s/outside", place.root);
+    EXPECT(rename(place_path(&place, "folder"), outside) == 0);
+    step(source);
+    EXPECT_EQ(1, deletions(&place, "folder/a"));
+    EXPECT_EQ(1, deletions(&place, "folder/deep/b"));
+    EXPECT_EQ(5, daemon_events(&place));
+    source_close(source);
+}
+
+TEST(what_came_and_went_before_it_was_looked_at_is_no_event)
+{
+    struct place place = place_new();
+    struct source *source = given_started(&place);
+
+    place_write(&place, "a", "1");
+    EXPECT(unlink(place_path(&place, "a")) == 0);
+    step(source);
+    EXPECT_EQ(0, daemon_events(&place));
+    source_close(source);
+}
+
+/* ---- which files count ---- */
+
+TEST(only_files_that_are_included_and_not_excluded_count)
+{
+    static const char *const jpg[] = { "*.jpg", "raw/*", NULL }, *const thumbs[] = { "*-thumb.jpg", "raw/old/*", NULL };
+    struct place place = place_new();
+    struct source *source;
+
+    include = jpg;
+    exclude = thumbs;
+    source = given_started(&place);
+    place_mkdir(&place, "raw");
+    place_mkdir(&place, "raw/old");
+    place_write(&place, "a.jpg", "1");
+    place_write(&place, "a-thumb.jpg", "1");
+    place_write(&place, "a.txt", "1");
+    place_write(&place, "raw/b.cr2", "1");
+    place_write(&place, "raw/c.jpg", "1");
+    place_write(&place, "raw/old/d.jpg", "1");
+    step(source);
+    EXPECT(unlink(place_path(&place, "a.txt")) == 0 && unlink(place_path(&place, "a-thumb.jpg")) == 0);
+    step(source);
+    EXPECT_EQ(3, daemon_events(&place));
+    EXPECT_EQ(1, daemon_has_key(&place, "a.jpg"));
+    EXPECT_EQ(1, daemon_has_key(&place, "raw/b.cr2"));
+    EXPECT_EQ(1, daemon_has_key(&place, "raw/c.jpg"));
+    source_close(source);
+    include = exclude = NULL;
+}
+
+TEST(a_known_file_that_does_not_count_any_more_is_forgotten_without_an_event_when_it_goes)
+{
+    static const char *const texts[] = { "*.txt", NULL };
+    struct place place = place_new();
+    struct source_stats stats;
+    struct source *source;
+
+    place_write(&place, "a.txt", "1");
+    source_close(given_started(&place));
+    exclude = texts;
+    EXPECT(unlink(place_path(&place, "a.txt")) == 0);
+    source = given_started(&place);
+    EXPECT_EQ(SLUICE_OK, source_stats(source, &stats, NULL));
+    EXPECT_EQ(0, stats.known);
+    EXPECT_EQ(1, daemon_events(&place));
+    source_close(source);
+    exclude = NULL;
+}
+
+/* ---- settling ---- */
+
+/* Steps until the daemon has `events`, waiting as main() does. */
+static void step_until(struct source *source, const struct place *place, unsigned events)
+{
+    for (unsigned waited_ms = 0; daemon_events(place) < events && waited_ms < DEADLINE_MS; waited_ms++) {
+        int wait_ms = source_wait_ms(source);
+        struct pollfd fd = { .fd = source_fd(source), .events = POLLIN };
+        if (wait_ms < 0)
+            break; /* nothing is due: it will never have them */
+        waited_ms += (unsigned)wait_ms;
+        EXPECT(poll(&fd, 1, wait_ms) >= 0);
+        step(source);
+    }
+    EXPECT_EQ(events, daemon_events(place));
+}
+
+TEST(a_file_whose_writer_reopens_is_published_once_when_it_has_settled)
+{
+    struct place place = place_new();
+    struct source *source;
+
+    settle_ms = 300;
+    source = given_started(&place);
+    for (unsigned i = 0; i < 20; i++) {
+        FILE *file = fopen(place_path(&place, "log"), "a");
+        EXPECT(file != NULL && fputs("line\n", file) >= 0 && fclose(file) == 0);
+        step(source);
+    }
+    EXPECT_EQ(0, daemon_events(&place));
+    EXPECT(source_wait_ms(source) >= 0);
+    step_until(source, &place, 1);
+    EXPECT_EQ(1, daemon_has(&place, "\"size\":100,"));
+    EXPECT_EQ(-1, source_wait_ms(source));
+    source_close(source);
+    settle_ms = 0;
+}
+
+TEST(with_a_settle_time_a_file_that_comes_back_was_never_away)
+{
+    struct place place = place_new();
+    struct source *source;
+
+    settle_ms = 200;
+    place_write(&place, "a", "1");
+    source = given_started(&place);
+    step_until(source, &place, 1);
+    EXPECT(unlink(place_path(&place, "a")) == 0);
+    step(source);
+    place_write(&place, "a", "22");
+    step(source);
+    step_until(source, &place, 2);
+    EXPECT_EQ(0, deletions(&place, "a"));
+    EXPECT_EQ(1, daemon_has(&place, "\"size\":2,"));
+    EXPECT(unlink(place_path(&place, "a")) == 0);
+    step(source);
+    EXPECT_EQ(0, deletions(&place, "a"));
+    step_until(source, &place, 3);
+    EXPECT_EQ(1, deletions(&place, "a"));
+    source_close(source);
+    settle_ms = 0;
+}
+
+TEST(more_files_in_unrest_than_are_kept_by_name_are_found_by_a_scan)
+{
+    enum { FILES = 4096 + 100 };
+    struct place place = place_new();
+    struct source *source;
+    char name[32];
+
+    settle_ms = 200;
+    source = given_started(&place);
+    for (unsigned i = 0; i < FILES; i++) {
+        (void)snprintf(name, sizeof name, "f%u", i);
+        place_write(&place, name, "");
+    }
+    step(source);
+    step_until(source, &place, FILES);
+    source_close(source);
+    settle_ms = 0;
 }

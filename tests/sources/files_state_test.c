@@ -1,4 +1,6 @@
 #include "producers/sources/files/state.h"
+#include <lmdb.h>
+
 #include "tests/sources/files_bench.h"
 
 static const bool forget_none[STATE_BATCH_FILES_MAX];
@@ -112,34 +114,139 @@ TEST(what_the_daemon_did_not_take_is_not_remembered)
     state_close(state);
 }
 
-static bool is_odd(void *ctx, const char *path)
+static bool has(struct state *state, const char *path)
 {
-    (void)ctx;
-    return (path[strlen(path) - 1] - '0') % 2 == 1;
+    bool known = false;
+    EXPECT_EQ(SLUICE_OK, state_has(state, path, &known, NULL));
+    return known;
 }
 
-TEST(a_sweep_forgets_what_is_gone_and_nothing_else)
+static void intend_and_confirm(struct state *state, struct batch *batch)
+{
+    EXPECT_EQ(SLUICE_OK, state_intend(state, batch, NULL));
+    EXPECT_EQ(SLUICE_OK, state_confirm(state, batch, forget_none, state_producer(state).sequence + batch->count, NULL));
+    batch_clear(batch);
+}
+
+TEST(a_deleted_file_is_known_until_its_deletion_is_confirmed)
+{
+    struct place place = place_new();
+    struct state *state = open_state(&place);
+    struct batch batch = { .count = 0 }, again = { .count = 0 };
+
+    add(&batch, "stays", 1, "{}");
+    add(&batch, "goes", 2, "{}");
+    intend_and_confirm(state, &batch);
+    add(&batch, "goes", 0, "{\"gone\":1}");
+    batch.intents[0].deleted = true;
+    EXPECT_EQ(SLUICE_OK, state_intend(state, &batch, NULL));
+    batch_clear(&batch);
+    state_close(state);
+
+    state = open_state(&place);
+    EXPECT(has(state, "goes"));
+    EXPECT_EQ(SLUICE_OK, state_intended(state, &again, NULL));
+    EXPECT_EQ(1, again.count);
+    EXPECT(again.intents[0].deleted);
+    EXPECT_TEXT("goes", again.intents[0].path);
+    EXPECT_VIEW("{\"gone\":1}", bytes_view(&again.intents[0].detail));
+    EXPECT_EQ(SLUICE_OK, state_confirm(state, &again, forget_none, state_producer(state).sequence + 1, NULL));
+    EXPECT(!has(state, "goes"));
+    EXPECT(has(state, "stays"));
+    batch_clear(&again);
+    state_close(state);
+}
+
+TEST(within_a_batch_the_last_word_on_a_path_holds)
 {
     struct place place = place_new();
     struct state *state = open_state(&place);
     struct batch batch = { .count = 0 };
-    uint64_t forgotten = 0, files = 0;
-    char name[16];
+
+    add(&batch, "a", 1, "{}");
+    add(&batch, "a", 0, "{}");
+    batch.intents[1].deleted = true;
+    add(&batch, "b", 0, "{}");
+    batch.intents[2].deleted = true;
+    add(&batch, "b", 2, "{}");
+    intend_and_confirm(state, &batch);
+    EXPECT(!has(state, "a"));
+    EXPECT(knows(state, "b", 2));
+    state_close(state);
+}
+
+TEST(a_walk_meets_each_known_file_once_though_some_are_forgotten_on_the_way)
+{
+    struct place place = place_new();
+    struct state *state = open_state(&place);
+    struct batch batch = { .count = 0 };
+    struct state_cursor cursor = { 0 };
+    char path[STATE_PATH_BYTES];
+    bool found = true, met[100] = { false };
+    uint64_t files = 0;
 
     for (unsigned i = 0; i < 100; i++) {
-        (void)snprintf(name, sizeof name, "%u", i);
-        add(&batch, name, i, "{}");
+        (void)snprintf(path, sizeof path, "%u", i);
+        add(&batch, path, i, "{}");
     }
-    EXPECT_EQ(SLUICE_OK, state_intend(state, &batch, NULL));
-    EXPECT_EQ(SLUICE_OK, state_confirm(state, &batch, forget_none, state_producer(state).sequence + batch.count, NULL));
-    EXPECT_EQ(SLUICE_OK, state_sweep(state, is_odd, NULL, &forgotten, NULL));
-    EXPECT_EQ(50, forgotten);
+    intend_and_confirm(state, &batch);
+    for (;;) {
+        EXPECT_EQ(SLUICE_OK, state_next(state, &cursor, path, &found, NULL));
+        if (!found)
+            break;
+        unsigned number = (unsigned)atoi(path);
+        EXPECT(!met[number]);
+        met[number] = true;
+        if (number % 2 == 1)
+            EXPECT_EQ(SLUICE_OK, state_forget(state, path, NULL));
+    }
+    for (unsigned i = 0; i < 100; i++)
+        EXPECT(met[i]);
     EXPECT_EQ(SLUICE_OK, state_count(state, &files, NULL));
     EXPECT_EQ(50, files);
     EXPECT(knows(state, "42", 42));
     EXPECT(!knows(state, "43", 43));
-    batch_clear(&batch);
+    EXPECT_EQ(SLUICE_OK, state_forget(state, "43", NULL));
     state_close(state);
+}
+
+/* The version is the first number of the head, in the host's byte order. */
+static void write_version(const struct place *place, uint32_t version)
+{
+    MDB_env *env = NULL;
+    MDB_txn *txn = NULL;
+    MDB_dbi meta;
+    MDB_val key = { 4, "head" }, value;
+    char head[256];
+
+    EXPECT(mdb_env_create(&env) == 0 && mdb_env_set_maxdbs(env, 3) == 0);
+    EXPECT(mdb_env_open(env, place->state, MDB_NOSUBDIR | MDB_NOLOCK, 0600) == 0 && mdb_txn_begin(env, NULL, 0, &txn) == 0);
+    EXPECT(mdb_dbi_open(txn, "meta", 0, &meta) == 0 && mdb_get(txn, meta, &key, &value) == 0 && value.mv_size < sizeof head);
+    memcpy(head, value.mv_data, value.mv_size);
+    memcpy(head, &version, sizeof version);
+    value.mv_data = head;
+    EXPECT(mdb_put(txn, meta, &key, &value, 0) == 0 && mdb_txn_commit(txn) == 0);
+    mdb_env_close(env);
+}
+
+TEST(a_state_of_version_1_is_read_and_a_newer_one_refused)
+{
+    struct place place = place_new();
+    struct state *state = open_state(&place);
+    struct batch batch = { .count = 0 };
+    struct sluice_error error = { 0 };
+
+    add(&batch, "a", 1, "{}");
+    intend_and_confirm(state, &batch);
+    state_close(state);
+    write_version(&place, 1);
+    state = open_state(&place);
+    EXPECT(knows(state, "a", 1));
+    state_close(state);
+    write_version(&place, STATE_VERSION + 1);
+    state = NULL;
+    EXPECT_EQ(SLUICE_ECORRUPT, state_open(place.state, "pictures", &state, &error));
+    EXPECT(strstr(error.text, "version 3") != NULL);
 }
 
 TEST(sequencers_grow_even_when_the_clock_goes_back)

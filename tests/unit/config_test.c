@@ -121,6 +121,7 @@ TEST(every_key_reaches_the_model)
         "    pattern: {source: [files], n: [1.50, -0, true, null, no, 0o17, .jpg, '1', \"x\\ny\"]}\n"
         "    targets:\n"
         "      - {function: zed, input-path: $.detail}\n"
+        "      - {function: zed, input-template: '\"<n> is\"', input-paths-map: {n: $.detail.n}}\n"
         "      - {function: zed, input: {a: [1, two, {b: null}], c: \"l1\\nl2\"}}\n"
         "      - function: zed\n", &count);
     EXPECT_TEXT("", text_buffer);
@@ -181,14 +182,16 @@ TEST(every_key_reaches_the_model)
     EXPECT_TEXT("mine", rule->bus);
     EXPECT(!rule->enabled);
     EXPECT_TEXT("{\"source\":[\"files\"],\"n\":[1.50,-0,true,null,\"no\",\"0o17\",\".jpg\",\"1\",\"x\\ny\"]}", rule->pattern);
-    EXPECT_EQ(3, rule->targets_count);
+    EXPECT_EQ(4, rule->targets_count);
     EXPECT_EQ(TARGET_INPUT_PATH, rule->targets[0].input);
     EXPECT_TEXT("$.detail", rule->targets[0].text);
-    EXPECT_EQ(TARGET_INPUT_CONSTANT, rule->targets[1].input);
-    EXPECT_TEXT("{\"a\":[1,\"two\",{\"b\":null}],\"c\":\"l1\\nl2\"}", rule->targets[1].text);
-    EXPECT_EQ(TARGET_INPUT_EVENT, rule->targets[2].input);
-    EXPECT(rule->targets[2].text == NULL);
-    EXPECT(rule->targets[2].function == zed->name);
+    EXPECT_EQ(TARGET_INPUT_TEMPLATE, rule->targets[1].input);
+    EXPECT_TEXT("{\"template\":\"\\\"<n> is\\\"\",\"paths\":{\"n\":\"$.detail.n\"}}", rule->targets[1].text);
+    EXPECT_EQ(TARGET_INPUT_CONSTANT, rule->targets[2].input);
+    EXPECT_TEXT("{\"a\":[1,\"two\",{\"b\":null}],\"c\":\"l1\\nl2\"}", rule->targets[2].text);
+    EXPECT_EQ(TARGET_INPUT_EVENT, rule->targets[3].input);
+    EXPECT(rule->targets[3].text == NULL);
+    EXPECT(rule->targets[3].function == zed->name);
     EXPECT_TEXT("every.yaml", below(rule->file));
     EXPECT_EQ(21, rule->line);
     (void)config_file_free(file);
@@ -537,9 +540,21 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
       "5:26 rule 'r': there is no function 'thumbnial' (did you mean 'thumbnail'?)\n" },
     { "input twice", R "pattern: {a: [1]}\n    targets: [{function: f, input: 1, input-path: $.detail}]\n",
       "5:36 a target takes 'input-path' or 'input', not both\n" },
-    { "input template", R "pattern: {a: [1]}\n    targets: [{function: f, input-template: x, input-paths-map: {}}]\n",
-      "5:45 'input-template' is not supported in this version; supported are 'input-path' and 'input'\n"
-      "5:65 'input-paths-map' is not supported in this version; supported are 'input-path' and 'input'\n" },
+    { "template and path", R "pattern: {a: [1]}\n    targets: [{function: f, input-template: '[]', input-path: $.a}]\n",
+      "5:45 a target takes 'input-path' or 'input-template', not both\n" },
+    { "template and input", R "pattern: {a: [1]}\n    targets: [{function: f, input-template: '[]', input: 1}]\n",
+      "5:45 a target takes 'input' or 'input-template', not both\n" },
+    { "map without template", R "pattern: {a: [1]}\n    targets: [{function: f, input-paths-map: {a: $.a}}]\n",
+      "5:46 'input-paths-map' has no 'input-template' beside it\n" },
+    { "template that is no text", R "pattern: {a: [1]}\n    targets: [{function: f, input-template: {a: <b>}}]\n",
+      "5:45 'input-template' must be text: put it in quotes, or after '|'\n" },
+    { "placeholder nobody defines", R "pattern: {a: [1]}\n    targets:\n      - function: f\n        input-paths-map: {a: $.a}\n"
+      "        input-template: |\n          {\"x\": <a>,\n           \"y\": \"it is <b>\"}\n",
+      "10:24 rule 'r': 'input-template': placeholder '<b>' is neither in 'input-paths-map' nor a reserved one\n" },
+    { "name of a placeholder", R "pattern: {a: [1]}\n    targets: [{function: f, input-template: '[]', input-paths-map: {a.b: $.a}}]\n",
+      "5:69 'input-paths-map': name 'a.b': only A-Z, a-z, 0-9, '_' and '-' may stand in it\n" },
+    { "path of a placeholder", R "pattern: {a: [1]}\n    targets: [{function: f, input-template: '[]', input-paths-map: {a: b}}]\n",
+      "5:72 'input-paths-map': input path 'b': it must begin with '$'\n" },
     { "empty input", R "pattern: {a: [1]}\n    targets: [{function: f, input: }]\n", "5:29 a value is missing; write null, \"\" or []\n" },
     { "all mistakes in the order of the file", "rules:\n  r: {pattern: {a: [1]}, targets: [{function: g}]}\nfunctions:\n  f: {command: [sh], protocol: x}\ndata: 5\n",
       "2:47 rule 'r': there is no function 'g' (did you mean 'f'?)\n"

@@ -1,65 +1,21 @@
 #include "tests/unit/fake_broker.h"
 
-#include <nng/nng.h>
-#include <nng/protocol/reqrep0/rep.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
-enum fake_slot_state { FAKE_RECEIVING, FAKE_SENDING, FAKE_HELD, FAKE_PARKED };
+#include "schemas/codec/frame.h"
 
-struct fake_slot {
-    struct fake_broker *broker;
-    nng_ctx ctx;
-    nng_aio *aio;
-    enum fake_slot_state state;
-    nng_msg *request;
-};
+enum { READ_BYTES = 1 << 16 };
 
-static void give_up(const char *what, int rv)
+static void give_up(const char *what)
 {
-    fprintf(stderr, "fake broker: %s: %s\n", what, nng_strerror(rv));
+    perror(what);
     abort();
-}
-
-static void slot_receive(struct fake_slot *slot)
-{
-    if (slot->request != NULL)
-        nng_msg_free(slot->request);
-    slot->request = NULL;
-    slot->state = FAKE_RECEIVING;
-    nng_ctx_recv(slot->ctx, slot->aio);
-}
-
-static void slot_send(struct fake_slot *slot, const struct bytes *reply)
-{
-    nng_msg *msg;
-    int rv = nng_msg_alloc(&msg, 0);
-
-    if (rv != 0 || (rv = nng_msg_append(msg, reply->data, reply->len)) != 0)
-        give_up("reply", rv);
-    slot->state = FAKE_SENDING;
-    nng_aio_set_msg(slot->aio, msg);
-    nng_ctx_send(slot->ctx, slot->aio);
-}
-
-static void hang_up(struct fake_slot *slot)
-{
-    (void)nng_pipe_close(nng_msg_get_pipe(slot->request));
-    slot_receive(slot);
-}
-
-static uint32_t pipe_of(const struct fake_slot *slot)
-{
-    return (uint32_t)nng_pipe_id(nng_msg_get_pipe(slot->request));
-}
-
-static bool was_greeted(const struct fake_broker *broker, uint32_t pipe)
-{
-    for (unsigned i = 0; i < broker->greeted_count; i++)
-        if (broker->greeted[i] == pipe)
-            return true;
-    return false;
 }
 
 static void put_head(struct bytes *out, uint32_t items, enum sluice_err code, const char *text)
@@ -78,9 +34,9 @@ static void copy_text(char buffer[128], struct view text)
     (void)snprintf(buffer, 128, "%.*s", (int)text.len, text.data);
 }
 
-static void handle_hello(struct fake_slot *slot, struct mpack_reader *arguments, struct bytes *out)
+static void handle_hello(struct fake_broker *broker, struct fake_connection *connection, struct mpack_reader *arguments,
+                         struct bytes *out)
 {
-    struct fake_broker *broker = slot->broker;
     struct view client = { 0 }, token = { 0 };
 
     broker->hellos++;
@@ -92,8 +48,7 @@ static void handle_hello(struct fake_slot *slot, struct mpack_reader *arguments,
         put_head(out, 3, broker->hello_code, "hello refused by the test");
         return;
     }
-    if (broker->greeted_count < FAKE_PIPES_MAX)
-        broker->greeted[broker->greeted_count++] = pipe_of(slot);
+    connection->greeted = true;
     mpack_put_array(out, 8);
     mpack_put_uint(out, broker->hello_version);
     mpack_put_uint(out, SLUICE_OK);
@@ -129,8 +84,11 @@ static void apply(struct fake_broker *broker, struct mpack_reader events, uint32
         if (!store)
             continue;
         unsigned n;
+        char head[32]; /* a view is not a string: sscanf() would read on behind it */
         broker->events_applied++;
-        if (event.detail_format == DETAIL_JSON && sscanf(event.detail.data, "{\"n\":%u", &n) == 1 && n < FAKE_EVENTS_MAX)
+        (void)snprintf(head, sizeof head, "%.*s", (int)(event.detail.len < sizeof head ? event.detail.len : sizeof head - 1),
+                       event.detail.data);
+        if (event.detail_format == DETAIL_JSON && sscanf(head, "{\"n\":%u", &n) == 1 && n < FAKE_EVENTS_MAX)
             broker->event_count[n]++;
         bytes_clear(&broker->last_bytes);
         bytes_put_view(&broker->last_bytes, event.encoded);
@@ -154,21 +112,22 @@ static bool read_publish(struct mpack_reader *reader, struct fake_publish *publi
            mpack_read_array(reader, &publish->events) && publish->sequence < FAKE_BATCHES_MAX;
 }
 
-/* false: the slot was dealt with. */
-static bool handle_publish(struct fake_slot *slot, struct mpack_reader *arguments, struct bytes *out, bool released)
+enum outcome { REPLY, HOLD, PARK, HANG_UP };
+
+static enum outcome handle_publish(struct fake_broker *broker, const struct fake_connection *connection,
+                                   struct mpack_reader *arguments, struct bytes *out, bool released)
 {
-    struct fake_broker *broker = slot->broker;
     struct fake_publish publish = { 0 };
 
     if (!read_publish(arguments, &publish) || publish.events == 0 || publish.events > PUBLISH_BATCH_EVENTS_MAX) {
         broker->malformed++;
         put_head(out, 3, SLUICE_EPROTO, "malformed publish");
-        return true;
+        return REPLY;
     }
-    if (!was_greeted(broker, pipe_of(slot))) {
+    if (!connection->greeted) {
         broker->without_hello++;
         put_head(out, 3, SLUICE_EPROTO, "no hello on this connection");
-        return true;
+        return REPLY;
     }
     if (!released) {
         broker->publishes++;
@@ -185,19 +144,18 @@ static bool handle_publish(struct fake_slot *slot, struct mpack_reader *argument
     enum fake_action action = broker->decide == NULL || released ? FAKE_OK : broker->decide(broker, &publish);
     bool fresh = !broker->batch_applied[publish.sequence];
     switch (action) {
-    case FAKE_LATER: put_head(out, 3, SLUICE_ELIMIT, "the log is full; later"); return true;
-    case FAKE_MALFORMED: put_head(out, 3, SLUICE_EPROTO, "I do not like it"); return true;
+    case FAKE_LATER: put_head(out, 3, SLUICE_ELIMIT, "the log is full; later"); return REPLY;
+    case FAKE_MALFORMED: put_head(out, 3, SLUICE_EPROTO, "I do not like it"); return REPLY;
     case FAKE_STALE:
         broker->batch_resolved[publish.sequence] = true;
         put_head(out, 3, SLUICE_ESTALE, "a newer epoch is known");
-        return true;
-    case FAKE_DROP_BEFORE: hang_up(slot); return false;
+        return REPLY;
+    case FAKE_DROP_BEFORE: return HANG_UP;
     case FAKE_HOLD:
-        slot->state = FAKE_HELD;
         broker->held_now++;
         if (broker->held_now > broker->outstanding_max)
             broker->outstanding_max = broker->held_now;
-        return false;
+        return HOLD;
     case FAKE_OK:
     case FAKE_DROP_AFTER:
     case FAKE_GARBAGE:
@@ -209,10 +167,8 @@ static bool handle_publish(struct fake_slot *slot, struct mpack_reader *argument
     broker->batch_applied[publish.sequence] = broker->batch_resolved[publish.sequence] = true;
     broker->applied_batches += fresh;
     broker->duplicates += !fresh;
-    if (action == FAKE_DROP_AFTER) {
-        hang_up(slot);
-        return false;
-    }
+    if (action == FAKE_DROP_AFTER)
+        return HANG_UP;
     if (action == FAKE_GARBAGE) {
         bytes_clear(out);
         bytes_put_text(out, "HTTP/1.1 400 Bad Request");
@@ -230,57 +186,156 @@ static bool handle_publish(struct fake_slot *slot, struct mpack_reader *argument
         mpack_put_uint(out, SLUICE_EINVAL);
         mpack_put_nil(out);
     }
-    return true;
+    return REPLY;
 }
 
-static void slot_handle(struct fake_slot *slot, bool released)
+static enum outcome handle(struct fake_broker *broker, struct fake_connection *connection, struct view body, bool released,
+                           struct bytes *out)
 {
-    struct fake_broker *broker = slot->broker;
-    struct mpack_reader reader = mpack_reader_of((struct view){ .data = nng_msg_body(slot->request), .len = nng_msg_len(slot->request) });
-    struct bytes out = { 0 };
+    struct mpack_reader reader = mpack_reader_of(body);
     uint32_t items;
     uint64_t version, call;
-    bool reply = true;
 
     if (!mpack_read_array(&reader, &items) || !mpack_read_uint(&reader, 100, &version) || !mpack_read_uint(&reader, 100, &call)) {
         broker->malformed++;
-        put_head(&out, 3, SLUICE_EPROTO, "malformed");
-    } else if (call == CALL_HELLO) {
-        handle_hello(slot, &reader, &out);
-    } else if (call == CALL_PUBLISH) {
-        reply = handle_publish(slot, &reader, &out, released);
-    } else if (!was_greeted(broker, pipe_of(slot))) {
-        broker->without_hello++;
-        put_head(&out, 3, SLUICE_EPROTO, "no hello on this connection");
-    } else if (!broker->answer(broker, call, &reader, &out)) {
-        slot->state = FAKE_PARKED;
-        reply = false;
+        put_head(out, 3, SLUICE_EPROTO, "malformed");
+        return REPLY;
     }
-    if (reply)
-        slot_send(slot, &out);
-    bytes_done(&out);
-    pthread_cond_broadcast(&broker->changed);
+    if (call == CALL_HELLO) {
+        handle_hello(broker, connection, &reader, out);
+        return REPLY;
+    }
+    if (call == CALL_PUBLISH)
+        return handle_publish(broker, connection, &reader, out, released);
+    if (!connection->greeted) {
+        broker->without_hello++;
+        put_head(out, 3, SLUICE_EPROTO, "no hello on this connection");
+        return REPLY;
+    }
+    return broker->answer(broker, call, &reader, out) ? REPLY : PARK;
 }
 
-static void slot_progressed(void *user)
+static void write_all(int fd, const void *data, size_t len)
 {
-    struct fake_slot *slot = user;
-    struct fake_broker *broker = slot->broker;
-
-    pthread_mutex_lock(&broker->mutex);
-    int rv = nng_aio_result(slot->aio);
-    if (rv != 0 && slot->state == FAKE_SENDING)
-        nng_msg_free(nng_aio_get_msg(slot->aio));
-    if (!broker->running) {
-        if (rv == 0 && slot->state == FAKE_RECEIVING)
-            nng_msg_free(nng_aio_get_msg(slot->aio));
-    } else if (slot->state == FAKE_SENDING) {
-        slot_receive(slot);
-    } else if (rv == 0) {
-        slot->request = nng_aio_get_msg(slot->aio);
-        slot_handle(slot, false);
+    /* A client that hung up is noticed where we read. */
+    for (size_t done = 0; done < len;) {
+        ssize_t written = send(fd, (const char *)data + done, len - done, MSG_NOSIGNAL);
+        if (written <= 0)
+            return;
+        done += (size_t)written;
     }
-    pthread_mutex_unlock(&broker->mutex);
+}
+
+static void connection_close(struct fake_broker *broker, struct fake_connection *connection)
+{
+    unsigned kept = 0;
+
+    (void)close(connection->fd);
+    bytes_done(&connection->in);
+    *connection = (struct fake_connection){ .fd = -1 };
+    for (unsigned i = 0; i < broker->requests_count; i++)
+        if (broker->requests[i].connection == connection)
+            bytes_done(&broker->requests[i].body);
+        else
+            broker->requests[kept++] = broker->requests[i];
+    broker->requests_count = kept;
+}
+
+/* false: the connection is gone. */
+static bool request_handle(struct fake_broker *broker, struct fake_connection *connection, uint32_t id, struct view body,
+                           bool released)
+{
+    struct bytes out = { 0 };
+    uint8_t head[FRAME_HEAD_BYTES_MAX];
+
+    enum outcome outcome = handle(broker, connection, body, released, &out);
+    if (outcome == REPLY) {
+        write_all(connection->fd, head, frame_put_head(FRAME_IPC, id, out.len, head));
+        write_all(connection->fd, out.data, out.len);
+    } else if (outcome == HANG_UP) {
+        connection_close(broker, connection);
+    } else if (broker->requests_count < FAKE_REQUESTS_MAX) {
+        struct fake_request *request = &broker->requests[broker->requests_count++];
+        *request = (struct fake_request){ .connection = connection, .id = id, .parked = outcome == PARK };
+        bytes_put_view(&request->body, body);
+    }
+    bytes_done(&out);
+    pthread_cond_broadcast(&broker->changed);
+    return outcome != HANG_UP;
+}
+
+static void connection_read(struct fake_broker *broker, struct fake_connection *connection)
+{
+    struct frame_head head;
+
+    if (!bytes_reserve(&connection->in, READ_BYTES))
+        give_up("read");
+    ssize_t len = read(connection->fd, connection->in.data + connection->in.len, READ_BYTES);
+    if (len <= 0) {
+        connection_close(broker, connection);
+        return;
+    }
+    connection->in.len += (size_t)len;
+    size_t at = 0;
+    if (!connection->greeting_read) {
+        if (connection->in.len < FRAME_GREETING_BYTES)
+            return;
+        broker->malformed += memcmp(connection->in.data, frame_greeting_req, FRAME_GREETING_BYTES) != 0;
+        write_all(connection->fd, frame_greeting_rep, FRAME_GREETING_BYTES);
+        connection->greeting_read = true;
+        at = FRAME_GREETING_BYTES;
+    }
+    for (;;) {
+        const char *data = connection->in.data + at;
+        enum frame_result result =
+            frame_read_head(FRAME_IPC, (const uint8_t *)data, connection->in.len - at, PROTOCOL_MESSAGE_BYTES_MAX, &head);
+        if (result == FRAME_BROKEN)
+            broker->malformed++;
+        if (result != FRAME_WHOLE || connection->in.len - at - head.head_bytes < head.body_bytes)
+            break;
+        at += head.head_bytes + head.body_bytes;
+        if (!request_handle(broker, connection, head.id, (struct view){ .data = data + head.head_bytes, .len = head.body_bytes },
+                            false))
+            return;
+    }
+    connection->in.len -= at;
+    memmove(connection->in.data, connection->in.data + at, connection->in.len);
+}
+
+static void connection_add(struct fake_broker *broker)
+{
+    int fd = accept4(broker->listener, NULL, NULL, SOCK_CLOEXEC);
+
+    for (unsigned i = 0; i < FAKE_CONNECTIONS_MAX && fd >= 0; i++)
+        if (broker->connections[i].fd < 0) {
+            broker->connections[i].fd = fd;
+            return;
+        }
+    (void)close(fd);
+}
+
+static void *broker_run(void *user)
+{
+    struct fake_broker *broker = user;
+    struct pollfd fds[2 + FAKE_CONNECTIONS_MAX];
+
+    for (;;) {
+        fds[0] = (struct pollfd){ .fd = broker->listener, .events = POLLIN };
+        fds[1] = (struct pollfd){ .fd = broker->wake[0], .events = POLLIN };
+        for (unsigned i = 0; i < FAKE_CONNECTIONS_MAX; i++)
+            fds[2 + i] = (struct pollfd){ .fd = broker->connections[i].fd, .events = POLLIN }; /* -1 is skipped */
+        if (poll(fds, sizeof fds / sizeof fds[0], -1) < 0)
+            continue;
+        if (fds[1].revents != 0)
+            return NULL;
+        pthread_mutex_lock(&broker->mutex);
+        for (unsigned i = 0; i < FAKE_CONNECTIONS_MAX; i++)
+            if (fds[2 + i].revents != 0 && broker->connections[i].fd == fds[2 + i].fd)
+                connection_read(broker, &broker->connections[i]);
+        if (fds[0].revents != 0)
+            connection_add(broker);
+        pthread_mutex_unlock(&broker->mutex);
+    }
 }
 
 struct fake_broker *fake_new(const char *url)
@@ -288,7 +343,7 @@ struct fake_broker *fake_new(const char *url)
     struct fake_broker *broker = calloc(1, sizeof *broker);
 
     if (broker == NULL)
-        give_up("new", NNG_ENOMEM);
+        give_up("new");
     (void)snprintf(broker->url, sizeof broker->url, "%s", url);
     (void)pthread_mutex_init(&broker->mutex, NULL);
     (void)pthread_cond_init(&broker->changed, NULL);
@@ -297,67 +352,72 @@ struct fake_broker *fake_new(const char *url)
     return broker;
 }
 
-void fake_start(struct fake_broker *broker, unsigned contexts)
+void fake_start(struct fake_broker *broker)
 {
-    nng_socket socket;
-    int rv = nng_rep0_open(&socket);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-    if (rv != 0)
-        give_up("open", rv);
-    broker->socket = nng_socket_id(socket);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%.100s", broker->url + strlen("ipc://"));
+    for (unsigned i = 0; i < FAKE_CONNECTIONS_MAX; i++)
+        broker->connections[i].fd = -1;
+    broker->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(broker->listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(broker->listener, 16) != 0 ||
+        pipe(broker->wake) != 0 || pthread_create(&broker->thread, NULL, broker_run, broker) != 0)
+        give_up(broker->url);
     broker->running = true;
-    broker->slots_count = contexts;
-    broker->slots = calloc(contexts, sizeof *broker->slots);
-    (void)nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, PROTOCOL_MESSAGE_BYTES_MAX);
-    if ((rv = nng_listen(socket, broker->url, NULL, 0)) != 0)
-        give_up(broker->url, rv);
-    for (unsigned i = 0; i < contexts; i++) {
-        struct fake_slot *slot = &broker->slots[i];
-        slot->broker = broker;
-        if ((rv = nng_ctx_open(&slot->ctx, socket)) != 0 || (rv = nng_aio_alloc(&slot->aio, slot_progressed, slot)) != 0)
-            give_up("context", rv);
-        slot_receive(slot);
-    }
 }
 
 void fake_stop(struct fake_broker *broker)
 {
     if (!broker->running)
         return;
-    pthread_mutex_lock(&broker->mutex);
     broker->running = false;
-    pthread_mutex_unlock(&broker->mutex);
-    for (unsigned i = 0; i < broker->slots_count; i++)
-        nng_aio_stop(broker->slots[i].aio);
-    (void)nng_close((nng_socket){ .id = (uint32_t)broker->socket });
-    for (unsigned i = 0; i < broker->slots_count; i++) {
-        if (broker->slots[i].request != NULL)
-            nng_msg_free(broker->slots[i].request);
-        nng_aio_free(broker->slots[i].aio);
-    }
-    free(broker->slots);
-    broker->slots = NULL;
-    broker->slots_count = broker->held_now = 0;
+    (void)unlink(broker->url + strlen("ipc://"));
+    if (write(broker->wake[1], "q", 1) != 1)
+        give_up("stop");
+    (void)pthread_join(broker->thread, NULL);
+    for (unsigned i = 0; i < FAKE_CONNECTIONS_MAX; i++)
+        if (broker->connections[i].fd >= 0)
+            connection_close(broker, &broker->connections[i]);
+    (void)close(broker->listener);
+    (void)close(broker->wake[0]);
+    (void)close(broker->wake[1]);
+    broker->held_now = 0;
 }
 
-static void handle_again(struct fake_broker *broker, enum fake_slot_state state)
+static void handle_again(struct fake_broker *broker, bool parked)
 {
+    struct fake_request again[FAKE_REQUESTS_MAX];
+    unsigned count = 0, kept = 0;
+
     pthread_mutex_lock(&broker->mutex);
-    for (unsigned i = 0; i < broker->slots_count; i++)
-        if (broker->slots[i].state == state)
-            slot_handle(&broker->slots[i], true);
+    for (unsigned i = 0; i < broker->requests_count; i++)
+        if (broker->requests[i].parked == parked)
+            again[count++] = broker->requests[i];
+        else
+            broker->requests[kept++] = broker->requests[i];
+    broker->requests_count = kept;
     broker->held_now = 0;
+    for (unsigned i = 0; i < count; i++) {
+        (void)request_handle(broker, again[i].connection, again[i].id, bytes_view(&again[i].body), true); /* does not hang up */
+        bytes_done(&again[i].body);
+    }
     pthread_mutex_unlock(&broker->mutex);
 }
 
 void fake_release(struct fake_broker *broker)
 {
-    handle_again(broker, FAKE_HELD);
+    handle_again(broker, false);
 }
 
 void fake_wake_parked(struct fake_broker *broker)
 {
-    handle_again(broker, FAKE_PARKED);
+    handle_again(broker, true);
+}
+
+void fake_sync(struct fake_broker *broker)
+{
+    pthread_mutex_lock(&broker->mutex);
+    pthread_mutex_unlock(&broker->mutex);
 }
 
 void fake_free(struct fake_broker *broker)

@@ -389,6 +389,31 @@ TEST(many_lines_come_back_in_few_runs)
     done();
 }
 
+/* An invocation may be of any bytes; what stands behind a line break must not be answered as an input of its own. */
+TEST(line_breaks_within_an_input_do_not_make_two_lines_of_it)
+{
+    struct view lines[] = { VIEW_LITERAL("a\nb\n\nc"), VIEW_LITERAL("\n"), VIEW_LITERAL("d") };
+
+    given_instances();
+    start_shell(1, PROTOCOL_STDIO, "cat >&2");
+    instances_deliver(bench.instances, 1, 9, lines, 3);
+    WAIT_FOR(bench.loop, bench.gone.count == 1);
+    EXPECT_TEXT("a b  c\n \nd\n", bench.gone.items[0].tail);
+    start_shell(2, PROTOCOL_STDIO, "cat >&2");
+    instances_deliver(bench.instances, 2, 9, lines, 1); /* alone it ends where the input ends */
+    WAIT_FOR(bench.loop, bench.gone.count == 2);
+    EXPECT_TEXT("a\nb\n\nc\n", bench.gone.items[1].tail);
+
+    bench.answered = 0;
+    start_shell(3, PROTOCOL_STDIO_LINES, "while read -r line; do echo ok; done");
+    instances_deliver(bench.instances, 3, 9, lines, 3);
+    WAIT_FOR(bench.loop, bench.answered == 3);
+    instances_stop(bench.instances, 3);
+    WAIT_FOR(bench.loop, bench.gone.count == 3);
+    EXPECT(strstr(log_text(), "answers no input") == NULL);
+    done();
+}
+
 TEST(faults_of_filters)
 {
     static const struct {
@@ -597,11 +622,12 @@ TEST(a_long_line_is_cut_with_a_mark)
 
 TEST(a_flood_is_bounded_on_disk_and_others_run_meanwhile)
 {
-    static const struct { const char *label, *script; } cases[] = {
-        { "1 GB in one line", "head -c 1000000000 /dev/zero >&2; echo flooded >&2" },
+    /* Written: each line with its head of 27 bytes, the long one cut. */
+    static const struct { const char *label, *script; uint64_t written; } cases[] = {
+        { "1 GB in one line", "head -c 1000000000 /dev/zero >&2; echo flooded >&2", 27 + 65536 + 7 },
         { "300 MB in lines", "yes 'a line of a flood, as long as such lines usually are, and then some more of it' | head -c 300000000 >&2;"
-                             " echo flooded >&2" },
-        { "30 MB of empty lines", "yes '' | head -c 30000000 >&2; echo flooded >&2" },
+                             " echo flooded >&2", 0 },
+        { "30 MB of empty lines", "yes '' | head -c 30000000 >&2; echo flooded >&2", UINT64_C(30000000) * 28 + 27 + 8 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         test_label(cases[i].label);
@@ -627,6 +653,7 @@ TEST(a_flood_is_bounded_on_disk_and_others_run_meanwhile)
         EXPECT(stat(path_in(files[3]), &info) != 0);
         EXPECT(i == 0 || stat(path_in(files[2]), &info) == 0);
         EXPECT(strlen(log_text()) <= 1 << 20);
+        EXPECT(cases[i].written == 0 || instances_log_position(bench.instances, "f") == cases[i].written); /* removed files count */
         done();
     }
     test_label(NULL);

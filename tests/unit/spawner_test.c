@@ -222,6 +222,7 @@ TEST(an_instance_gets_its_environment_three_descriptors_and_clean_signals)
         { "folder", { "/bin/pwd" }, "/usr\n" },
         { "signals", { "/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status" }, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n" },
     };
+    int inherited = open("/dev/null", O_RDONLY); /* not close-on-exec, as if the daemon's starter had left it open */
     given_spawner();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *command[5] = { cases[i].command[0], cases[i].command[1], cases[i].command[2], cases[i].command[3], NULL };
@@ -241,6 +242,7 @@ TEST(an_instance_gets_its_environment_three_descriptors_and_clean_signals)
     WAIT_FOR(bench.loop, bench.heard[9].started == 1);
     EXPECT_EQ(bench.heard[9].pid, getpgid(bench.heard[9].pid));
     done();
+    (void)close(inherited);
 }
 
 TEST(children_in_the_group_end_with_the_leader)
@@ -290,6 +292,28 @@ TEST(what_left_the_group_of_a_living_instance_stays)
     WAIT_FOR(bench.loop, bench.heard[1].exited == 1);
     EXPECT_EQ(SIGTERM, WTERMSIG(bench.heard[1].status));
     WAIT_FOR(bench.loop, process_gone(child));
+    done();
+}
+
+static void spawn_in_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int revents)
+{
+    (void)revents;
+    ev_prepare_stop(loop, watcher);
+    run_shell(1, "exit 0");
+}
+
+TEST(a_start_asked_for_before_the_loop_sleeps_leaves_before_it_sleeps)
+{
+    struct ev_prepare turn;
+
+    given_spawner();
+    ev_prepare_init(&turn, spawn_in_prepare);
+    ev_prepare_start(bench.loop, &turn);
+    /* Nothing else wakes this loop; a start left behind would make it sleep until the alarm ends the test. */
+    (void)alarm(20);
+    while (bench.heard[1].exited == 0)
+        (void)ev_run(bench.loop, EVRUN_ONCE);
+    (void)alarm(0);
     done();
 }
 
@@ -423,6 +447,30 @@ TEST(a_killed_daemon_leaves_no_instance)
     while (wait(&status) > 0)
         continue;
     EXPECT(process_gone(leader) && process_gone(child));
+    EXPECT_EQ(SLUICE_OK, start(&bench.spawner));
+    WAIT_FOR(bench.loop, bench.ready == 1);
+    done();
+}
+
+TEST(with_daemon_and_spawner_killed_at_once_leaders_still_end)
+{
+    given_spawner();
+    spawner_stop(bench.spawner);
+    bench.ready = 0;
+    pid_t daemon_pid = fork();
+    if (daemon_pid == 0)
+        be_a_daemon();
+    pid_t leader = wait_number("leader"), child = wait_number("child");
+    pid_t spawner;
+    EXPECT(parent_of_process(leader, &spawner));
+    (void)kill(spawner, SIGSTOP); /* or it might be faster than the second signal */
+    (void)kill(daemon_pid, SIGKILL);
+    (void)kill(spawner, SIGKILL);
+    WAIT_FOR(bench.loop, process_gone(leader));
+    (void)kill(-leader, SIGKILL); /* its children have nobody left who knows them */
+    (void)kill(-child, SIGKILL);
+    while (wait(NULL) > 0)
+        continue;
     EXPECT_EQ(SLUICE_OK, start(&bench.spawner));
     WAIT_FOR(bench.loop, bench.ready == 1);
     done();

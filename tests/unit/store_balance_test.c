@@ -1,4 +1,6 @@
 /* The balance holds on a store of every kind of delivery, and stops holding when any one term is changed behind its back. */
+#include <time.h>
+
 #include "tests/test.h"
 #include "tests/unit/store_fixture.h"
 #include "tests/unit/store_raw.h"
@@ -54,8 +56,10 @@ static const char *given_balanced(void)
         row = fixture_exception(commit->arena, 1, (struct delivery){ seq, 0 }, 0);
         VEC_PUSH(&commit->exceptions, (struct commit_exception){ .table = TABLE_DEAD, .row = row });
     }
-    fixture_add_queue(commit, (struct queue_state){ .function = 1, .highest = { 25, 0 }, .holes = holes, .holes_count = 2,
-                                                    .counters = { 40, 17, 2, 1, 1, 1, 3 } });
+    fixture_add_queue(
+        commit,
+        (struct queue_state){
+            .function = 1, .highest = { 25, 0 }, .holes = holes, .holes_count = 2, .counters = { 40, 17, 2, 1, 1, 1, 3 } });
     fixture_commit_durable(store, commit);
     commit_free(commit);
     store_close(store);
@@ -139,25 +143,73 @@ TEST(pending_is_counted_where_runs_overlap_and_the_highest_lies_between_ordinals
         struct delivery highest;
         uint64_t pending;
     } cases[] = {
-        { "nothing settled", { 0, 0 }, 11 },     { "before the record", { 9, 5 }, 11 },   { "the first delivery", { 10, 0 }, 10 },
-        { "both of the first", { 10, 1 }, 9 },   { "12.0", { 12, 0 }, 6 },                { "12.1", { 12, 1 }, 5 },
-        { "12.2", { 12, 2 }, 4 },                { "an ordinal nobody has", { 13, 9 }, 2 }, { "the last", { 14, 1 }, 0 },
+        { "nothing settled", { 0, 0 }, 11 },
+        { "before the record", { 9, 5 }, 11 },
+        { "the first delivery", { 10, 0 }, 10 },
+        { "both of the first", { 10, 1 }, 9 },
+        { "12.0", { 12, 0 }, 6 },
+        { "12.1", { 12, 1 }, 5 },
+        { "12.2", { 12, 2 }, 4 },
+        { "an ordinal nobody has", { 13, 9 }, 2 },
+        { "the last", { 14, 1 }, 0 },
         { "behind the record", { 20, 0 }, 0 },
     };
     struct store *store = fixture_open(fixture_directory());
     struct commit *commit = commit_new();
 
     fixture_add_function(commit, 1, "one");
-    VEC_PUSH(&commit->batches, (struct commit_batch){ .function = 1, .first_seq = 10, .count = 11, .runs = runs, .runs_count = 3 });
+    VEC_PUSH(&commit->batches,
+             (struct commit_batch){ .function = 1, .first_seq = 10, .count = 11, .runs = runs, .runs_count = 3 });
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         test_label(cases[i].label);
-        fixture_add_queue(commit, (struct queue_state){ .function = 1, .highest = cases[i].highest,
-                                                        .counters = { 11, 11 - cases[i].pending } });
+        fixture_add_queue(commit, (struct queue_state){
+                                      .function = 1, .highest = cases[i].highest, .counters = { 11, 11 - cases[i].pending } });
         fixture_commit_durable(store, commit);
         struct balances balances = balance(store);
         EXPECT_EQ(cases[i].pending, balances.first.pending);
         EXPECT_EQ(1, balances.held);
     }
     commit_free(commit);
+    store_close(store);
+}
+
+static void on_queue(void *ctx, const struct queue_state *state)
+{
+    *(uint64_t *)ctx += state->counters[QUEUE_ACCEPTED];
+}
+
+/* What opening and recovering read must not grow with the backlog; the limit is far above what it takes, for slow machines. */
+TEST(a_million_pending_events_make_opening_no_slower)
+{
+    enum { EVENTS = 4000, RECORDS = 250, OPEN_MS_MAX = 300 };
+    char dir[128];
+    uint64_t accepted = 0;
+    struct store_recovery recovery = { .ctx = &accepted, .on_queue = on_queue };
+    struct timespec start, end;
+
+    (void)snprintf(dir, sizeof dir, "%s", fixture_directory());
+    struct store *store = fixture_open(dir);
+    struct commit *commit = commit_new();
+    fixture_add_function(commit, 1, "one");
+    for (uint64_t i = 0; i < RECORDS; i++) {
+        fixture_add_events(commit,
+                           (struct fixture_events){ .first_seq = 1 + i * EVENTS, .count = EVENTS, .function = 1, .bytes = 20 });
+        fixture_add_queue(commit, (struct queue_state){ .function = 1, .counters = { (i + 1) * EVENTS } });
+        fixture_commit_durable(store, commit);
+    }
+    commit_free(commit);
+    store_close(store);
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &start);
+    store = fixture_open(dir);
+    EXPECT_EQ(SLUICE_OK, store_recover(store, &recovery, NULL));
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    long ms = (end.tv_sec - start.tv_sec) * 1000 + (end.tv_nsec - start.tv_nsec) / 1000000;
+    EXPECT_EQ(1000000, accepted);
+    EXPECT(ms <= OPEN_MS_MAX);
+    struct balances balances = balance(store);
+    EXPECT_EQ(1, balances.held);
+    EXPECT_EQ(1000000, balances.first.pending);
+    printf("     open and recover: %ld ms\n", ms);
     store_close(store);
 }

@@ -23,10 +23,13 @@ TEST(events_of_several_records_in_one_commit_are_read_back_also_after_reopening)
     struct store *store = fixture_open(dir);
     struct commit *commit = commit_new();
 
-    fixture_add_events(commit, (struct fixture_events){ .first_seq = 1, .count = 100, .function = 1, .committed_ms = 5, .bytes = 200 });
-    fixture_add_events(commit, (struct fixture_events){ .first_seq = 101, .count = 3, .function = 2, .committed_ms = 5, .bytes = 9000 });
+    fixture_add_events(commit,
+                       (struct fixture_events){ .first_seq = 1, .count = 100, .function = 1, .committed_ms = 5, .bytes = 200 });
+    fixture_add_events(commit,
+                       (struct fixture_events){ .first_seq = 101, .count = 3, .function = 2, .committed_ms = 5, .bytes = 9000 });
     fixture_commit_durable(store, commit);
-    fixture_add_events(commit, (struct fixture_events){ .first_seq = 104, .count = 1, .function = 1, .committed_ms = 6, .bytes = 1 });
+    fixture_add_events(commit,
+                       (struct fixture_events){ .first_seq = 104, .count = 1, .function = 1, .committed_ms = 6, .bytes = 1 });
     fixture_commit_durable(store, commit);
     for (unsigned round = 0; round < 2; round++) {
         struct stored_event stored;
@@ -97,8 +100,12 @@ static void on_totals(void *ctx, uint64_t revision, uint64_t next_seq, uint64_t 
 static struct recovered recover(struct store *store)
 {
     struct recovered recovered = { 0 };
-    struct store_recovery recovery = { .ctx = &recovered, .on_function = on_function, .on_target = on_target, .on_queue = on_queue,
-                                       .on_producer = on_producer, .on_totals = on_totals };
+    struct store_recovery recovery = { .ctx = &recovered,
+                                       .on_function = on_function,
+                                       .on_target = on_target,
+                                       .on_queue = on_queue,
+                                       .on_producer = on_producer,
+                                       .on_totals = on_totals };
     struct sluice_error error;
 
     EXPECT_EQ(SLUICE_OK, store_recover(store, &recovery, &error));
@@ -129,12 +136,15 @@ TEST(configuration_queues_producers_and_totals_survive_reopening)
     producer.window[15] = UINT64_MAX;
     fixture_add_function(commit, 2, "second");
     fixture_add_function(commit, 1, "first");
-    VEC_PUSH(&commit->targets, (struct target_row){ .id = 10, .function = 1, .rule = VIEW_LITERAL("r1"), .input = 2,
-                                                     .text = VIEW_LITERAL("$.detail") });
+    VEC_PUSH(
+        &commit->targets,
+        (struct target_row){ .id = 10, .function = 1, .rule = VIEW_LITERAL("r1"), .input = 2, .text = VIEW_LITERAL("$.detail") });
     VEC_PUSH(&commit->targets, (struct target_row){ .id = 11, .function = 2, .rule = VIEW_LITERAL("r2") });
     VEC_PUSH(&commit->producers, producer);
-    fixture_add_queue(commit, (struct queue_state){ .function = 1, .highest = { 10, 3 }, .holes = holes, .holes_count = 3,
-                                                    .counters = { 100, 90, 5, 1, 0, 2, 8 } });
+    fixture_add_queue(
+        commit,
+        (struct queue_state){
+            .function = 1, .highest = { 10, 3 }, .holes = holes, .holes_count = 3, .counters = { 100, 90, 5, 1, 0, 2, 8 } });
     commit->revision = 4;
     commit->next_seq = 11;
     commit->events_total = 10;
@@ -179,10 +189,12 @@ static void given_batches(struct store *store)
     struct commit *commit = commit_new();
     static const struct run both[] = { { 1, 10, 0 }, { 1, 10, 1 }, { 3, 1, 2 } }, some[] = { { 52, 1, 0 }, { 57, 2, 4 } },
                             last[] = { { 100, 4096, 0 } }, other[] = { { 60, 1, 0 } };
-    const struct commit_batch rows[] = { { .function = 1, .first_seq = 1, .committed_ms = 11, .count = 21, .runs = both, .runs_count = 3 },
-                                         { .function = 1, .first_seq = 50, .committed_ms = 12, .count = 3, .runs = some, .runs_count = 2 },
-                                         { .function = 1, .first_seq = 100, .committed_ms = 13, .count = 4096, .runs = last, .runs_count = 1 },
-                                         { .function = 2, .first_seq = 60, .committed_ms = 14, .count = 1, .runs = other, .runs_count = 1 } };
+    const struct commit_batch rows[] = {
+        { .function = 1, .first_seq = 1, .committed_ms = 11, .count = 21, .runs = both, .runs_count = 3 },
+        { .function = 1, .first_seq = 50, .committed_ms = 12, .count = 3, .runs = some, .runs_count = 2 },
+        { .function = 1, .first_seq = 100, .committed_ms = 13, .count = 4096, .runs = last, .runs_count = 1 },
+        { .function = 2, .first_seq = 60, .committed_ms = 14, .count = 1, .runs = other, .runs_count = 1 }
+    };
 
     for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++)
         VEC_PUSH(&commit->batches, rows[i]);
@@ -262,7 +274,8 @@ TEST(trimming_takes_the_record_and_its_batches_and_nothing_else)
     struct record record;
 
     for (uint64_t seq = 1; seq <= 30; seq += 10)
-        fixture_add_events(commit, (struct fixture_events){ .first_seq = seq, .count = 10, .function = 1, .committed_ms = 1, .bytes = 50 });
+        fixture_add_events(
+            commit, (struct fixture_events){ .first_seq = seq, .count = 10, .function = 1, .committed_ms = 1, .bytes = 50 });
     fixture_commit_durable(store, commit);
     VEC_PUSH(&commit->trims, 11);
     VEC_PUSH(&commit->trims, 12); /* begins no record: nothing to do */
@@ -315,7 +328,8 @@ TEST(the_due_index_follows_the_exception_table)
     change_exception(commit, TABLE_EXCEPTIONS, false, fixture_exception(arena, 1, (struct delivery){ 7, 0 }, 0));
     change_exception(commit, TABLE_EXCEPTIONS, false, fixture_exception(arena, 2, (struct delivery){ 1, 0 }, 1));
     change_exception(commit, TABLE_EXCEPTIONS, false, fixture_exception(arena, 1, (struct delivery){ 5, 0 }, 400)); /* replaced */
-    change_exception(commit, TABLE_EXCEPTIONS, true, fixture_exception(arena, 1, (struct delivery){ 99, 0 }, 1));   /* never there */
+    change_exception(commit, TABLE_EXCEPTIONS, true,
+                     fixture_exception(arena, 1, (struct delivery){ 99, 0 }, 1)); /* never there */
     fixture_commit_durable(store, commit);
     static const struct due_key wanted[] = { { 0, { 7, 0 } }, { 200, { 6, 1 } }, { 200, { 6, 2 } }, { 400, { 5, 0 } } };
     store_read_begin(store);
@@ -373,8 +387,10 @@ TEST(an_event_is_found_by_its_id_by_time_or_by_scanning)
     uint64_t seq = 1;
 
     for (unsigned i = 0; i < 200; i++, seq += 3) { /* a record a minute; the events' ids carry the record's time */
-        fixture_add_events(commit, (struct fixture_events){ .first_seq = seq, .count = 3, .function = 1,
-                                                            .committed_ms = 1000000000 + (int64_t)i * 60000, .bytes = 30 });
+        fixture_add_events(
+            commit,
+            (struct fixture_events){
+                .first_seq = seq, .count = 3, .function = 1, .committed_ms = 1000000000 + (int64_t)i * 60000, .bytes = 30 });
         fixture_commit_durable(store, commit);
     }
     change_exception(commit, TABLE_DEAD, false, fixture_exception(arena, 1, (struct delivery){ 7777, 0 }, 0));
@@ -385,8 +401,8 @@ TEST(an_event_is_found_by_its_id_by_time_or_by_scanning)
         const char *label;
         uint64_t seq;
         int64_t made_ms;
-        enum sluice_err err;
-        bool scanned;
+        enum sluice_err err;     /* of a search everywhere */
+        bool scanned;            /* what its time says does not lead to it */
     } cases[] = {
         { "the first", 1, 1000000000, SLUICE_OK, false },
         { "one in the middle", 302, 1000000000 + 100 * 60000, SLUICE_OK, false },
@@ -399,12 +415,21 @@ TEST(an_event_is_found_by_its_id_by_time_or_by_scanning)
     for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         uint8_t id[16];
         struct stored_event event = { 0 };
-        bool scanned = false;
+        struct event_found found = { 0 };
+        struct sluice_error error;
+        atomic_bool cancelled = false;
         test_label(cases[i].label);
         fixture_uuid(id, cases[i].seq, cases[i].made_ms);
-        EXPECT_EQ(cases[i].err, store_event_by_id(store, (struct view){ (const char *)id, 16 }, true, &event, &scanned));
-        EXPECT_EQ(cases[i].scanned, scanned);
-        EXPECT_EQ(cases[i].err == SLUICE_OK ? cases[i].seq : 0, event.seq);
+        struct event_search search = { .id = { (const char *)id, 16 }, .id_is_uuid = true, .cancelled = &cancelled };
+        EXPECT_EQ(cases[i].scanned ? SLUICE_ENOTFOUND : SLUICE_OK, store_event_by_id(store, search.id, true, &event));
+        EXPECT_EQ(cases[i].scanned ? 0 : cases[i].seq, event.seq);
+        EXPECT_EQ(cases[i].err, store_event_search(store, &search, &found, &error));
+        EXPECT_EQ(cases[i].err == SLUICE_OK ? cases[i].seq : 0, found.seq);
+        EXPECT_EQ(cases[i].err == SLUICE_OK && cases[i].scanned, found.scanned);
+        EXPECT_EQ(cases[i].err == SLUICE_OK, found.envelope.len != 0);
+        bytes_done(&found.envelope);
+        cancelled = true;
+        EXPECT_EQ(SLUICE_ETIMEDOUT, store_event_search(store, &search, &found, &error));
     }
     store_read_end(store);
     arena_free(arena);

@@ -79,7 +79,10 @@ TEST(a_directory_that_is_no_store_of_ours_is_refused_and_left_untouched)
         case ZERO_FORMAT: raw_put(dir, "meta", 0, format, (struct view){ none, 4 }); break;
         case NO_FORMAT: raw_delete(dir, "meta", 0, format); break;
         case NO_TABLE: raw_drop(dir, "dead"); break;
-        case OTHER_FILE: EXPECT_EQ(0, mkdir(dir, 0700)); file_write(dir, "data.mdb", (struct view){ garbage, sizeof garbage }); break;
+        case OTHER_FILE:
+            EXPECT_EQ(0, mkdir(dir, 0700));
+            file_write(dir, "data.mdb", (struct view){ garbage, sizeof garbage });
+            break;
         case FOREIGN_LMDB:
             EXPECT_EQ(0, mkdir(dir, 0700));
             raw_put(dir, NULL, 0, VIEW_LITERAL("their key"), VIEW_LITERAL("their value"));
@@ -200,8 +203,10 @@ TEST(a_record_with_a_bad_checksum_is_isolated_with_one_line)
         struct stored_event event;
         struct record record;
         struct batch_row row;
-        bool scanned;
         uint8_t id[16];
+        struct event_search search = { .id = { (char *)id, sizeof id }, .id_is_uuid = true };
+        struct event_found found = { 0 };
+        struct sluice_error error;
 
         test_label(cases[i].label);
         raw_add(dir, "log", MDB_INTEGERKEY, RAW_KEY(first_seq), cases[i].offset, 1);
@@ -225,10 +230,11 @@ TEST(a_record_with_a_bad_checksum_is_isolated_with_one_line)
         EXPECT_EQ(21, record.first_seq);
         EXPECT_EQ(10, record.count);
         fixture_uuid(id, 25, 0);
-        EXPECT_EQ(SLUICE_OK, store_event_by_id(store, (struct view){ (char *)id, 16 }, true, &event, &scanned));
-        EXPECT_EQ(25, event.seq);
+        EXPECT_EQ(SLUICE_OK, store_event_search(store, &search, &found, &error));
+        EXPECT_EQ(25, found.seq);
+        bytes_done(&found.envelope);
         fixture_uuid(id, 15, 0);
-        EXPECT_EQ(SLUICE_ENOTFOUND, store_event_by_id(store, (struct view){ (char *)id, 16 }, true, &event, &scanned));
+        EXPECT_EQ(SLUICE_ENOTFOUND, store_event_search(store, &search, &found, &error));
         store_read_end(store);
 
         /* And it can be trimmed, with its batches row. */
@@ -255,8 +261,9 @@ TEST(a_bad_row_of_another_table_is_passed_over_with_one_line)
     struct lines lines = { 0 };
 
     for (uint64_t seq = 1; seq <= 3; seq++)
-        VEC_PUSH(&commit->exceptions,
-                 (struct commit_exception){ .row = fixture_exception(commit->arena, 1, (struct delivery){ seq, 0 }, (int64_t)seq) });
+        VEC_PUSH(
+            &commit->exceptions,
+            (struct commit_exception){ .row = fixture_exception(commit->arena, 1, (struct delivery){ seq, 0 }, (int64_t)seq) });
     fixture_commit_durable(store, commit);
     store_close(store);
     raw_add(dir, "batches", 0, RAW_KEY(batch), 8, 1);

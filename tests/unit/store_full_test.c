@@ -1,10 +1,12 @@
 /* A full disk, a full map and a disk that fails: what is refused, what goes on, what stops the daemon. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/fault/disk_faults.h"
 #include "tests/test.h"
@@ -15,8 +17,9 @@ enum { EVENTS = 100, EVENT_BYTES = 5000 };
 /* A commit of half a megabyte of new events, and of the state of their queue. */
 static void add_publish(struct commit *commit, uint64_t next_seq)
 {
-    fixture_add_events(commit, (struct fixture_events){ .first_seq = next_seq, .count = EVENTS, .function = 1, .committed_ms = 1,
-                                                        .bytes = EVENT_BYTES });
+    fixture_add_events(commit,
+                       (struct fixture_events){
+                           .first_seq = next_seq, .count = EVENTS, .function = 1, .committed_ms = 1, .bytes = EVENT_BYTES });
     fixture_add_queue(commit, (struct queue_state){ .function = 1, .counters[QUEUE_ACCEPTED] = next_seq + EVENTS - 1 });
 }
 
@@ -24,7 +27,9 @@ static void add_publish(struct commit *commit, uint64_t next_seq)
 static void add_settle(struct commit *commit, uint64_t accepted, uint64_t upto, uint64_t trim)
 {
     commit->next_seq = accepted + 1;
-    fixture_add_queue(commit, (struct queue_state){ .function = 1, .highest = { upto, 0 }, .counters[QUEUE_ACCEPTED] = accepted,
+    fixture_add_queue(commit, (struct queue_state){ .function = 1,
+                                                    .highest = { upto, 0 },
+                                                    .counters[QUEUE_ACCEPTED] = accepted,
                                                     .counters[QUEUE_SUCCEEDED] = upto });
     if (trim != 0)
         VEC_PUSH(&commit->trims, trim);
@@ -69,6 +74,7 @@ static void expect_full_and_free_again(struct store *store, const char *reason_p
     const char *reason = "";
     char text[SLUICE_ERROR_TEXT_MAX];
     struct stored_event stored;
+    struct store_usage usage;
 
     fixture_add_function(commit, 1, "f");
     fixture_commit_durable(store, commit);
@@ -87,6 +93,8 @@ static void expect_full_and_free_again(struct store *store, const char *reason_p
     }
     EXPECT_EQ(COMMIT_FULL, outcome);
     EXPECT(strstr(text, "no room") != NULL);
+    store_usage(store, &usage); /* no publish went into the reserve */
+    EXPECT(usage.reserve_bytes >= (usage.map_bytes / 10 < 16 << 20 ? usage.map_bytes / 10 : 16 << 20));
     store_read_begin(store);
     EXPECT_EQ(SLUICE_OK, store_event(store, next_seq - 1, &stored));
     EXPECT_EQ(SLUICE_ENOTFOUND, store_event(store, next_seq, &stored));
@@ -109,21 +117,49 @@ static void expect_full_and_free_again(struct store *store, const char *reason_p
     commit_free(commit);
 }
 
+/* A file system of 48 MiB that only this process sees. */
+static bool given_small_disk(char dir[256])
+{
+    (void)snprintf(dir, 256, "%s", fixture_directory());
+    EXPECT_EQ(0, mkdir(dir, 0700));
+    if ((unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("tmpfs", dir, "tmpfs", 0, "size=48m") == 0)
+        return true;
+    printf("skip: no right to mount a small file system: %s\n", strerror(errno));
+    return false;
+}
+
 TEST(a_full_disk_refuses_publishes_and_lets_settling_go_on_until_there_is_room)
 {
     char dir[256];
 
-    (void)snprintf(dir, sizeof dir, "%s", fixture_directory());
-    EXPECT_EQ(0, mkdir(dir, 0700));
-    if ((unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) ||
-        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || mount("tmpfs", dir, "tmpfs", 0, "size=48m") != 0) {
-        printf("skip: no right to mount a small file system: %s\n", strerror(errno));
+    if (!given_small_disk(dir))
         return;
-    }
     struct store *store = fixture_open(dir);
     expect_full_and_free_again(store, "disk is full");
     store_close(store);
     store = fixture_open(dir); /* and is still a store */
+    store_close(store);
+    EXPECT_EQ(0, umount(dir));
+}
+
+TEST(room_that_others_make_is_noticed_without_a_commit)
+{
+    char dir[256], filler[300];
+
+    if (!given_small_disk(dir))
+        return;
+    (void)snprintf(filler, sizeof filler, "%s/filler", dir);
+    int fd = open(filler, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    EXPECT_EQ(0, posix_fallocate(fd, 0, 40 << 20));
+    (void)close(fd);
+    struct store *store = fixture_open(dir);
+    const char *reason = "";
+    EXPECT(!store_accepts(store, &reason)); /* not even the reserve fits */
+    EXPECT(strstr(reason, "disk is full") != NULL);
+    EXPECT_EQ(0, unlink(filler));
+    EXPECT(accepts_within(store, 10000));
+    EXPECT_EQ(1 + 3 * EVENTS, fill(store, 1, 3));
     store_close(store);
     EXPECT_EQ(0, umount(dir));
 }
@@ -180,7 +216,8 @@ TEST(a_failing_disk_is_told_apart_by_what_failed)
         EXPECT(strstr(text, cases[i].text) != NULL);
         if (cases[i].outcome == COMMIT_FULL)
             EXPECT(accepts_within(store, 10000));
-        /* Full: the same commit passes once there is room. Fatal: nothing passes any more, not even on a disk that works again. */
+        /* Full: the same commit passes once there is room. Fatal: nothing passes any more, not even on a disk that works again.
+         */
         EXPECT_EQ(cases[i].outcome == COMMIT_FULL ? COMMIT_DURABLE : COMMIT_FATAL, fixture_commit(store, commit, text));
         store_close(store);
 

@@ -36,9 +36,13 @@ static void step_publish(struct model *model, struct commit *commit)
 {
     for (uint32_t records = draw(model, 4); records > 0 && model->records_count < RECORDS_MAX; records--) {
         struct model_record *record = &model->records[model->records_count++];
-        *record = (struct model_record){ .first_seq = model->next_seq, .count = 1 + draw(model, 60), .function = 1 + draw(model, FUNCTIONS) };
-        fixture_add_events(commit, (struct fixture_events){ .first_seq = record->first_seq, .count = record->count,
-                                                            .function = record->function, .bytes = draw(model, 3000) });
+        *record = (struct model_record){ .first_seq = model->next_seq,
+                                         .count = 1 + draw(model, 60),
+                                         .function = 1 + draw(model, FUNCTIONS) };
+        fixture_add_events(commit, (struct fixture_events){ .first_seq = record->first_seq,
+                                                            .count = record->count,
+                                                            .function = record->function,
+                                                            .bytes = draw(model, 3000) });
         model->next_seq += record->count;
     }
 }
@@ -46,7 +50,8 @@ static void step_publish(struct model *model, struct commit *commit)
 static void step_parked(struct model *model, struct commit *commit)
 {
     for (uint32_t changes = draw(model, 6); changes > 0; changes--) {
-        struct commit_exception change = { .table = draw(model, 2) ? TABLE_DEAD : TABLE_EXCEPTIONS, .delete = draw(model, 3) == 0 };
+        struct commit_exception change = { .table = draw(model, 2) ? TABLE_DEAD : TABLE_EXCEPTIONS,
+                                           .delete = draw(model, 3) == 0 };
         struct delivery delivery = { .seq = draw(model, PARKED_SEQS), .ordinal = draw(model, PARKED_ORDINALS) };
         uint32_t function = 1 + draw(model, FUNCTIONS);
         change.row = fixture_exception(commit->arena, function, delivery, draw(model, 50));

@@ -115,3 +115,22 @@ void raw_add(const char *dir, const char *table, unsigned flags, struct view key
     struct addition addition = { offset, difference };
     raw_row(dir, table, flags, key, change_add, &addition);
 }
+
+void raw_keys(const char *dir, const char *table, unsigned flags, void (*on_key)(void *ctx, struct view key), void *ctx)
+{
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    MDB_env *env = raw_open(dir, table, flags, &txn, &dbi);
+    int rc;
+
+    must(mdb_cursor_open(txn, dbi, &cursor), "cursor");
+    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0)
+        on_key(ctx, (struct view){ key.mv_data, key.mv_size });
+    if (rc != MDB_NOTFOUND)
+        must(rc, "next");
+    mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    mdb_env_close(env);
+}

@@ -15,6 +15,8 @@ void raw_drop(const char *dir, const char *table); /* the table itself */
 void raw_put(const char *dir, const char *table, unsigned flags, struct view key, struct view value);
 /* Adds `difference` to the little-endian u64 at `offset` of a value. */
 void raw_add(const char *dir, const char *table, unsigned flags, struct view key, size_t offset, int64_t difference);
+/* Every key of a table, in order. */
+void raw_keys(const char *dir, const char *table, unsigned flags, void (*on_key)(void *ctx, struct view key), void *ctx);
 #define RAW_KEY(thing) ((struct view){ (const char *)&(thing), sizeof(thing) })
 
 #endif

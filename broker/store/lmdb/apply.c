@@ -15,10 +15,9 @@ struct applying {
 
 static int fail(struct applying *applying, enum db db, int rc)
 {
-    static const char *const names[DB_COUNT] = { "meta", "log",       "batches", "queues", "exceptions",
-                                                 "dead", "due", "producers", "functions", "targets" };
     if (rc != 0)
-        (void)snprintf(applying->store->text, sizeof applying->store->text, "writing table '%s': %s", names[db], mdb_strerror(rc));
+        (void)snprintf(applying->store->text, sizeof applying->store->text, "writing table '%s': %s",
+                       store_table_name(db), mdb_strerror(rc));
     return rc;
 }
 
@@ -41,7 +40,7 @@ static int put_scratch(struct applying *applying, enum db db, MDB_val key)
 }
 
 /* A row that is not there is not an error: deletes say how things should be, not what they were. */
-static int delete(struct applying *applying, enum db db, MDB_val key)
+static int row_delete(struct applying *applying, enum db db, MDB_val key)
 {
     int rc = mdb_del(applying->txn, applying->store->dbis[db], &key, NULL);
     return rc == MDB_NOTFOUND ? 0 : fail(applying, db, rc);
@@ -119,7 +118,7 @@ static int put_producers(struct applying *applying, struct commit *commit)
             return rc;
     }
     for (size_t i = 0; i < commit->producers_gone.count; i++) {
-        int rc = delete(applying, DB_PRODUCERS, MDB_VAL_OF(commit->producers_gone.items[i].id));
+        int rc = row_delete(applying, DB_PRODUCERS, MDB_VAL_OF(commit->producers_gone.items[i].id));
         if (rc != 0)
             return rc;
     }
@@ -183,7 +182,7 @@ static int due_forget(struct applying *applying, uint32_t function, struct deliv
     if (!exception_row_decode(view_of_val(&value), function, delivery, &old) || old.due_ms < 0)
         return due_forget_by_scan(applying, function, delivery);
     due_key_encode(due, function, (struct due_key){ .due_ms = old.due_ms, .delivery = delivery });
-    return delete(applying, DB_DUE, MDB_VAL_OF(due));
+    return row_delete(applying, DB_DUE, MDB_VAL_OF(due));
 }
 
 static int put_exception(struct applying *applying, const struct commit_exception *change)
@@ -198,7 +197,7 @@ static int put_exception(struct applying *applying, const struct commit_exceptio
     if (change->table == TABLE_EXCEPTIONS && (rc = due_forget(applying, row->function, row->delivery, MDB_VAL_OF(key))) != 0)
         return rc;
     if (change->delete)
-        return delete(applying, db, MDB_VAL_OF(key));
+        return row_delete(applying, db, MDB_VAL_OF(key));
     bytes_clear(scratch);
     exception_row_encode(row, scratch);
     rc = put_scratch(applying, db, MDB_VAL_OF(key));
@@ -213,7 +212,7 @@ static int delete_batch(struct applying *applying, uint32_t function, uint64_t f
     uint8_t key[BATCH_KEY_BYTES];
 
     batch_key_encode(key, function, first_seq);
-    return delete(applying, DB_BATCHES, MDB_VAL_OF(key));
+    return row_delete(applying, DB_BATCHES, MDB_VAL_OF(key));
 }
 
 /* A record too broken to say whom it concerned: its batches row is looked for with every function there ever was. */
@@ -265,7 +264,7 @@ static int trim(struct applying *applying, uint64_t first_seq)
             rc = delete_batch(applying, function, first_seq);
         }
     }
-    return rc != 0 ? rc : delete(applying, DB_LOG, key);
+    return rc != 0 ? rc : row_delete(applying, DB_LOG, key);
 }
 
 static int put_totals(struct applying *applying, struct commit *commit)

@@ -20,7 +20,7 @@ struct balancing {
 
 static uint64_t run_above(struct run run, struct delivery highest)
 {
-    uint64_t end = run.seq + run.len; /* one behind its last */
+    uint64_t end = run.seq + run.len;                                               /* one behind its last */
     uint64_t first = run.ordinal > highest.ordinal ? highest.seq : highest.seq + 1; /* the first sequence that counts */
 
     if (run.seq >= first)
@@ -74,7 +74,8 @@ static uint64_t count_rows(MDB_cursor *cursor, uint32_t function)
     uint64_t count = 0;
 
     delivery_key_encode(bytes, function, (struct delivery){ 0 });
-    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+    for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); rc == 0;
+         rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         if (key.mv_size < sizeof function || memcmp(key.mv_data, bytes, sizeof function) != 0)
             break;
         count++;
@@ -128,7 +129,8 @@ static int balance_all(struct balancing *balancing, void (*on_row)(void *ctx, co
     if (rc == MDB_NOTFOUND)
         rc = mdb_cursor_open(balancing->txn, balancing->store->dbis[DB_QUEUES], &queues);
     while (rc == 0 && (rc = mdb_cursor_get(queues, &key, &value, MDB_NEXT)) == 0)
-        if (key_u32(&key, &function) && mdb_get(balancing->txn, balancing->store->dbis[DB_FUNCTIONS], &key, &value) == MDB_NOTFOUND) {
+        if (key_u32(&key, &function) &&
+            mdb_get(balancing->txn, balancing->store->dbis[DB_FUNCTIONS], &key, &value) == MDB_NOTFOUND) {
             struct balance_row row = balance_of(balancing, function, VIEW_LITERAL("(unknown)"));
             row.holds = false;
             on_row(ctx, &row);
@@ -140,14 +142,11 @@ static int balance_all(struct balancing *balancing, void (*on_row)(void *ctx, co
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-enum sluice_err store_balance(struct store *store, void (*on_row)(void *ctx, const struct balance_row *row), void *ctx,
-                              struct sluice_error *reterr)
+int balance_rows(struct store *store, MDB_txn *txn, void (*on_row)(void *ctx, const struct balance_row *row), void *ctx)
 {
-    struct balancing balancing = { .store = store };
+    struct balancing balancing = { .store = store, .txn = txn };
+    int rc = 0;
 
-    int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &balancing.txn);
-    if (rc != 0)
-        return sluice_fail(reterr, SLUICE_EIO, "balance: cannot read the store: %s", mdb_strerror(rc));
     struct {
         enum db db;
         MDB_cursor **cursor;
@@ -158,13 +157,25 @@ enum sluice_err store_balance(struct store *store, void (*on_row)(void *ctx, con
         { DB_DUE, &balancing.due },
     };
     for (unsigned i = 0; rc == 0 && i < sizeof cursors / sizeof cursors[0]; i++)
-        rc = mdb_cursor_open(balancing.txn, store->dbis[cursors[i].db], cursors[i].cursor);
+        rc = mdb_cursor_open(txn, store->dbis[cursors[i].db], cursors[i].cursor);
     if (rc == 0)
         rc = balance_all(&balancing, on_row, ctx);
     for (unsigned i = 0; i < sizeof cursors / sizeof cursors[0]; i++)
         if (*cursors[i].cursor != NULL)
             mdb_cursor_close(*cursors[i].cursor);
-    mdb_txn_abort(balancing.txn);
+    return rc;
+}
+
+enum sluice_err store_balance(struct store *store, void (*on_row)(void *ctx, const struct balance_row *row), void *ctx,
+                              struct sluice_error *reterr)
+{
+    MDB_txn *txn;
+
+    int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return sluice_fail(reterr, SLUICE_EIO, "balance: cannot read the store: %s", mdb_strerror(rc));
+    rc = balance_rows(store, txn, on_row, ctx);
+    mdb_txn_abort(txn);
     if (rc != 0)
         return sluice_fail(reterr, SLUICE_EIO, "balance: reading the store: %s", mdb_strerror(rc));
     return SLUICE_OK;

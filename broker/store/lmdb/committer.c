@@ -34,8 +34,9 @@ static bool commit_publishes(const struct commit *commit)
 static enum commit_outcome fatal(struct store *store, const char *what, int rc)
 {
     store->fatal = true;
-    (void)snprintf(store->text, sizeof store->text, "%s: %s; nothing after the last acknowledged commit is promised: stop and check the disk",
-                   what, mdb_strerror(rc));
+    (void)snprintf(store->text, sizeof store->text,
+                   "%s: %s; nothing after the last acknowledged commit is promised: stop and check the disk", what,
+                   mdb_strerror(rc));
     return COMMIT_FATAL;
 }
 
@@ -113,6 +114,7 @@ static enum commit_outcome commit_execute(struct store *store, struct commit *co
     (void)pthread_mutex_lock(&store->mutex);
     store->latency.commits++;
     store->latency.commit_bytes += bytes;
+    store->latency.bytes[store->latency.samples % LATENCY_SAMPLES] = (uint32_t)bytes; /* latency_note() counts the sample */
     (void)pthread_mutex_unlock(&store->mutex);
     space_review(store, true, bytes);
     return COMMIT_DURABLE;
@@ -214,7 +216,7 @@ void store_commit_begin(struct store *store, struct commit *commit, store_done *
     (void)pthread_mutex_unlock(&store->mutex);
 }
 
-static int compare_us(const void *a, const void *b)
+static int compare_number(const void *a, const void *b)
 {
     uint32_t left, right;
 
@@ -225,7 +227,7 @@ static int compare_us(const void *a, const void *b)
 
 void store_usage(struct store *store, struct store_usage *ret_usage)
 {
-    uint32_t us[LATENCY_SAMPLES];
+    uint32_t us[LATENCY_SAMPLES], written[LATENCY_SAMPLES];
     uint64_t used_end = atomic_load(&store->used_end_seen), zeroed_end = atomic_load(&store->zeroed_end_seen);
     struct store_usage usage = {
         .map_bytes = store->map_bytes,
@@ -239,11 +241,14 @@ void store_usage(struct store *store, struct store_usage *ret_usage)
     usage.commit_bytes = store->latency.commit_bytes;
     size_t count = store->latency.samples < LATENCY_SAMPLES ? (size_t)store->latency.samples : LATENCY_SAMPLES;
     memcpy(us, store->latency.us, count * sizeof us[0]);
+    memcpy(written, store->latency.bytes, count * sizeof written[0]);
     (void)pthread_mutex_unlock(&store->mutex);
     if (count != 0) {
-        qsort(us, count, sizeof us[0], compare_us);
+        qsort(us, count, sizeof us[0], compare_number);
         usage.commit_us_p50 = us[(count - 1) / 2];
         usage.commit_us_p99 = us[(count - 1) * 99 / 100];
+        qsort(written, count, sizeof written[0], compare_number);
+        usage.commit_bytes_p50 = written[(count - 1) / 2];
     }
     *ret_usage = usage;
 }

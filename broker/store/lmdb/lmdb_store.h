@@ -5,7 +5,8 @@
  *   apply.c      a commit into one transaction                            space.c   zeros ahead, the reserve, "no room"
  *   read.c       the loop thread's snapshot: batches, records, events     parked.c  the same: exceptions, dead letters, due times
  *   recover.c    what the engine starts from                              find.c    an event by its id
- *   balance.c    the balance, counted from one snapshot
+ *   balance.c    the balance, counted from one snapshot                 verify*.c  all against all, from one snapshot
+ *   backup.c     a copy of it all
  *
  * Threads: `read` and what is under it belong to the loop thread, `work` and `space` to the committer; what both look at
  * is atomic or under `mutex`. LMDB itself is safe between one writer and any number of readers. */
@@ -78,6 +79,7 @@ struct store {
         uint64_t commits, commit_bytes;
         uint64_t samples;        /* ever taken; the last LATENCY_SAMPLES are kept */
         uint32_t us[LATENCY_SAMPLES];
+        uint32_t bytes[LATENCY_SAMPLES]; /* written by each of them */
     } latency;
     struct space space;
     struct bytes scratch;        /* the committer's, for one row */
@@ -120,6 +122,14 @@ static inline bool key_u64(const MDB_val *key, uint64_t *ret_value)
 int64_t store_mono_us(void);
 /* The one way the store says that stored bytes are wrong: a line for the log, through the hook of store_options. */
 void store_corrupt(const struct store *store, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* open.c */
+const char *store_table_name(enum db db);
+/* LMDB syncs its file, not the directory entries that lead to it. `suffix`: "", or "/.." for the directory above. */
+enum sluice_err directory_sync(const char *dir, const char *suffix, struct sluice_error *reterr);
+
+/* balance.c: store_balance() in a transaction of the caller's. 0 or an LMDB error. */
+int balance_rows(struct store *store, MDB_txn *txn, void (*on_row)(void *ctx, const struct balance_row *row), void *ctx);
 
 /* committer.c */
 enum sluice_err committer_start(struct store *store, struct sluice_error *reterr);

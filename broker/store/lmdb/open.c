@@ -36,6 +36,11 @@ static const struct {
     [DB_TARGETS] = { "targets", MDB_INTEGERKEY },
 };
 
+const char *store_table_name(enum db db)
+{
+    return tables[db].name;
+}
+
 int64_t store_mono_us(void)
 {
     struct timespec now;
@@ -70,8 +75,9 @@ static enum sluice_err lock_take(struct store *store, const char *dir, const cha
         return sluice_fail(reterr, SLUICE_EIO, "data directory '%s': cannot lock '%s': %s", dir, path, strerror(errno));
     lock = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
     if (fcntl(store->lock_fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK)
-        return sluice_fail(reterr, SLUICE_EEXISTS, "data directory '%s' is in use by process %ld; stop it, or name another directory",
-                           dir, (long)lock.l_pid);
+        return sluice_fail(reterr, SLUICE_EEXISTS,
+                           "data directory '%s' is in use by process %ld; stop it, or name another directory", dir,
+                           (long)lock.l_pid);
     return sluice_fail(reterr, SLUICE_EEXISTS, "data directory '%s' was in use a moment ago; try again", dir);
 }
 
@@ -79,12 +85,11 @@ static enum sluice_err lock_take(struct store *store, const char *dir, const cha
 static enum sluice_err env_fail(const char *dir, int rc, struct sluice_error *reterr)
 {
     switch (rc) {
-    case MDB_INVALID:
-        return sluice_fail(reterr, SLUICE_ECORRUPT, "'%s/data.mdb' is not an LMDB file; left untouched", dir);
+    case MDB_INVALID: return sluice_fail(reterr, SLUICE_ECORRUPT, "'%s/data.mdb' is not an LMDB file; left untouched", dir);
     case MDB_VERSION_MISMATCH:
-        return sluice_fail(reterr, SLUICE_ECORRUPT, "'%s/data.mdb' has another LMDB format than this library's; left untouched", dir);
-    default:
-        return sluice_fail(reterr, SLUICE_EIO, "data directory '%s': cannot open the store: %s", dir, mdb_strerror(rc));
+        return sluice_fail(reterr, SLUICE_ECORRUPT, "'%s/data.mdb' has another LMDB format than this library's; left untouched",
+                           dir);
+    default: return sluice_fail(reterr, SLUICE_EIO, "data directory '%s': cannot open the store: %s", dir, mdb_strerror(rc));
     }
 }
 
@@ -97,7 +102,8 @@ static enum sluice_err table_fail(const char *dir, const char *name, int rc, str
 }
 
 /* Opens all tables in `txn`; the handles outlive it once it is committed. */
-static enum sluice_err tables_open(struct store *store, MDB_txn *txn, const char *dir, unsigned create, struct sluice_error *reterr)
+static enum sluice_err tables_open(struct store *store, MDB_txn *txn, const char *dir, unsigned create,
+                                   struct sluice_error *reterr)
 {
     for (unsigned i = 0; i < DB_COUNT; i++) {
         int rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | create, &store->dbis[i]);
@@ -118,13 +124,14 @@ static enum sluice_err format_check(struct store *store, MDB_txn *txn, const cha
         return table_fail(dir, tables[DB_META].name, rc, reterr);
     rc = mdb_get(txn, meta, &key, &value);
     if (rc != 0 || value.mv_size != sizeof bytes)
-        return sluice_fail(reterr, SLUICE_ECORRUPT, "'%s' is not a store of sluice: it has no format number; left untouched", dir);
+        return sluice_fail(reterr, SLUICE_ECORRUPT, "'%s' is not a store of sluice: it has no format number; left untouched",
+                           dir);
     memcpy(bytes, value.mv_data, sizeof bytes);
     uint32_t format = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
     if (format > STORE_FORMAT || format == 0)
         return sluice_fail(reterr, SLUICE_ECORRUPT,
-                           "'%s' has store format %u, this program reads up to %d; left untouched: use a newer sluiced", dir, format,
-                           STORE_FORMAT);
+                           "'%s' has store format %u, this program reads up to %d; left untouched: use a newer sluiced", dir,
+                           format, STORE_FORMAT);
     return tables_open(store, txn, dir, 0, reterr);
 }
 
@@ -182,8 +189,7 @@ static enum sluice_err store_check(struct store *store, const char *dir, bool *r
     return err;
 }
 
-/* LMDB syncs its file, not the directory entries that lead to it. */
-static enum sluice_err directory_sync(const char *dir, const char *suffix, struct sluice_error *reterr)
+enum sluice_err directory_sync(const char *dir, const char *suffix, struct sluice_error *reterr)
 {
     char path[4096];
 
@@ -233,6 +239,7 @@ static enum sluice_err env_open(struct store *store, const char *dir, struct slu
     store->map_bytes = info.me_mapsize; /* LMDB enlarges it to what the file uses */
     uint64_t tenth = store->map_bytes / 10;
     store->reserve_bytes = tenth < STORE_RESERVE_BYTES ? tenth : STORE_RESERVE_BYTES;
+    atomic_store(&store->used_end_seen, (info.me_last_pgno + 1) * store->page_bytes); /* all that a read-only one ever says */
     return SLUICE_OK;
 }
 
@@ -271,7 +278,8 @@ static enum sluice_err open_all(struct store *store, const char *dir, struct slu
     return committer_start(store, reterr);
 }
 
-enum sluice_err store_open(const char *dir, const struct store_options *options, struct store **ret_store, struct sluice_error *reterr)
+enum sluice_err store_open(const char *dir, const struct store_options *options, struct store **ret_store,
+                           struct sluice_error *reterr)
 {
     struct store *store = calloc(1, sizeof *store);
     if (store == NULL)

@@ -35,7 +35,8 @@ static bool row_read(struct store *store, enum exception_table table, const MDB_
         return true;
     if (read_first_report(store, db_of(table), function, delivery.seq))
         store_corrupt(store, "%s row of function %u, delivery %llu.%u fails its checksum; it is left where it is",
-                      table == TABLE_DEAD ? "dead letter" : "exception", function, (unsigned long long)delivery.seq, delivery.ordinal);
+                      table == TABLE_DEAD ? "dead letter" : "exception", function, (unsigned long long)delivery.seq,
+                      delivery.ordinal);
     return false;
 }
 

@@ -68,7 +68,8 @@ bool read_first_report(struct store *store, enum db db, uint32_t function, uint6
 
 /* ---- batches ---- */
 
-static bool batch_row_of(struct store *store, const MDB_val *key, const MDB_val *value, uint32_t function, struct batch_row *ret_row)
+static bool batch_row_of(struct store *store, const MDB_val *key, const MDB_val *value, uint32_t function,
+                         struct batch_row *ret_row)
 {
     uint32_t row_function;
     uint64_t first_seq;
@@ -146,7 +147,8 @@ bool read_record_at(struct store *store, const MDB_val *key, const MDB_val *valu
         return true;
     }
     *bad = first_seq;
-    store_corrupt(store, "log record at sequence %llu (%zu bytes) fails its checksum: its events cannot be delivered, all others can",
+    store_corrupt(store,
+                  "log record at sequence %llu (%zu bytes) fails its checksum: its events cannot be delivered, all others can",
                   (unsigned long long)first_seq, value->mv_size);
     return false;
 }

@@ -60,7 +60,8 @@ static bool recover_producer(struct recovering *recovering, const MDB_val *key, 
 }
 
 static enum sluice_err recover_table(struct recovering *recovering, MDB_txn *txn, enum db db, const char *name,
-                                     bool (*row)(struct recovering *, const MDB_val *, const MDB_val *), struct sluice_error *reterr)
+                                     bool (*row)(struct recovering *, const MDB_val *, const MDB_val *),
+                                     struct sluice_error *reterr)
 {
     MDB_cursor *cursor;
     MDB_val key, value;
@@ -76,7 +77,8 @@ static enum sluice_err recover_table(struct recovering *recovering, MDB_txn *txn
     }
     mdb_cursor_close(cursor);
     if (rc == 0)
-        return sluice_fail(reterr, SLUICE_ECORRUPT, "store: row %llu of table '%s' fails its check; restore the data directory from a backup",
+        return sluice_fail(reterr, SLUICE_ECORRUPT,
+                           "store: row %llu of table '%s' fails its check; restore the data directory from a backup",
                            (unsigned long long)place, name);
     if (rc != MDB_NOTFOUND)
         return sluice_fail(reterr, SLUICE_EIO, "store: reading table '%s': %s", name, mdb_strerror(rc));
@@ -95,8 +97,8 @@ enum sluice_err totals_read(struct store *store, MDB_txn *txn, struct totals_row
     if (rc != 0)
         return sluice_fail(reterr, SLUICE_EIO, "store: reading table 'meta': %s", mdb_strerror(rc));
     if (!totals_row_decode(view_of_val(&value), ret_totals))
-        return sluice_fail(reterr, SLUICE_ECORRUPT, "store: the totals in table 'meta' have %zu bytes instead of %d", value.mv_size,
-                           TOTALS_ROW_BYTES);
+        return sluice_fail(reterr, SLUICE_ECORRUPT, "store: the totals in table 'meta' have %zu bytes instead of %d",
+                           value.mv_size, TOTALS_ROW_BYTES);
     return SLUICE_OK;
 }
 

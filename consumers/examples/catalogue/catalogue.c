@@ -15,7 +15,7 @@
 #include <sluice/function.h>
 
 struct catalogue {
-    const char *files;   /* the folder that keys are relative to */
+    const char *files; /* the folder that keys are relative to */
     int list_fd;
 };
 
@@ -67,7 +67,8 @@ static enum sluice_err fail(struct sluice_delivery *delivery, const char *type, 
     return SLUICE_EIO;
 }
 
-static enum sluice_err list_file(const struct catalogue *catalogue, struct sluice_delivery *delivery, const json_t *object, FILE *out)
+static enum sluice_err list_file(const struct catalogue *catalogue, struct sluice_delivery *delivery, const json_t *object,
+                                 FILE *out)
 {
     const char *key = json_string_value(json_object_get(object, "key"));
     const char *sequencer = json_string_value(json_object_get(object, "sequencer"));

@@ -43,6 +43,16 @@ enum object_result object_identify(const char *path, struct file_identity *ret_i
     return OBJECT_COMPLETE;
 }
 
+int64_t object_settles_in(const char *path, int64_t settle_ms, int64_t now_ms)
+{
+    struct stat status;
+
+    if (lstat(path, &status) != 0)
+        return 0;
+    int64_t left = status.st_ctim.tv_sec * INT64_C(1000) + status.st_ctim.tv_nsec / 1000000 + settle_ms - now_ms;
+    return left <= 0 ? 0 : left > settle_ms ? settle_ms : left; /* more: the clock went back, or the file is on another machine's */
+}
+
 /* A read lease is refused while anyone has the file open for writing: that is the question, the lease itself is not wanted.
  * Should a writer come in this instant, it waits for the line below, and we are sent SIGIO, which main() ignores. */
 static enum object_result ask_kernel(int fd, bool *ret_knows)
@@ -130,14 +140,32 @@ enum object_result object_read(const char *path, enum object_seen seen, int64_t 
     return result;
 }
 
-void object_put_detail(struct bytes *out, const struct object_event *event)
+static void put_bucket_and_key(struct bytes *out, const struct object_event *event)
 {
     bytes_put_text(out, "{\"version\":\"0\",\"bucket\":{\"name\":");
     json_put_string(out, view_of(event->bucket));
     bytes_put_text(out, "},\"object\":{\"key\":");
     json_put_string(out, view_of(event->key));
-    bytes_put_format(out, ",\"size\":%" PRIu64 ",\"etag\":\"%s\",\"sequencer\":\"%016" PRIX64 "\"}", event->object->identity.size,
-                     event->object->etag, event->sequencer);
-    bytes_put_format(out, ",\"request-id\":\"%016" PRIX64 "\",\"requester\":\"%s\"", event->request_id, REQUESTER);
-    bytes_put_text(out, ",\"source-ip-address\":\"127.0.0.1\",\"reason\":\"PutObject\"}");
+}
+
+static void put_request(struct bytes *out, const struct object_event *event, const char *reason)
+{
+    bytes_put_format(out, ",\"sequencer\":\"%016" PRIX64 "\"},\"request-id\":\"%016" PRIX64 "\",\"requester\":\"%s\"", event->sequencer,
+                     event->request_id, REQUESTER);
+    bytes_put_format(out, ",\"source-ip-address\":\"127.0.0.1\",\"reason\":\"%s\"", reason);
+}
+
+void object_put_detail(struct bytes *out, const struct object_event *event)
+{
+    put_bucket_and_key(out, event);
+    bytes_put_format(out, ",\"size\":%" PRIu64 ",\"etag\":\"%s\"", event->object->identity.size, event->object->etag);
+    put_request(out, event, "PutObject");
+    bytes_put_char(out, '}');
+}
+
+void object_put_deleted_detail(struct bytes *out, const struct object_event *event)
+{
+    put_bucket_and_key(out, event);
+    put_request(out, event, "DeleteObject");
+    bytes_put_text(out, ",\"deletion-type\":\"Permanently Deleted\"}");
 }

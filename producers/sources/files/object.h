@@ -11,7 +11,7 @@
 #include "sluice/error.h"
 
 enum {
-    OBJECT_ETAG_TEXT_LEN = 32,    /* MD5 in hex, as S3 has it for what was put in one piece */
+    OBJECT_ETAG_TEXT_LEN = 32, /* MD5 in hex, as S3 has it for what was put in one piece */
     OBJECT_QUIET_MS = 2000,
     OBJECT_READ_BYTES = 64 << 10, /* memory for hashing, whatever the file's size */
 };
@@ -36,13 +36,16 @@ enum object_seen { OBJECT_SEEN_CLOSED, OBJECT_SEEN_LYING };
 
 enum object_result {
     OBJECT_COMPLETE,
-    OBJECT_OPEN,         /* being written; its close will be seen, so nothing is to be done */
-    OBJECT_UNSETTLED,    /* changed a moment ago, and the kernel does not say whether it is open: look again in OBJECT_QUIET_MS */
-    OBJECT_GONE,         /* not there any more */
-    OBJECT_OTHER,        /* not a regular file */
-    OBJECT_UNREADABLE,   /* reterr says why */
+    OBJECT_OPEN,       /* being written; its close will be seen, so nothing is to be done */
+    OBJECT_UNSETTLED,  /* changed a moment ago, and the kernel does not say whether it is open: look again in OBJECT_QUIET_MS */
+    OBJECT_GONE,       /* not there any more */
+    OBJECT_OTHER,      /* not a regular file */
+    OBJECT_UNREADABLE, /* reterr says why */
 };
 
+/* Milliseconds until nothing of the file (content, name, permissions) has changed for `settle_ms`; 0: that is so now, or it is not
+ * there. By its time of change, which no program can set. `now_ms` is wall time. */
+int64_t object_settles_in(const char *path, int64_t settle_ms, int64_t now_ms);
 /* OBJECT_COMPLETE here only means: a regular file, with this identity. */
 enum object_result object_identify(const char *path, struct file_identity *ret_identity, struct sluice_error *reterr);
 /* Reads the whole file. `now_ms` is wall time, for OBJECT_UNSETTLED. */
@@ -53,9 +56,11 @@ enum object_result object_read(const char *path, enum object_seen seen, int64_t 
 struct object_event {
     const char *bucket, *key;
     const struct object *object;
-    uint64_t sequencer;           /* grows with every event: tells the order of two events of one key */
+    uint64_t sequencer; /* grows with every event: tells the order of two events of one key */
     uint64_t request_id;
 };
 void object_put_detail(struct bytes *out, const struct object_event *event);
+/* The same of "Object Deleted"; `object` is not read. */
+void object_put_deleted_detail(struct bytes *out, const struct object_event *event);
 
 #endif

@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "producers/sources/files/names.h"
+#include "producers/sources/files/settling.h"
 #include "producers/sources/files/state.h"
 #include "producers/sources/files/tree.h"
 #include "schemas/codec/json.h"
@@ -17,12 +19,13 @@
 #include "sluice/producer.h"
 
 #define EVENT_SOURCE "files"
-#define EVENT_TYPE "Object Created"
+#define EVENT_TYPE_CREATED "Object Created"
+#define EVENT_TYPE_DELETED "Object Deleted"
 
 enum {
-    FLUSH_STEP_MS = 200,            /* how soon a wait for the daemon sees that we are to stop */
-    WAITING_SAID_AFTER_MS = 5000,   /* an unreachable daemon is worth a line, once per wait */
-    WINDOW_EVENTS = 16,             /* on their way at once; the daemon commits them together */
+    FLUSH_STEP_MS = 200,          /* how soon a wait for the daemon sees that we are to stop */
+    WAITING_SAID_AFTER_MS = 5000, /* an unreachable daemon is worth a line, once per wait */
+    WINDOW_EVENTS = 16,           /* on their way at once; the daemon commits them together */
 };
 
 struct source {
@@ -31,17 +34,19 @@ struct source {
     struct tree *tree;
     struct sluice_producer *producer;
     uint8_t producer_id[16];
-    struct batch batch;             /* gathered; with `intended`, also written down under the state's sequence */
+    struct batch batch; /* gathered; with `intended`, also written down under the state's sequence */
     bool intended;
-    bool rescan_due;                /* events were lost */
-    int64_t unsettled_until_ms;     /* monotonic; 0: none. A file has to be looked at again then */
+    bool rescan_due;            /* events were lost */
+    bool sweep_due;             /* a folder went away */
+    struct settling settling;   /* due times are monotonic */
+    int64_t unsettled_until_ms; /* monotonic; 0: none. A file has to be looked at again then */
     uint64_t published, refused, scans;
 };
 
 /* The daemon's word on one event. Written by the producer's thread. */
 struct answer {
-    _Atomic int code;               /* enum sluice_err, or UNANSWERED */
-    struct sluice_error error;      /* written before code */
+    _Atomic int code;          /* enum sluice_err, or UNANSWERED */
+    struct sluice_error error; /* written before code */
 };
 enum { UNANSWERED = -1 };
 
@@ -61,6 +66,10 @@ static void say(const struct source *source, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    for (char *c = line; *c != '\0'; c++) { /* a file's name may hold a line break: it shall not make a line */
+        if ((unsigned char)*c < ' ' || *c == '\x7f')
+            *c = '?';
+    }
     source->options.log(source->options.ctx, line);
 }
 
@@ -82,8 +91,12 @@ static enum sluice_err send_all(struct source *source, struct answer *answers, u
     for (unsigned i = 0; i < source->batch.count; i++) {
         const struct intent *intent = &source->batch.intents[i];
         struct sluice_event event = {
-            .source = EVENT_SOURCE, .type = EVENT_TYPE, .bus = source->options.bus, .time_ms = intent->time_ms,
-            .detail = intent->detail.data, .detail_len = intent->detail.len,
+            .source = EVENT_SOURCE,
+            .type = intent->deleted ? EVENT_TYPE_DELETED : EVENT_TYPE_CREATED,
+            .bus = source->options.bus,
+            .time_ms = intent->time_ms,
+            .detail = intent->detail.data,
+            .detail_len = intent->detail.len,
         };
         atomic_init(&answers[i].code, UNANSWERED);
         enum sluice_err err = sluice_publish_async(source->producer, &event, answered, &answers[i], &answers[i].error);
@@ -120,8 +133,9 @@ static enum sluice_err wait_answers(struct source *source, struct answer *answer
             return sluice_fail(reterr, err, "publishing failed: %s; what has no answer is published again at the next start",
                                sluice_err_name(err));
         if (source->options.stopping(source->options.ctx))
-            return sluice_fail(reterr, SLUICE_EUNAVAILABLE, "stopped while %u events had no answer; they are published again at the "
-                               "next start", source->batch.count);
+            return sluice_fail(reterr, SLUICE_EUNAVAILABLE,
+                               "stopped while %u events had no answer; they are published again at the next start",
+                               source->batch.count);
         if (!said && clock_ms(CLOCK_MONOTONIC) - began_ms > WAITING_SAID_AFTER_MS) {
             said = true;
             say(source, "waiting for=daemon unconfirmed=%u", source->batch.count);
@@ -180,8 +194,9 @@ static enum sluice_err publish_intended(struct source *source, struct sluice_err
     err = judge(source, answers, forget, reterr);
     free(answers);
     if (stats.sequence_next != state_producer(source->state).sequence + sent)
-        return sluice_fail(reterr, SLUICE_EPROTO, "%u events took the sequence numbers up to %" PRIu64 ": repeats cannot be told apart",
-                           sent, stats.sequence_next);
+        return sluice_fail(reterr, SLUICE_EPROTO,
+                           "%u events took the sequence numbers up to %" PRIu64 ": repeats cannot be told apart", sent,
+                           stats.sequence_next);
     struct sluice_error state_error;
     enum sluice_err state_err = state_confirm(source->state, &source->batch, forget, stats.sequence_next, &state_error);
     if (state_err != SLUICE_OK)
@@ -204,19 +219,28 @@ static enum sluice_err publish_gathered(struct source *source, struct sluice_err
 
 /* ---- gathering ---- */
 
+/* What the batch says of the path last; NULL: nothing, so the state's word holds. */
+static const struct intent *last_gathered(const struct source *source, const char *path)
+{
+    for (unsigned i = source->batch.count; i > 0; i--) {
+        if (strcmp(source->batch.intents[i - 1].path, path) == 0)
+            return &source->batch.intents[i - 1];
+    }
+    return NULL;
+}
+
 static enum sluice_err known_or_gathered(struct source *source, const char *path, struct file_identity identity, bool *ret_known,
                                          struct sluice_error *reterr)
 {
-    for (unsigned i = 0; i < source->batch.count; i++) {
-        const struct intent *intent = &source->batch.intents[i];
-        if (file_identity_equals(intent->identity, identity) && strcmp(intent->path, path) == 0) {
-            *ret_known = true;
-            return SLUICE_OK;
-        }
-    }
-    return state_knows(source->state, path, identity, ret_known, reterr);
+    const struct intent *intent = last_gathered(source, path);
+
+    if (intent == NULL)
+        return state_knows(source->state, path, identity, ret_known, reterr);
+    *ret_known = !intent->deleted && file_identity_equals(intent->identity, identity);
+    return SLUICE_OK;
 }
 
+/* `object` NULL: the file is gone. */
 static enum sluice_err gather(struct source *source, const char *path, const struct object *object, struct sluice_error *reterr)
 {
     struct intent *intent = &source->batch.intents[source->batch.count];
@@ -226,14 +250,23 @@ static enum sluice_err gather(struct source *source, const char *path, const str
     (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail for this clock */
     if (getrandom(&request_id, sizeof request_id, 0) != (ssize_t)sizeof request_id)
         return sluice_fail(reterr, SLUICE_EIO, "no random bytes for a request id: %m");
-    *intent = (struct intent){ .path = strdup(path), .identity = object->identity };
+    *intent = (struct intent){ .path = strdup(path), .deleted = object == NULL };
     if (intent->path == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory gathering '%s'", path);
     source->batch.count++; /* from here batch_clear() frees it */
     intent->time_ms = now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-    object_put_detail(&intent->detail, &(struct object_event){
-        .bucket = source->options.bucket, .key = path, .object = object, .request_id = request_id,
-        .sequencer = state_sequencer_next(source->state, (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec) });
+    uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+    const struct object_event event = { .bucket = source->options.bucket,
+                                        .key = path,
+                                        .object = object,
+                                        .sequencer = state_sequencer_next(source->state, now_ns),
+                                        .request_id = request_id };
+    if (object == NULL) {
+        object_put_deleted_detail(&intent->detail, &event);
+    } else {
+        intent->identity = object->identity;
+        object_put_detail(&intent->detail, &event);
+    }
     if (intent->detail.failed)
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory gathering '%s'", path);
     return source->batch.count == STATE_BATCH_FILES_MAX ? publish_gathered(source, reterr) : SLUICE_OK;
@@ -245,9 +278,38 @@ static bool full_path(const struct source *source, const char *path, char ret_fu
     return len > 0 && len < PATH_MAX;
 }
 
-static enum sluice_err on_file(void *ctx, const char *path, enum object_seen seen, struct sluice_error *reterr)
+/* Of a file that is not there: an event, if one told of its coming. */
+static enum sluice_err look_gone(struct source *source, const char *path, struct sluice_error *reterr)
 {
-    struct source *source = ctx;
+    const struct intent *intent = last_gathered(source, path);
+    bool has = intent != NULL && !intent->deleted;
+
+    if (intent == NULL) {
+        enum sluice_err err = state_has(source->state, path, &has, reterr);
+        if (err != SLUICE_OK)
+            return err;
+    }
+    return has ? gather(source, path, NULL, reterr) : SLUICE_OK;
+}
+
+/* Where more are in unrest than we keep, they are found by a scan. The earliest time stands, or a steady stream of files would put it
+ * off for ever. */
+static void look_again_by_scan(struct source *source, int64_t in_ms)
+{
+    int64_t due_ms = clock_ms(CLOCK_MONOTONIC) + in_ms;
+
+    if (source->unsettled_until_ms == 0 || due_ms < source->unsettled_until_ms)
+        source->unsettled_until_ms = due_ms;
+}
+
+static void look_again(struct source *source, const char *path, int64_t in_ms)
+{
+    if (!settling_put(&source->settling, path, clock_ms(CLOCK_MONOTONIC) + in_ms))
+        look_again_by_scan(source, in_ms);
+}
+
+static enum sluice_err look(struct source *source, const char *path, enum object_seen seen, struct sluice_error *reterr)
+{
     char full[PATH_MAX];
     struct file_identity identity;
     struct object object;
@@ -255,7 +317,8 @@ static enum sluice_err on_file(void *ctx, const char *path, enum object_seen see
     bool known = false;
 
     if (source->options.stopping(source->options.ctx))
-        return sluice_fail(reterr, SLUICE_EUNAVAILABLE, "stopped while looking at files; the rest is published at the next start");
+        return sluice_fail(reterr, SLUICE_EUNAVAILABLE,
+                           "stopped while looking at files; the rest is published at the next start");
     if (!full_path(source, path, full)) {
         say(source, "skipped reason='path of %d bytes or more' key='%s'", PATH_MAX, path);
         return SLUICE_OK;
@@ -269,17 +332,47 @@ static enum sluice_err on_file(void *ctx, const char *path, enum object_seen see
             say(source, "skipped reason='its name is not UTF-8, so no event can carry it' key='%s'", path);
             return SLUICE_OK;
         }
-        result = object_read(full, seen, clock_ms(CLOCK_REALTIME), &object, &reason);
+        int64_t now_ms = clock_ms(CLOCK_REALTIME), left_ms = object_settles_in(full, source->options.settle_ms, now_ms);
+        if (source->options.settle_ms > 0 && left_ms > 0) {
+            look_again(source, path, left_ms);
+            return SLUICE_OK;
+        }
+        result = object_read(full, seen, now_ms, &object, &reason);
     }
     switch (result) {
     case OBJECT_COMPLETE: return gather(source, path, &object, reterr);
-    case OBJECT_UNSETTLED: source->unsettled_until_ms = clock_ms(CLOCK_MONOTONIC) + OBJECT_QUIET_MS; return SLUICE_OK;
+    case OBJECT_UNSETTLED: look_again(source, path, OBJECT_QUIET_MS); return SLUICE_OK;
     case OBJECT_UNREADABLE: say(source, "skipped reason='%s'", reason.text); return SLUICE_OK;
-    case OBJECT_OPEN:
     case OBJECT_GONE:
-    case OBJECT_OTHER: return SLUICE_OK;
+    case OBJECT_OTHER: return look_gone(source, path, reterr);
+    case OBJECT_OPEN: return SLUICE_OK;
     }
     return SLUICE_OK;
+}
+
+static enum sluice_err on_file(void *ctx, const char *path, enum object_seen seen, struct sluice_error *reterr)
+{
+    struct source *source = ctx;
+    bool selected = name_selected(path, source->options.include, source->options.exclude);
+    return selected ? look(source, path, seen, reterr) : SLUICE_OK;
+}
+
+/* With a settle time a file that comes back within it was never away. */
+static enum sluice_err on_gone(void *ctx, const char *path, struct sluice_error *reterr)
+{
+    struct source *source = ctx;
+
+    if (!name_selected(path, source->options.include, source->options.exclude))
+        return SLUICE_OK;
+    if (source->options.settle_ms == 0)
+        return look(source, path, OBJECT_SEEN_LYING, reterr);
+    look_again(source, path, source->options.settle_ms);
+    return SLUICE_OK;
+}
+
+static void on_folder_gone(void *ctx)
+{
+    ((struct source *)ctx)->sweep_due = true;
 }
 
 static void on_skipped(void *ctx, const char *text)
@@ -287,13 +380,41 @@ static void on_skipped(void *ctx, const char *text)
     say(ctx, "skipped reason='%s'", text);
 }
 
-static bool gone(void *ctx, const char *path)
+static bool is_gone(const struct source *source, const char *path)
 {
-    const struct source *source = ctx;
     char full[PATH_MAX];
     struct file_identity identity;
 
-    return !full_path(source, path, full) || object_identify(full, &identity, NULL) == OBJECT_GONE;
+    if (!full_path(source, path, full))
+        return true;
+    enum object_result result = object_identify(full, &identity, NULL);
+    return result == OBJECT_GONE || result == OBJECT_OTHER;
+}
+
+/* Looks for every file that is known. One that is gone is a deletion, or forgotten if it is not selected any more. */
+static enum sluice_err sweep(struct source *source, uint64_t *forgotten, struct sluice_error *reterr)
+{
+    char path[STATE_PATH_BYTES];
+    struct state_cursor cursor = { 0 };
+    bool found = true;
+
+    source->sweep_due = false;
+    for (;;) {
+        enum sluice_err err = state_next(source->state, &cursor, path, &found, reterr);
+        if (err != SLUICE_OK || !found)
+            return err == SLUICE_OK ? publish_gathered(source, reterr) : err;
+        if (!is_gone(source, path))
+            continue;
+        if (name_ignored_anywhere(path, source->options.ignore) ||
+            !name_selected(path, source->options.include, source->options.exclude)) {
+            err = state_forget(source->state, path, reterr);
+            ++*forgotten;
+        } else {
+            err = on_gone(source, path, reterr);
+        }
+        if (err != SLUICE_OK)
+            return err;
+    }
 }
 
 static enum sluice_err scan(struct source *source, struct sluice_error *reterr)
@@ -307,10 +428,23 @@ static enum sluice_err scan(struct source *source, struct sluice_error *reterr)
     if (err == SLUICE_OK)
         err = publish_gathered(source, reterr);
     if (err == SLUICE_OK)
-        err = state_sweep(source->state, gone, source, &forgotten, reterr);
+        err = sweep(source, &forgotten, reterr);
     if (err == SLUICE_OK)
         say(source, "scanned directories=%u published=%" PRIu64 " forgotten=%" PRIu64, tree_directories(source->tree),
             source->published - published, forgotten);
+    return err;
+}
+
+static enum sluice_err look_at_settled(struct source *source, struct sluice_error *reterr)
+{
+    enum sluice_err err = SLUICE_OK;
+    int64_t now_ms = clock_ms(CLOCK_MONOTONIC); /* once: what is put again meanwhile is for the next step */
+    char *path;
+
+    while (err == SLUICE_OK && (path = settling_take(&source->settling, now_ms)) != NULL) {
+        err = look(source, path, OBJECT_SEEN_LYING, reterr);
+        free(path);
+    }
     return err;
 }
 
@@ -322,9 +456,14 @@ static enum sluice_err open_producer(struct source *source, struct sluice_error 
 
     memcpy(source->producer_id, durable.id, sizeof source->producer_id);
     /* One event a batch of the protocol: which number an event gets then depends on nothing but its place, also in a repeat. */
-    return sluice_producer_open(&(struct sluice_producer_options){
-        .url = source->options.url, .name = "sluice-files", .window_batches = WINDOW_EVENTS, .batch_events = 1,
-        .id = source->producer_id, .epoch = durable.epoch, .sequence = durable.sequence }, &source->producer, reterr);
+    return sluice_producer_open(&(struct sluice_producer_options){ .url = source->options.url,
+                                                                   .name = "sluice-files",
+                                                                   .window_batches = WINDOW_EVENTS,
+                                                                   .batch_events = 1,
+                                                                   .id = source->producer_id,
+                                                                   .epoch = durable.epoch,
+                                                                   .sequence = durable.sequence },
+                                &source->producer, reterr);
 }
 
 enum sluice_err source_open(const struct source_options *options, struct source **ret_source, struct sluice_error *reterr)
@@ -333,8 +472,13 @@ enum sluice_err source_open(const struct source_options *options, struct source 
     if (source == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory opening '%s'", options->directory);
     source->options = *options;
-    enum sluice_err err = tree_open(&(struct tree_options){ .directory = options->directory, .ignore = options->ignore,
-                                                            .on_file = on_file, .on_skipped = on_skipped, .ctx = source },
+    enum sluice_err err = tree_open(&(struct tree_options){ .directory = options->directory,
+                                                            .ignore = options->ignore,
+                                                            .on_file = on_file,
+                                                            .on_gone = on_gone,
+                                                            .on_folder_gone = on_folder_gone,
+                                                            .on_skipped = on_skipped,
+                                                            .ctx = source },
                                     &source->tree, reterr);
     if (err == SLUICE_OK)
         err = state_open(options->state_path, options->bucket, &source->state, reterr);
@@ -356,6 +500,7 @@ struct source *source_close(struct source *source)
     if (source->producer != NULL)
         (void)sluice_producer_close(source->producer, 0, NULL);
     batch_clear(&source->batch);
+    settling_done(&source->settling);
     state_close(source->state);
     tree_close(source->tree);
     free(source);
@@ -383,14 +528,17 @@ enum sluice_err source_step(struct source *source, struct sluice_error *reterr)
         source->rescan_due = source->rescan_due || overflowed;
     }
     if (err == SLUICE_OK)
+        err = look_at_settled(source, reterr);
+    if (err == SLUICE_OK)
         err = publish_gathered(source, reterr);
     if (err != SLUICE_OK)
         return err;
     if (source->rescan_due)
         say(source, "overflow reason='more happened than the kernel queues for us' next=scan");
-    if (source->rescan_due || source_wait_ms(source) == 0)
+    if (source->rescan_due || (source->unsettled_until_ms != 0 && source->unsettled_until_ms <= clock_ms(CLOCK_MONOTONIC)))
         return scan(source, reterr);
-    return SLUICE_OK;
+    uint64_t forgotten = 0;
+    return source->sweep_due ? sweep(source, &forgotten, reterr) : SLUICE_OK;
 }
 
 int source_fd(const struct source *source)
@@ -400,15 +548,21 @@ int source_fd(const struct source *source)
 
 int source_wait_ms(const struct source *source)
 {
-    if (source->unsettled_until_ms == 0)
+    int64_t due_ms = settling_due_ms(&source->settling);
+
+    if (source->unsettled_until_ms != 0 && (due_ms < 0 || source->unsettled_until_ms < due_ms))
+        due_ms = source->unsettled_until_ms;
+    if (due_ms < 0)
         return -1;
-    int64_t left = source->unsettled_until_ms - clock_ms(CLOCK_MONOTONIC);
-    return left <= 0 ? 0 : (int)left;
+    int64_t left_ms = due_ms - clock_ms(CLOCK_MONOTONIC);
+    return left_ms <= 0 ? 0 : (int)left_ms;
 }
 
 enum sluice_err source_stats(struct source *source, struct source_stats *ret_stats, struct sluice_error *reterr)
 {
-    struct source_stats stats = { .published = source->published, .refused = source->refused, .scans = source->scans,
+    struct source_stats stats = { .published = source->published,
+                                  .refused = source->refused,
+                                  .scans = source->scans,
                                   .directories = tree_directories(source->tree),
                                   .unconfirmed = source->intended ? source->batch.count : 0 };
     enum sluice_err err = state_count(source->state, &stats.known, reterr);

@@ -2,7 +2,7 @@
  *
  *   meta     "head" -> struct state_head; "bucket" -> its name
  *   files    SHA-256 of the path -> struct file_identity, path     (LMDB keys end at 511 bytes, paths do not)
- *   intents  index u32 -> struct intent_head, path, detail         (empty but while a batch is out)
+ *   intents  index u32 -> struct intent_head (top bit of path_len: a deletion), path, detail         (empty but while a batch is out)
  *
  * Numbers are in the host's byte order, as LMDB's own are: the file belongs to the machine whose inodes it lists. */
 #include "producers/sources/files/state.h"
@@ -20,6 +20,7 @@ enum {
     PATH_KEY_BYTES = 32,
     PATH_BYTES_MAX = 4096, /* PATH_MAX */
 };
+#define INTENT_DELETED (UINT32_C(1) << 31) /* in path_len */
 #define STATE_MAP_BYTES (UINT64_C(16) << 30) /* address space, not memory: about 100 million files */
 
 struct state_head {
@@ -95,17 +96,21 @@ static enum sluice_err make_new(struct state *state, MDB_txn *txn, const char *b
     return SLUICE_OK;
 }
 
-static enum sluice_err check_existing(struct state *state, MDB_txn *txn, MDB_val head, const char *bucket, struct sluice_error *reterr)
+static enum sluice_err check_existing(struct state *state, MDB_txn *txn, MDB_val head, const char *bucket,
+                                      struct sluice_error *reterr)
 {
     MDB_val key = value_of("bucket", 6), name;
 
     if (head.mv_size < sizeof state->head.version)
         return sluice_fail(reterr, SLUICE_ECORRUPT, "state '%s': its head is cut short", state->path);
     memcpy(&state->head.version, head.mv_data, sizeof state->head.version);
-    if (state->head.version != STATE_VERSION || head.mv_size != sizeof state->head)
-        return sluice_fail(reterr, SLUICE_ECORRUPT, "state '%s': version %u, this program knows %d: use the program that wrote it, "
-                           "or another --state file", state->path, state->head.version, STATE_VERSION);
+    if (state->head.version < 1 || state->head.version > STATE_VERSION || head.mv_size != sizeof state->head)
+        return sluice_fail(reterr, SLUICE_ECORRUPT,
+                           "state '%s': version %u, this program knows %d: use the program that wrote it, "
+                           "or another --state file",
+                           state->path, state->head.version, STATE_VERSION);
     memcpy(&state->head, head.mv_data, sizeof state->head);
+    state->head.version = STATE_VERSION; /* written with the next head, which comes before the first deletion */
     int rc = mdb_get(txn, state->meta, &key, &name);
     if (rc != 0)
         return failed(state, "read its bucket", rc, reterr);
@@ -156,8 +161,10 @@ static enum sluice_err open_locked(struct state *state, struct sluice_error *ret
         return sluice_fail(reterr, SLUICE_EIO, "state '%s': cannot open it: %m", state->path);
     if (flock(state->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EWOULDBLOCK)
-            return sluice_fail(reterr, SLUICE_EEXISTS, "state '%s' is in use by another sluice-files: stop it, or use another --state "
-                               "file", state->path);
+            return sluice_fail(reterr, SLUICE_EEXISTS,
+                               "state '%s' is in use by another sluice-files: stop it, or use another --state "
+                               "file",
+                               state->path);
         return sluice_fail(reterr, SLUICE_EIO, "state '%s': cannot lock it: %m", state->path);
     }
     int rc = mdb_env_create(&state->env);
@@ -218,13 +225,13 @@ uint64_t state_sequencer_next(struct state *state, uint64_t now_ns)
     return state->head.sequencer;
 }
 
-enum sluice_err state_knows(struct state *state, const char *path, struct file_identity identity, bool *ret_known,
-                            struct sluice_error *reterr)
+/* The row of the path; *ret_has false: none. */
+static enum sluice_err known_identity(struct state *state, const char *path, bool *ret_has, struct file_identity *ret_identity,
+                                      struct sluice_error *reterr)
 {
     uint8_t hash[PATH_KEY_BYTES] = { 0 };
     MDB_val key = value_of(hash, sizeof hash), value;
     MDB_txn *txn = NULL;
-    struct file_identity known;
 
     if (!path_key(path, hash))
         return sluice_fail(reterr, SLUICE_ENOMEM, "libcrypto could not hash the path '%s'", path);
@@ -232,32 +239,54 @@ enum sluice_err state_knows(struct state *state, const char *path, struct file_i
     if (rc != 0)
         return failed(state, "read it", rc, reterr);
     rc = mdb_get(txn, state->files, &key, &value);
-    if (rc == 0 && value.mv_size >= sizeof known) {
-        memcpy(&known, value.mv_data, sizeof known);
-        *ret_known = file_identity_equals(known, identity);
+    if (rc == 0 && value.mv_size >= sizeof *ret_identity) {
+        memcpy(ret_identity, value.mv_data, sizeof *ret_identity);
+        *ret_has = true;
     } else if (rc == 0) {
         rc = MDB_CORRUPTED;
     } else if (rc == MDB_NOTFOUND) {
-        *ret_known = false;
+        *ret_has = false;
         rc = 0;
     }
     mdb_txn_abort(txn);
     return rc == 0 ? SLUICE_OK : failed(state, "read it", rc, reterr);
 }
 
+enum sluice_err state_knows(struct state *state, const char *path, struct file_identity identity, bool *ret_known,
+                            struct sluice_error *reterr)
+{
+    struct file_identity known;
+    bool has = false;
+    enum sluice_err err = known_identity(state, path, &has, &known, reterr);
+
+    if (err == SLUICE_OK)
+        *ret_known = has && file_identity_equals(known, identity);
+    return err;
+}
+
+enum sluice_err state_has(struct state *state, const char *path, bool *ret_has, struct sluice_error *reterr)
+{
+    struct file_identity known;
+    return known_identity(state, path, ret_has, &known, reterr);
+}
+
 static int put_intent(struct state *state, MDB_txn *txn, unsigned index, const struct intent *intent)
 {
-    struct intent_head head = { .identity = intent->identity, .time_ms = intent->time_ms,
-                                .path_len = (uint32_t)strlen(intent->path), .detail_len = (uint32_t)intent->detail.len };
-    MDB_val key = value_of(&index, sizeof index), value = { .mv_size = sizeof head + head.path_len + head.detail_len };
+    struct intent_head head = { .identity = intent->identity,
+                                .time_ms = intent->time_ms,
+                                .path_len = (uint32_t)strlen(intent->path),
+                                .detail_len = (uint32_t)intent->detail.len };
+    uint32_t path_len = head.path_len;
+    MDB_val key = value_of(&index, sizeof index), value = { .mv_size = sizeof head + path_len + head.detail_len };
 
     int rc = mdb_put(txn, state->intents, &key, &value, MDB_RESERVE);
     if (rc != 0)
         return rc;
     char *at = value.mv_data;
+    head.path_len |= intent->deleted ? INTENT_DELETED : 0;
     memcpy(at, &head, sizeof head);
-    memcpy(at + sizeof head, intent->path, head.path_len);
-    memcpy(at + sizeof head + head.path_len, intent->detail.data, head.detail_len);
+    memcpy(at + sizeof head, intent->path, path_len);
+    memcpy(at + sizeof head + path_len, intent->detail.data, head.detail_len);
     return 0;
 }
 
@@ -289,9 +318,11 @@ static int take_intent(MDB_val value, struct batch *batch)
     if (batch->count == STATE_BATCH_FILES_MAX || value.mv_size < sizeof head)
         return MDB_CORRUPTED;
     memcpy(&head, at, sizeof head);
+    bool deleted = (head.path_len & INTENT_DELETED) != 0;
+    head.path_len &= ~INTENT_DELETED;
     if (head.path_len > PATH_BYTES_MAX || value.mv_size != sizeof head + head.path_len + head.detail_len)
         return MDB_CORRUPTED;
-    *intent = (struct intent){ .identity = head.identity, .time_ms = head.time_ms };
+    *intent = (struct intent){ .identity = head.identity, .deleted = deleted, .time_ms = head.time_ms };
     intent->path = strndup(at + sizeof head, head.path_len);
     if (intent->path == NULL)
         return ENOMEM;
@@ -340,6 +371,17 @@ static int put_known(struct state *state, MDB_txn *txn, const struct intent *int
     return 0;
 }
 
+static int delete_known(struct state *state, MDB_txn *txn, const char *path)
+{
+    uint8_t hash[PATH_KEY_BYTES] = { 0 };
+    MDB_val key = value_of(hash, sizeof hash);
+
+    if (!path_key(path, hash))
+        return ENOMEM;
+    int rc = mdb_del(txn, state->files, &key, NULL);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 enum sluice_err state_confirm(struct state *state, const struct batch *batch, const bool forget[STATE_BATCH_FILES_MAX],
                               uint64_t sequence_next, struct sluice_error *reterr)
 {
@@ -351,7 +393,7 @@ enum sluice_err state_confirm(struct state *state, const struct batch *batch, co
         return failed(state, "begin a transaction", rc, reterr);
     for (unsigned i = 0; i < batch->count && rc == 0; i++) {
         if (!forget[i])
-            rc = put_known(state, txn, &batch->intents[i]);
+            rc = batch->intents[i].deleted ? delete_known(state, txn, batch->intents[i].path) : put_known(state, txn, &batch->intents[i]);
     }
     if (rc == 0)
         rc = mdb_drop(txn, state->intents, 0);
@@ -369,52 +411,57 @@ enum sluice_err state_confirm(struct state *state, const struct batch *batch, co
     return SLUICE_OK;
 }
 
-static int sweep(MDB_cursor *cursor, bool (*gone)(void *ctx, const char *path), void *ctx, uint64_t *ret_forgotten)
+static int take_path(MDB_val key, MDB_val value, struct state_cursor *cursor, char ret_path[STATE_PATH_BYTES])
 {
-    char path[PATH_BYTES_MAX + 1];
-    MDB_val key, value;
-    int rc;
+    size_t len = value.mv_size - sizeof(struct file_identity);
 
-    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
-        size_t len = value.mv_size - sizeof(struct file_identity);
-        if (value.mv_size < sizeof(struct file_identity) || len > PATH_BYTES_MAX)
-            return MDB_CORRUPTED;
-        memcpy(path, (const char *)value.mv_data + sizeof(struct file_identity), len);
-        path[len] = '\0';
-        if (!gone(ctx, path))
-            continue;
-        rc = mdb_cursor_del(cursor, 0);
-        if (rc != 0)
-            return rc;
-        ++*ret_forgotten;
-    }
-    return rc == MDB_NOTFOUND ? 0 : rc;
+    if (value.mv_size < sizeof(struct file_identity) || len > PATH_BYTES_MAX || key.mv_size != sizeof cursor->last)
+        return MDB_CORRUPTED;
+    memcpy(ret_path, (const char *)value.mv_data + sizeof(struct file_identity), len);
+    ret_path[len] = '\0';
+    memcpy(cursor->last, key.mv_data, sizeof cursor->last);
+    cursor->began = true;
+    return 0;
 }
 
-enum sluice_err state_sweep(struct state *state, bool (*gone)(void *ctx, const char *path), void *ctx, uint64_t *ret_forgotten,
-                            struct sluice_error *reterr)
+enum sluice_err state_next(struct state *state, struct state_cursor *cursor, char ret_path[STATE_PATH_BYTES], bool *ret_found,
+                           struct sluice_error *reterr)
 {
     MDB_txn *txn = NULL;
-    MDB_cursor *cursor = NULL;
-    uint64_t forgotten = 0;
+    MDB_cursor *at = NULL;
+    uint8_t last[STATE_CURSOR_BYTES] = { 0 };
+    MDB_val key = value_of(last, sizeof last), value;
+
+    memcpy(last, cursor->last, sizeof last);
+    int rc = mdb_txn_begin(state->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0)
+        return failed(state, "read it", rc, reterr);
+    rc = mdb_cursor_open(txn, state->files, &at);
+    if (rc == 0) {
+        rc = mdb_cursor_get(at, &key, &value, MDB_SET_RANGE);
+        if (rc == 0 && cursor->began && memcmp(key.mv_data, last, sizeof last) == 0)
+            rc = mdb_cursor_get(at, &key, &value, MDB_NEXT);
+        *ret_found = rc == 0;
+        rc = rc == 0 ? take_path(key, value, cursor, ret_path) : rc == MDB_NOTFOUND ? 0 : rc;
+        mdb_cursor_close(at);
+    }
+    mdb_txn_abort(txn);
+    return rc == 0 ? SLUICE_OK : failed(state, "read it", rc, reterr);
+}
+
+enum sluice_err state_forget(struct state *state, const char *path, struct sluice_error *reterr)
+{
+    MDB_txn *txn = NULL;
 
     int rc = mdb_txn_begin(state->env, NULL, 0, &txn);
     if (rc != 0)
         return failed(state, "begin a transaction", rc, reterr);
-    rc = mdb_cursor_open(txn, state->files, &cursor);
-    if (rc == 0) {
-        rc = sweep(cursor, gone, ctx, &forgotten);
-        mdb_cursor_close(cursor);
-    }
-    if (rc != 0 || forgotten == 0) {
-        mdb_txn_abort(txn);
-    } else {
-        rc = mdb_txn_commit(txn);
-    }
+    rc = delete_known(state, txn, path);
     if (rc != 0)
-        return failed(state, "forget files that are gone", rc, reterr);
-    *ret_forgotten = forgotten;
-    return SLUICE_OK;
+        mdb_txn_abort(txn);
+    else
+        rc = mdb_txn_commit(txn);
+    return rc == 0 ? SLUICE_OK : failed(state, "forget a file", rc, reterr);
 }
 
 enum sluice_err state_count(struct state *state, uint64_t *ret_files, struct sluice_error *reterr)

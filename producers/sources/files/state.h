@@ -12,16 +12,17 @@
 #include "producers/sources/files/object.h"
 
 enum {
-    STATE_VERSION = 1,
+    STATE_VERSION = 2, /* 2: deletions may be intended. 1 is read, and becomes 2 */
     STATE_BATCH_FILES_MAX = 128, /* files written down at once: two commits of the state */
 };
 
 /* One file's event, from being seen to being acked. */
 struct intent {
-    char *path;                  /* relative to the watched directory; owned */
-    struct file_identity identity;
+    char *path; /* relative to the watched directory; owned */
+    struct file_identity identity; /* unused of a deletion */
+    bool deleted;
     int64_t time_ms;
-    struct bytes detail;         /* JSON; owned */
+    struct bytes detail; /* JSON; owned */
 };
 struct batch {
     struct intent intents[STATE_BATCH_FILES_MAX];
@@ -29,9 +30,9 @@ struct batch {
 };
 void batch_clear(struct batch *batch);
 
-struct state_producer {          /* as sluice_producer_options has them */
+struct state_producer { /* as sluice_producer_options has them */
     uint8_t id[16];
-    uint64_t epoch, sequence;    /* sequence: of the first intended file, else of the next one */
+    uint64_t epoch, sequence; /* sequence: of the first intended file, else of the next one */
 };
 
 struct state;
@@ -48,16 +49,26 @@ uint64_t state_sequencer_next(struct state *state, uint64_t now_ns);
 /* Was this very file published (or refused for good)? */
 enum sluice_err state_knows(struct state *state, const char *path, struct file_identity identity, bool *ret_known,
                             struct sluice_error *reterr);
+/* Is any version of it known? */
+enum sluice_err state_has(struct state *state, const char *path, bool *ret_has, struct sluice_error *reterr);
 /* Nothing may be intended yet. */
 enum sluice_err state_intend(struct state *state, const struct batch *batch, struct sluice_error *reterr);
 /* What was intended and not confirmed, into an empty batch: after a crash. */
 enum sluice_err state_intended(struct state *state, struct batch *ret_batch, struct sluice_error *reterr);
-/* The batch was answered: its files are known from now on, but for those marked in `forget`. */
+/* The batch was answered: its files are known from now on, its deleted ones no more; but nothing changes of those marked in `forget`. */
 enum sluice_err state_confirm(struct state *state, const struct batch *batch, const bool forget[STATE_BATCH_FILES_MAX],
                               uint64_t sequence_next, struct sluice_error *reterr);
-/* Forgets every file for which `gone` says true, so that the state does not outgrow the directory. */
-enum sluice_err state_sweep(struct state *state, bool (*gone)(void *ctx, const char *path), void *ctx, uint64_t *ret_forgotten,
-                            struct sluice_error *reterr);
+/* Walks over all known files, in an order of its own, one a call; the state may change in between. Begin with a cursor of zeros.
+ * *ret_found: false at the end. */
+enum { STATE_PATH_BYTES = 4096 + 1, STATE_CURSOR_BYTES = 32 };
+struct state_cursor {
+    bool began;
+    uint8_t last[STATE_CURSOR_BYTES];
+};
+enum sluice_err state_next(struct state *state, struct state_cursor *cursor, char ret_path[STATE_PATH_BYTES], bool *ret_found,
+                           struct sluice_error *reterr);
+/* Without an event. No error if it is not known. */
+enum sluice_err state_forget(struct state *state, const char *path, struct sluice_error *reterr);
 enum sluice_err state_count(struct state *state, uint64_t *ret_files, struct sluice_error *reterr);
 
 #endif

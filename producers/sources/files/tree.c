@@ -15,8 +15,9 @@
 
 /* IN_CREATE tells of new folders, and of files that were linked into place instead of moved. IN_MOVED_FROM tells that the watch
  * on a folder no longer stands for the path we know it by; the ..._SELF events tell the same of the root. */
-#define WATCHED \
-    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK)
+#define WATCHED                                                                                                                  \
+    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR |            \
+     IN_DONT_FOLLOW | IN_EXCL_UNLINK)
 #define ROOT_LOST (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_UNMOUNT)
 
 enum { READ_BYTES = 64 << 10 };
@@ -25,8 +26,8 @@ _Static_assert(READ_BYTES >= sizeof(struct inotify_event) + NAME_MAX + 1, "one e
 /* Sorted by wd: the kernel counts them upwards, so a new one nearly always goes to the end. */
 struct watch {
     int wd;
-    uint32_t scan;                 /* the last scan that met this directory */
-    char *path;                    /* "" for the root; owned */
+    uint32_t scan; /* the last scan that met this directory */
+    char *path;    /* "" for the root; owned */
 };
 
 struct tree {
@@ -37,9 +38,9 @@ struct tree {
     struct watch *watches;
     size_t watches_count, watches_capacity;
     uint32_t scan;
-    char **pending;                /* folders found and not listed yet: a scan's stack; owned */
+    char **pending; /* folders found and not listed yet: a scan's stack; owned */
     size_t pending_count, pending_capacity;
-    char *buffer;                  /* READ_BYTES, aligned by malloc as inotify wants it */
+    char *buffer; /* READ_BYTES, aligned by malloc as inotify wants it */
 };
 
 static enum sluice_err out_of_memory(struct sluice_error *reterr)
@@ -183,8 +184,10 @@ static enum sluice_err watch_directory(struct tree *tree, const char *path, bool
     }
     int wd = inotify_add_watch(tree->inotify_fd, full, WATCHED);
     if (wd < 0 && errno == ENOSPC)
-        return sluice_fail(reterr, SLUICE_ELIMIT, "the kernel lets this user watch no more directories (%zu are watched): raise it with "
-                           "`sysctl fs.inotify.max_user_watches=...`", tree->watches_count);
+        return sluice_fail(reterr, SLUICE_ELIMIT,
+                           "the kernel lets this user watch no more directories (%zu are watched): raise it with "
+                           "`sysctl fs.inotify.max_user_watches=...`",
+                           tree->watches_count);
     if (wd < 0) {
         if (errno != ENOENT && errno != ENOTDIR)
             skipped(tree, "folder '%s' is left out: cannot watch it: %s", path, strerror(errno));
@@ -295,18 +298,23 @@ static enum sluice_err handle_event(struct tree *tree, const struct inotify_even
     if (watch == NULL || event->len == 0 || name_ignored(event->name, tree->options.ignore))
         return SLUICE_OK;
     if (!path_join(path, watch->path, event->name)) {
-        skipped(tree, "'%s' in folder '%s' is left out: its path is longer than %d bytes", event->name, watch->path, PATH_MAX - 1);
+        skipped(tree, "'%s' in folder '%s' is left out: its path is longer than %d bytes", event->name, watch->path,
+                PATH_MAX - 1);
         return SLUICE_OK;
     }
     if ((event->mask & IN_ISDIR) != 0) {
         /* A folder moved away takes its watches along, under a path that is no longer ours. If it only moved within the tree, its
          * arrival is the next event, and a scan under the new name. */
-        if ((event->mask & IN_MOVED_FROM) != 0)
+        if ((event->mask & IN_MOVED_FROM) != 0) {
             watches_drop(tree, path);
+            tree->options.on_folder_gone(tree->options.ctx);
+        }
         return (event->mask & (IN_CREATE | IN_MOVED_TO)) != 0 ? scan_from(tree, path, reterr) : SLUICE_OK;
     }
     if ((event->mask & (IN_CLOSE_WRITE | IN_MOVED_TO)) != 0)
         return tree->options.on_file(tree->options.ctx, path, OBJECT_SEEN_CLOSED, reterr);
+    if ((event->mask & (IN_DELETE | IN_MOVED_FROM)) != 0)
+        return tree->options.on_gone(tree->options.ctx, path, reterr);
     if ((event->mask & IN_CREATE) != 0)
         return tree->options.on_file(tree->options.ctx, path, OBJECT_SEEN_LYING, reterr);
     return SLUICE_OK;
@@ -348,7 +356,8 @@ static enum sluice_err open_root(struct tree *tree, const char *directory, struc
         return sluice_fail(reterr, SLUICE_ENOTFOUND, "cannot watch '%s': not a directory", directory);
     tree->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (tree->inotify_fd < 0 && errno == EMFILE)
-        return sluice_fail(reterr, SLUICE_ELIMIT, "this user has no inotify instance left: raise it with "
+        return sluice_fail(reterr, SLUICE_ELIMIT,
+                           "this user has no inotify instance left: raise it with "
                            "`sysctl fs.inotify.max_user_instances=...`");
     if (tree->inotify_fd < 0)
         return sluice_fail(reterr, SLUICE_EIO, "cannot start inotify: %m");

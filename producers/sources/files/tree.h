@@ -14,9 +14,13 @@ struct tree;
 
 struct tree_options {
     const char *directory;
-    const char *const *ignore;     /* further name patterns, NULL-terminated, or NULL */
+    const char *const *ignore; /* further name patterns, NULL-terminated, or NULL */
     /* A file was seen, `path` relative to the directory. Anything but SLUICE_OK ends the call in progress with that code. */
     enum sluice_err (*on_file)(void *ctx, const char *path, enum object_seen seen, struct sluice_error *reterr);
+    /* A file was removed or moved away; by the time it is told, there may be another under its name. */
+    enum sluice_err (*on_gone)(void *ctx, const char *path, struct sluice_error *reterr);
+    /* A folder was moved away with all that is in it; which files that were, the kernel does not say. */
+    void (*on_folder_gone)(void *ctx);
     /* A folder or a name is left out, and why; the rest goes on. */
     void (*on_skipped)(void *ctx, const char *text);
     void *ctx;
@@ -24,9 +28,9 @@ struct tree_options {
 
 /* Watches nothing yet: tree_scan() is next. SLUICE_ENOTFOUND: not a directory. SLUICE_ELIMIT: the kernel's inotify limit. */
 enum sluice_err tree_open(const struct tree_options *options, struct tree **ret_tree, struct sluice_error *reterr);
-struct tree *tree_close(struct tree *tree);  /* NULL is fine; returns NULL */
+struct tree *tree_close(struct tree *tree);     /* NULL is fine; returns NULL */
 const char *tree_root(const struct tree *tree); /* absolute; what paths are relative to */
-int tree_fd(const struct tree *tree);        /* readable: call tree_read() */
+int tree_fd(const struct tree *tree);           /* readable: call tree_read() */
 unsigned tree_directories(const struct tree *tree);
 
 /* Watches every directory and reports every file in them. SLUICE_ELIMIT: more directories than the kernel lets us watch. */

@@ -34,12 +34,14 @@ struct sluice_producer_options {
     size_t batch_bytes;          /* a batch is sent when it holds this much; default 64 KiB, at most 4 MiB */
     unsigned batch_events;       /* ... or this many events; default 1,000, at most 10,000 */
     unsigned linger_us;          /* ... or when the first event in it waited this long; default 1,000 us; see linger_none */
+                                 /* while nothing else is on its way, events are sent at once all the same */
     bool linger_none;            /* send as soon as the window has room */
-    size_t buffer_bytes;         /* events held in memory, sent or not; default 32 MiB */
+    size_t buffer_bytes;         /* events held in memory, sent or not; default 32 MiB; one event may exceed it */
     bool buffer_full_fails;      /* at buffer_bytes, publish calls return SLUICE_ELIMIT instead of waiting */
     unsigned ack_timeout_ms;     /* sluice_publish() gives up waiting after this; default 30,000 */
     /* A durable producer (a source that restarts) names itself: the broker then drops repeats across restarts too. `id` is kept
-     * by the caller; `epoch` must grow with every start that does not continue the numbering; `sequence` is the next batch number. */
+     * by the caller; `epoch` must grow with every start that does not continue the numbering; `sequence` is the next batch
+     * number. */
     const uint8_t *id;           /* 16 bytes; default: random for this process */
     uint64_t epoch;
     uint64_t sequence;           /* default 1 */
@@ -62,7 +64,8 @@ struct sluice_event {
 
 /* One event's outcome. SLUICE_OK: on disk. SLUICE_EINVAL, SLUICE_ENOTFOUND (bus): refused for good, see error->text.
  * SLUICE_EUNAVAILABLE: the producer was closed before an answer came; the event may be on disk or not.
- * Runs on a thread of the library; must not block, and must not call this library. `error` lives for the call. */
+ * Runs on a thread of the library (or in sluice_producer_close()), one ack at a time; within a batch in the order of the
+ * events. Must not block, and must not call this library. `error` lives for the call. */
 typedef void sluice_ack(void *user, enum sluice_err code, const struct sluice_error *error);
 
 /* Does not wait for the daemon: connects in the background, and again whenever the connection is lost.
@@ -82,11 +85,14 @@ enum sluice_err sluice_publish_async(struct sluice_producer *producer, const str
  * SLUICE_ETIMEDOUT: *ret_unconfirmed events (may be NULL) have no answer yet; they stay queued. */
 enum sluice_err sluice_producer_flush(struct sluice_producer *producer, int timeout_ms, uint64_t *ret_unconfirmed);
 
-/* Flush, then free. What had no answer by then gets SLUICE_EUNAVAILABLE in its ack and is counted in *ret_unconfirmed. */
+/* Flush, then free. What had no answer by then gets SLUICE_EUNAVAILABLE in its ack and is counted in *ret_unconfirmed
+ * (SLUICE_ETIMEDOUT). No call may begin after this one; calls that wait in other threads return SLUICE_EUNAVAILABLE. */
 enum sluice_err sluice_producer_close(struct sluice_producer *producer, int timeout_ms, uint64_t *ret_unconfirmed);
 
 struct sluice_producer_stats {
-    uint64_t acked, refused, unconfirmed, batches, resends, reconnects, backpressure;
+    uint64_t acked, refused, unconfirmed;   /* events */
+    uint64_t batches, resends;   /* sent the first time; sent again */
+    uint64_t reconnects, backpressure;      /* connections after the first; batches the daemon put off */
     uint64_t sequence_next;      /* the batch number after the last one sent: what a durable producer keeps */
     bool connected;
 };
