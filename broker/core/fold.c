@@ -39,6 +39,53 @@ static uint32_t take_point(const char **at, const char *end)
     return (byte[0] & 0x07u) << 18 | (byte[1] & 0x3Fu) << 12 | (byte[2] & 0x3Fu) << 6 | (byte[3] & 0x3Fu);
 }
 
+static size_t put_point(uint32_t point, char *at)
+{
+    if (point < 0x80) {
+        at[0] = (char)point;
+        return 1;
+    }
+    if (point < 0x800) {
+        at[0] = (char)(0xC0 | point >> 6);
+        at[1] = (char)(0x80 | (point & 0x3F));
+        return 2;
+    }
+    if (point < 0x10000) {
+        at[0] = (char)(0xE0 | point >> 12);
+        at[1] = (char)(0x80 | (point >> 6 & 0x3F));
+        at[2] = (char)(0x80 | (point & 0x3F));
+        return 3;
+    }
+    at[0] = (char)(0xF0 | (point >> 18 & 7));
+    at[1] = (char)(0x80 | (point >> 12 & 0x3F));
+    at[2] = (char)(0x80 | (point >> 6 & 0x3F));
+    at[3] = (char)(0x80 | (point & 0x3F));
+    return 4;
+}
+
+/* A byte that starts no whole sequence stays as it is. The fold of a character is at most one byte longer than it, and only
+ * where it has two. */
+size_t fold_write(struct view text, char *ret_text)
+{
+    const char *at = text.data, *end = text.data + text.len;
+    char *out = ret_text;
+
+    while (at < end) {
+        if ((unsigned char)*at < 0x80) {
+            *out++ = (char)(*at >= 'A' && *at <= 'Z' ? *at + ('a' - 'A') : *at);
+            at++;
+            continue;
+        }
+        const char *from = at;
+        uint32_t point = take_point(&at, end);
+        if (point >= 0x110000)
+            *out++ = *from;
+        else
+            out += put_point(fold_point(point), out);
+    }
+    return (size_t)(out - ret_text);
+}
+
 bool fold_starts(struct view text, struct view prefix)
 {
     const char *at = text.data, *end = text.data + text.len;

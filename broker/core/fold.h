@@ -12,6 +12,11 @@
 
 uint32_t fold_point(uint32_t point); /* the lower-case half of its pair; itself when it has none */
 
+/* Writes the text with each character replaced by its fold_point(): at most FOLD_GROWTH_MAX times its length. Two texts are
+ * equal without case if these are equal, and likewise their beginnings and ends. Returns the length. */
+enum { FOLD_GROWTH_MAX = 2 };
+size_t fold_write(struct view text, char *ret_text);
+
 bool fold_equals(struct view a, struct view b);
 bool fold_starts(struct view text, struct view prefix);
 bool fold_ends(struct view text, struct view suffix);

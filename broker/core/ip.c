@@ -109,6 +109,17 @@ const char *ip_block_of_text(struct view text, struct ip_block *ret_block)
     return NULL;
 }
 
+struct ip ip_masked(const struct ip *ip, unsigned bits)
+{
+    struct ip masked = *ip;
+
+    if (bits % 8 != 0 && bits / 8 < ip->len)
+        masked.bytes[bits / 8] &= (uint8_t)(0xFF << (8 - bits % 8));
+    for (unsigned i = (bits + 7) / 8; i < ip->len; i++)
+        masked.bytes[i] = 0;
+    return masked;
+}
+
 bool ip_block_has(const struct ip_block *block, const struct ip *ip)
 {
     size_t whole = block->bits / 8;

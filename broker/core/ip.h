@@ -21,6 +21,8 @@ static inline bool ip_equals(const struct ip *a, const struct ip *b)
     return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
 }
 
+struct ip ip_masked(const struct ip *ip, unsigned bits); /* the host bits zero */
+
 /* NULL and *ret_block, or what is wrong with "ADDRESS/BITS" in EventBridge's words. Static text. */
 const char *ip_block_of_text(struct view text, struct ip_block *ret_block);
 bool ip_block_has(const struct ip_block *block, const struct ip *ip);

@@ -1,144 +1,15 @@
-/* The plain engine: read the event once for all rules, then try every rule by itself. A rule holds if one of its branches
- * does. The fields of a branch are taken in the order of their paths, carrying along which items of which arrays the values
- * chosen so far came from: a *state*. Values of later fields must come from the same item of each array they share.
- *
- *     {"l": {"a": [1], "b": [2]}}  on  {"l": [{"a": 1, "b": 3}, {"a": 1, "b": 2}]}
- *     field l.a leaves the states {l[0]}, {l[1]}; field l.b has 2 in l[1] only, which goes with {l[1]}: a match.
- *
- * A field with exists:false holds in a state if no value of its path goes with that state. What no later field can share is
- * dropped from a state and equal states are kept once, so that independent arrays do not multiply. */
+/* The door to the engine: a set is an image (image.h) made by compile.c, and a second, small one with what changed since
+ * (match_set.c). An event goes through an image in two steps: its values become true predicates (walk_*.c, evaluate.c) and these
+ * become rules (resolve.c, join.c). */
 #include "broker/core/match.h"
 
 #include <stdlib.h>
 
 #include "broker/base/assert.h"
-#include "broker/base/vec.h"
-#include "broker/core/flatten.h"
+#include "broker/core/event_state.h"
+#include "broker/core/match_set.h"
 #include "broker/core/pattern.h"
 #include "schemas/codec/json.h"
-
-struct field {
-    uint32_t node;
-    uint32_t path;
-    const struct term *terms;
-    unsigned terms_count;
-    bool may_be_absent; /* exists:false is among the terms */
-};
-
-struct branch {
-    const struct field *fields;
-    unsigned fields_count;
-};
-
-struct rule {
-    uint32_t id;
-    unsigned branches_count;
-    const struct branch *branches;
-};
-
-struct match_set {
-    struct arena *arena;
-    struct paths paths;
-    struct rule *rules; /* by id */
-    size_t rules_count;
-};
-
-/* The innermost items of what the values chosen so far came from: none is inside another. Two or more only where one path
- * leads to several arrays (a name given twice, or written with dots). */
-struct state {
-    unsigned items_count;
-    uint32_t items[MATCH_STATE_ITEMS_MAX];
-};
-
-struct states {
-    struct state *items;
-    size_t count, capacity;
-};
-
-struct match_scratch {
-    struct flat flat;
-    VEC(uint32_t) ids;
-    struct states now, next;
-    VEC(uint64_t) seen;   /* by context: the round in which the state of it alone was last added */
-    uint64_t round;
-    size_t steps;         /* values looked at for the rule at hand */
-};
-
-/* ---- compiling ---- */
-
-static struct branch compile_branch(struct match_set *set, const struct pattern_branch *from)
-{
-    struct field *fields = arena_alloc(set->arena, from->fields_count * sizeof *fields);
-
-    for (unsigned i = 0; i < from->fields_count; i++) {
-        const struct pattern_field *field = from->fields[i];
-        uint32_t node = paths_add(&set->paths, set->arena, field->path);
-        fields[i] = (struct field){ .node = node, .path = set->paths.nodes.items[node].leaf,
-                                    .terms = field->terms, .terms_count = field->terms_count };
-        for (unsigned t = 0; t < field->terms_count; t++)
-            fields[i].may_be_absent |= field->terms[t].op == TERM_ABSENT;
-    }
-    return (struct branch){ .fields = fields, .fields_count = from->fields_count };
-}
-
-static enum sluice_err compile_rule(struct match_set *set, const struct match_rule *from, struct rule *ret_rule,
-                                    struct sluice_error *reterr)
-{
-    struct pattern pattern;
-    enum sluice_err err = pattern_parse(from->pattern, set->arena, &pattern, NULL, reterr);
-
-    if (err != SLUICE_OK)
-        return err;
-    struct branch *branches = arena_alloc(set->arena, pattern.branches_count * sizeof *branches);
-    for (unsigned i = 0; i < pattern.branches_count; i++)
-        branches[i] = compile_branch(set, &pattern.branches[i]);
-    *ret_rule = (struct rule){ .id = from->id, .branches = branches, .branches_count = pattern.branches_count };
-    return SLUICE_OK;
-}
-
-static int compare_ids(const void *left, const void *right)
-{
-    const struct rule *a = left, *b = right;
-
-    return (a->id > b->id) - (a->id < b->id);
-}
-
-enum sluice_err match_set_new(const struct match_rule *rules, size_t rules_count, struct match_set **ret_set,
-                              size_t *ret_rule, struct sluice_error *reterr)
-{
-    enum { ARENA_BLOCK_BYTES = 64 << 10 };
-    struct match_set *set = calloc(1, sizeof *set);
-
-    if (set == NULL)
-        return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory for %zu rules", rules_count);
-    set->arena = arena_new(ARENA_BLOCK_BYTES);
-    paths_init(&set->paths);
-    set->rules = arena_alloc(set->arena, (rules_count + 1) * sizeof *set->rules);
-    for (; set->rules_count < rules_count; set->rules_count++) {
-        enum sluice_err err = compile_rule(set, &rules[set->rules_count], &set->rules[set->rules_count], reterr);
-        if (err == SLUICE_OK)
-            continue;
-        if (ret_rule != NULL)
-            *ret_rule = set->rules_count;
-        match_set_free(set);
-        return err;
-    }
-    qsort(set->rules, rules_count, sizeof *set->rules, compare_ids);
-    for (size_t i = 1; i < rules_count; i++)
-        ASSERT(set->rules[i - 1].id != set->rules[i].id);
-    *ret_set = set;
-    return SLUICE_OK;
-}
-
-struct match_set *match_set_free(struct match_set *set)
-{
-    if (set == NULL)
-        return NULL;
-    paths_done(&set->paths);
-    arena_free(set->arena);
-    free(set);
-    return NULL;
-}
 
 enum sluice_err pattern_check(struct view pattern, size_t *ret_offset, struct sluice_error *reterr)
 {
@@ -151,12 +22,18 @@ enum sluice_err pattern_check(struct view pattern, size_t *ret_offset, struct sl
     return err;
 }
 
+/* ---- scratch ---- */
+
+enum { TEXTS_BLOCK_BYTES = 64 << 10, EPOCHS_END = INT32_MAX };
+
 struct match_scratch *match_scratch_new(void)
 {
     struct match_scratch *scratch = calloc(1, sizeof *scratch);
 
-    if (scratch != NULL)
-        flat_init(&scratch->flat);
+    if (scratch == NULL)
+        return NULL;
+    scratch->texts = arena_new(TEXTS_BLOCK_BYTES);
+    structure_init(&scratch->structure);
     return scratch;
 }
 
@@ -164,214 +41,154 @@ struct match_scratch *match_scratch_free(struct match_scratch *scratch)
 {
     if (scratch == NULL)
         return NULL;
-    flat_done(&scratch->flat);
+    VEC_DONE(&scratch->predicates);
+    VEC_DONE(&scratch->remainders);
+    VEC_DONE(&scratch->paths);
+    VEC_DONE(&scratch->buts);
+    VEC_DONE(&scratch->nodes);
+    VEC_DONE(&scratch->touched);
+    VEC_DONE(&scratch->triggered);
+    for (unsigned level = 0; level < FOUND_LEVELS; level++)
+        VEC_DONE(&scratch->found[level]);
     VEC_DONE(&scratch->ids);
+    VEC_DONE(&scratch->merged);
+    VEC_DONE(&scratch->leaves);
+    VEC_DONE(&scratch->leaves_sorted);
+    VEC_DONE(&scratch->true_of_leaf);
+    VEC_DONE(&scratch->contexts);
+    VEC_DONE(&scratch->arrays);
+    VEC_DONE(&scratch->frames);
     VEC_DONE(&scratch->now);
     VEC_DONE(&scratch->next);
     VEC_DONE(&scratch->seen);
+    VEC_DONE(&scratch->folded);
+    structure_done(&scratch->structure);
+    arena_free(scratch->texts);
     free(scratch);
     return NULL;
 }
 
-/* ---- array consistency ---- */
+/* Room for `wanted` items, the new ones zero: no epoch is zero. */
+#define ZEROED_ROOM(vec, wanted)                                                                                          \
+    do {                                                                                                                  \
+        if ((vec)->count < (wanted)) {                                                                                    \
+            VEC_ROOM(vec, (wanted));                                                                                      \
+            memset((vec)->items + (vec)->count, 0, ((vec)->capacity - (vec)->count) * sizeof *(vec)->items);              \
+            (vec)->count = (vec)->capacity;                                                                               \
+        }                                                                                                                 \
+    } while (0)
 
-static bool inside(const struct flat *flat, uint32_t context, uint32_t of)
+static void forget(struct match_scratch *state)
 {
-    return context >= of && context < flat->contexts.items[of].end;
+    memset(state->predicates.items, 0, state->predicates.count * sizeof *state->predicates.items);
+    memset(state->remainders.items, 0, state->remainders.count * sizeof *state->remainders.items);
+    memset(state->paths.items, 0, state->paths.count * sizeof *state->paths.items);
+    memset(state->buts.items, 0, state->buts.count * sizeof *state->buts.items);
+    memset(state->nodes.items, 0, state->nodes.count * sizeof *state->nodes.items);
+    state->epoch = 0;
 }
 
-/* Whether a value in `context` goes with `item`: at each array on the way up from the item it is in the same item, or not in
- * that array. When not, *ret_skip is the first context behind `context` that might, for values come in their order. */
-static bool goes_with(const struct flat *flat, uint32_t item, uint32_t context, uint32_t *ret_skip)
+void state_begin(struct match_scratch *state, const struct image *image)
 {
-    bool goes = true;
+    size_t found = image->rules_count;
 
-    for (; item != 0 && !inside(flat, context, item); item = flat->contexts.items[item].parent) {
-        const struct array *array = &flat->arrays.items[flat->contexts.items[item].array];
-        if (context < array->first || context >= array->end)
-            continue;
-        goes = false; /* and the outermost array that says so allows the widest skip */
-        *ret_skip = context < item ? item : array->end;
+    ZEROED_ROOM(&state->predicates, (size_t)image->predicates_count + 1);
+    ZEROED_ROOM(&state->remainders, (size_t)image->remainders_count + 1);
+    ZEROED_ROOM(&state->paths, (size_t)image->paths_count + 1);
+    ZEROED_ROOM(&state->buts, (size_t)image->buts_count + 1);
+    ZEROED_ROOM(&state->nodes, (size_t)image->nodes_count + 1);
+    for (unsigned level = 0; level < FOUND_LEVELS; level++) {
+        found = found / 64 + 1;
+        ZEROED_ROOM(&state->found[level], found);
     }
-    return goes;
-}
-
-static bool goes_with_all(const struct flat *flat, const struct state *state, uint32_t context, uint32_t *ret_skip)
-{
-    for (unsigned i = 0; i < state->items_count; i++)
-        if (!goes_with(flat, state->items[i], context, ret_skip))
-            return false;
-    return true;
-}
-
-/* The innermost item from `context` outwards in whose array a later field of the branch may also be. */
-static uint32_t shared_item(const struct match_set *set, const struct flat *flat, const struct branch *branch, unsigned later,
-                            uint32_t context)
-{
-    for (; context != 0; context = flat->contexts.items[context].parent) {
-        uint32_t node = flat->arrays.items[flat->contexts.items[context].array].node;
-        for (unsigned i = later; i < branch->fields_count; i++)
-            if (paths_above(&set->paths, node, branch->fields[i].node))
-                return context;
+    if (state->epoch == EPOCHS_END)
+        forget(state);
+    state->epoch++;
+    state->image = image;
+    state->touched.count = state->triggered.count = state->leaves.count = state->true_of_leaf.count = 0;
+    state->contexts.count = state->arrays.count = state->frames.count = 0;
+    state->sorted = state->record = false;
+    STATE_PUSH(&state->contexts, (struct context){ .array = STATE_NO_ARRAY, .end = UINT32_MAX });
+    if (state->texts_used) {
+        arena_reset(state->texts);
+        state->texts_used = false;
     }
-    return 0;
 }
 
-/* false: over MATCH_STATE_ITEMS_MAX. */
-static bool state_add(const struct flat *flat, struct state *state, uint32_t item)
-{
-    unsigned kept = 0;
+/* ---- events ---- */
 
-    if (item == 0)
-        return true;
-    for (unsigned i = 0; i < state->items_count; i++) {
-        if (inside(flat, state->items[i], item))
-            return true;
-        if (!inside(flat, item, state->items[i]))
-            state->items[kept++] = state->items[i];
+/* One of the three is there. */
+struct source {
+    const struct event *event;
+    struct view json, mpack;
+};
+
+static void walk(struct match_scratch *scratch, const struct source *source)
+{
+    if (source->event != NULL)
+        walk_event(scratch, source->event);
+    else if (source->json.data != NULL)
+        walk_json(scratch, 0, source->json);
+    else
+        walk_mpack(scratch, 0, source->mpack);
+}
+
+static enum sluice_err match_part(const struct match_part *part, const uint64_t *dead, struct match_scratch *scratch,
+                                  const struct source *source)
+{
+    size_t before = scratch->ids.count;
+    bool again = false;
+
+    state_begin(scratch, &part->image);
+    scratch->dead = dead;
+    walk(scratch, source);
+    enum sluice_err err = resolve(scratch, &again);
+    if (err == SLUICE_OK && again) {
+        scratch->ids.count = before;
+        state_begin(scratch, &part->image);
+        scratch->record = true;
+        walk(scratch, source);
+        err = resolve(scratch, &again);
+        ASSERT(!again);
     }
-    if (kept == MATCH_STATE_ITEMS_MAX)
-        return false;
-    state->items[kept++] = item;
-    state->items_count = kept;
-    return true;
+    return err;
 }
 
-static bool states_equal(const struct state *a, const struct state *b)
+/* ids holds two ascending lists, the second from `middle` on. */
+static void merge(struct match_scratch *scratch, size_t middle)
 {
-    return a->items_count == b->items_count && memcmp(a->items, b->items, a->items_count * sizeof a->items[0]) == 0;
+    const uint32_t *ids = scratch->ids.items;
+    size_t a = 0, b = middle, end = scratch->ids.count;
+
+    VEC_ROOM(&scratch->merged, end);
+    scratch->merged.count = 0;
+    while (a < middle || b < end)
+        scratch->merged.items[scratch->merged.count++] = b == end || (a < middle && ids[a] < ids[b]) ? ids[a++] : ids[b++];
 }
 
-/* Adds to `next` what is left of `state` with a value from `context` once the fields from `later` on are still to come. */
-static bool next_add(const struct match_set *set, struct match_scratch *scratch, const struct branch *branch, unsigned later,
-                     const struct state *state, uint32_t context)
+static enum sluice_err match(const struct match_set *set, struct match_scratch *scratch, const struct source *source,
+                             const uint32_t **ret_ids, size_t *ret_count)
 {
-    const struct flat *flat = &scratch->flat;
-    struct state next = { 0 };
-
-    for (unsigned i = 0; i < state->items_count; i++)
-        if (!state_add(flat, &next, shared_item(set, flat, branch, later, state->items[i])))
-            return false;
-    if (!state_add(flat, &next, shared_item(set, flat, branch, later, context)))
-        return false;
-    if (next.items_count <= 1) {
-        uint64_t *seen = &scratch->seen.items[next.items_count == 0 ? 0 : next.items[0]];
-        if (*seen == scratch->round)
-            return true;
-        *seen = scratch->round;
-    } else {
-        for (size_t i = 0; i < scratch->next.count; i++, scratch->steps++)
-            if (states_equal(&scratch->next.items[i], &next))
-                return true;
-    }
-    VEC_PUSH(&scratch->next, next);
-    return true;
-}
-
-/* ---- matching ---- */
-
-static bool field_has(const struct field *field, struct value *value)
-{
-    for (unsigned i = 0; i < field->terms_count; i++)
-        if (term_matches(&field->terms[i], value))
-            return true;
-    return false;
-}
-
-/* The first of the sorted leaves at or behind `at` whose context is not before `context`. */
-static uint32_t leaf_from(const struct flat *flat, uint32_t at, uint32_t end, uint32_t context)
-{
-    while (at < end) {
-        uint32_t middle = at + (end - at) / 2;
-        if (flat->sorted.items[middle].context < context)
-            at = middle + 1;
-        else
-            end = middle;
-    }
-    return at;
-}
-
-/* All states that follow from `state` by the values of field number `index`. */
-static enum sluice_err step(const struct match_set *set, struct match_scratch *scratch, const struct branch *branch,
-                            unsigned index, const struct state *state)
-{
-    const struct field *field = &branch->fields[index];
-    struct flat *flat = &scratch->flat;
-    struct path_leaves leaves = flat_leaves(flat, field->path);
-    uint32_t end = leaves.first + leaves.count, skip = 0;
-    bool absent = true, fits = true;
-
-    for (uint32_t i = leaves.first; i < end && fits; scratch->steps++) {
-        struct leaf *leaf = &flat->sorted.items[i];
-        if (!goes_with_all(flat, state, leaf->context, &skip)) {
-            i = leaf_from(flat, i, end, skip);
-            continue;
-        }
-        absent = false;
-        if (field_has(field, &leaf->value))
-            fits = next_add(set, scratch, branch, index + 1, state, leaf->context);
-        i++;
-    }
-    if (absent && field->may_be_absent)
-        fits = next_add(set, scratch, branch, index + 1, state, 0);
-    return fits && scratch->steps <= MATCH_STEPS_MAX ? SLUICE_OK : SLUICE_ELIMIT;
-}
-
-static enum sluice_err match_branch(const struct match_set *set, struct match_scratch *scratch, const struct branch *branch,
-                                    bool *ret_matches)
-{
-    scratch->now.count = 0;
-    VEC_PUSH(&scratch->now, (struct state){ 0 });
-    for (unsigned i = 0; i < branch->fields_count && scratch->now.count > 0; i++) {
-        scratch->next.count = 0;
-        scratch->round++;
-        for (size_t s = 0; s < scratch->now.count; s++) {
-            enum sluice_err err = step(set, scratch, branch, i, &scratch->now.items[s]);
-            if (err != SLUICE_OK)
-                return err;
-        }
-        struct states swapped = scratch->now;
-        scratch->now = scratch->next;
-        scratch->next = swapped;
-    }
-    *ret_matches = scratch->now.count > 0;
-    return SLUICE_OK;
-}
-
-static enum sluice_err match_rules(const struct match_set *set, struct match_scratch *scratch, const uint32_t **ret_ids,
-                                   size_t *ret_count)
-{
-    VEC_ROOM(&scratch->seen, scratch->flat.contexts.count);
-    if (scratch->seen.count < scratch->flat.contexts.count) {
-        memset(scratch->seen.items + scratch->seen.count, 0,
-               (scratch->flat.contexts.count - scratch->seen.count) * sizeof *scratch->seen.items);
-        scratch->seen.count = scratch->flat.contexts.count;
-    }
     scratch->ids.count = 0;
-    for (size_t r = 0; r < set->rules_count; r++) {
-        const struct rule *rule = &set->rules[r];
-        bool matches = false;
-        scratch->steps = 0;
-        for (unsigned b = 0; b < rule->branches_count && !matches; b++) {
-            enum sluice_err err = match_branch(set, scratch, &rule->branches[b], &matches);
-            if (err != SLUICE_OK)
-                return err;
-        }
-        if (matches)
-            VEC_PUSH(&scratch->ids, rule->id);
-    }
+    enum sluice_err err = match_part(set->base, set->dead, scratch, source);
+    size_t middle = scratch->ids.count;
+    if (err == SLUICE_OK && set->delta != NULL)
+        err = match_part(set->delta, NULL, scratch, source);
+    if (err != SLUICE_OK)
+        return err;
     *ret_ids = scratch->ids.items;
     *ret_count = scratch->ids.count;
+    if (middle > 0 && middle < scratch->ids.count) {
+        merge(scratch, middle);
+        *ret_ids = scratch->merged.items;
+    }
     return SLUICE_OK;
 }
 
 enum sluice_err match_event(const struct match_set *set, struct match_scratch *scratch, const struct event *event,
                             const uint32_t **ret_ids, size_t *ret_count)
 {
-    flat_begin(&scratch->flat, &set->paths);
-    flat_event(&scratch->flat, event);
-    flat_end(&scratch->flat);
-    return match_rules(set, scratch, ret_ids, ret_count);
+    return match(set, scratch, &(struct source){ .event = event }, ret_ids, ret_count);
 }
 
 static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
@@ -380,17 +197,18 @@ static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
                                                 MATCH_STEPS_MAX);
 }
 
+enum sluice_err match_json_checked(const struct match_set *set, struct match_scratch *scratch, struct view object,
+                                   const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr)
+{
+    return report(match(set, scratch, &(struct source){ .json = object }, ret_ids, ret_count), reterr);
+}
+
 enum sluice_err match_json(const struct match_set *set, struct match_scratch *scratch, struct view object,
                            const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr)
 {
     enum sluice_err err = json_check(object, JSON_OBJECT, EVENT_DEPTH_MAX, reterr);
 
-    if (err != SLUICE_OK)
-        return err;
-    flat_begin(&scratch->flat, &set->paths);
-    flat_json(&scratch->flat, PATHS_ROOT, object);
-    flat_end(&scratch->flat);
-    return report(match_rules(set, scratch, ret_ids, ret_count), reterr);
+    return err != SLUICE_OK ? err : match_json_checked(set, scratch, object, ret_ids, ret_count, reterr);
 }
 
 enum sluice_err match_mpack(const struct match_set *set, struct match_scratch *scratch, struct view map,
@@ -400,8 +218,5 @@ enum sluice_err match_mpack(const struct match_set *set, struct match_scratch *s
 
     if (err != SLUICE_OK)
         return err;
-    flat_begin(&scratch->flat, &set->paths);
-    flat_mpack(&scratch->flat, PATHS_ROOT, map);
-    flat_end(&scratch->flat);
-    return report(match_rules(set, scratch, ret_ids, ret_count), reterr);
+    return report(match(set, scratch, &(struct source){ .mpack = map }, ret_ids, ret_count), reterr);
 }

@@ -18,6 +18,11 @@ enum {
      * can make their items multiply. An ordinary event of 1 MiB stays below a quarter of the steps. */
     MATCH_STEPS_MAX = 1 << 22,      /* values looked at for one rule */
     MATCH_STATE_ITEMS_MAX = 6,      /* independent arrays behind one path, in one match */
+
+    MATCH_RULES_MAX = 1000000,
+    MATCH_DELTA_MAX = 512,          /* rules put by match_set_update() since the set was made whole */
+    MATCH_CONJUNCTIONS_MAX = 4000000, /* $or combinations of all rules together */
+    MATCH_PRICE_MAX = 2000000,      /* rules that one event with one value per path may make the engine look at: some 10 ms */
 };
 
 /* Compiles `pattern` alone, for the check at `config check` and `rule test`. SLUICE_EINVAL: the reason, the place as a path
@@ -32,11 +37,39 @@ struct match_rule {
 struct match_set;
 struct match_scratch;
 
-/* Owned by the caller; patterns are copied as needed. SLUICE_EINVAL: a pattern is wrong (ret_rule: its index; may be NULL);
- * SLUICE_ELIMIT: the set costs more than the engine promises to serve; SLUICE_ENOMEM. */
+/* Owned by the caller; nothing of the patterns is kept. Pure, so that it may run on any thread. SLUICE_EINVAL: a pattern is wrong
+ * (ret_rule: its index; may be NULL); SLUICE_ELIMIT: over MATCH_RULES_MAX, MATCH_CONJUNCTIONS_MAX or MATCH_PRICE_MAX; SLUICE_ENOMEM. */
 enum sluice_err match_set_new(const struct match_rule *rules, size_t rules_count, struct match_set **ret_set,
                               size_t *ret_rule, struct sluice_error *reterr);
 struct match_set *match_set_free(struct match_set *set); /* NULL is fine; returns NULL */
+
+/* A set that differs from `set` by a few rules, in less than a millisecond however many rules there are: `put` are added or take the
+ * place of those with the same ids, `removed` go. Both sets share what did not change, and either may be freed first; so publish the new
+ * one by swapping a pointer and free the old one when no event is at it any more. Changes add up to MATCH_DELTA_MAX rules put since
+ * match_set_new(), and every event pays for a second, small set while there are any: past a part of the limit, have a thread make the
+ * whole anew with match_set_new(), then update that with what changed in the meantime, and swap.
+ * SLUICE_ELIMIT: over MATCH_DELTA_MAX; SLUICE_ENOTFOUND: there is no such rule to remove; SLUICE_EINVAL as above. */
+enum sluice_err match_set_update(const struct match_set *set, const struct match_rule *put, size_t put_count, const uint32_t *removed,
+                                 size_t removed_count, struct match_set **ret_set, struct sluice_error *reterr);
+
+/* The set as bytes for a file, valid as long as the set. A set that was updated has none: SLUICE_EINVAL. */
+enum sluice_err match_set_image(struct match_set *set, struct view *ret_image, struct sluice_error *reterr);
+/* A set from such bytes, 16-byte aligned, in place: they may be mapped from a file, and must stay as they are until release(ctx) is
+ * called. SLUICE_ECORRUPT: damaged, from elsewhere or made to harm; the bytes remain the caller's. */
+enum sluice_err match_set_open(struct view image, void (*release)(void *ctx), void *ctx, struct match_set **ret_set,
+                               struct sluice_error *reterr);
+/* Of which rules a saved set was made: equal for the same ids with the same pattern texts, in ascending order of ids. */
+uint64_t match_set_fingerprint(const struct match_set *set);
+uint64_t match_rules_fingerprint(const struct match_rule *rules, size_t rules_count);
+
+struct match_cost {
+    size_t rules, conjunctions;     /* $or multiplied out */
+    size_t predicates, paths;       /* distinct */
+    size_t bytes, text_bytes;       /* of memory; and of it, for operands and names */
+    uint64_t price;                 /* rules that one event may make the engine look at; MATCH_PRICE_MAX is the limit */
+    size_t changes;                 /* put or removed since the set was made whole */
+};
+struct match_cost match_set_cost(const struct match_set *set);
 
 struct match_scratch *match_scratch_new(void); /* owned; grows as sets and events need; NULL: out of memory */
 struct match_scratch *match_scratch_free(struct match_scratch *scratch);
@@ -51,6 +84,9 @@ enum sluice_err match_event(const struct match_set *set, struct match_scratch *s
  * SLUICE_ELIMIT as above. */
 enum sluice_err match_json(const struct match_set *set, struct match_scratch *scratch, struct view object,
                            const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr);
+/* The same for text that has passed json_check(). */
+enum sluice_err match_json_checked(const struct match_set *set, struct match_scratch *scratch, struct view object,
+                                   const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr);
 /* The same for a MessagePack map (mpack_check_detail's rules); for tests: JSON and MessagePack must agree. */
 enum sluice_err match_mpack(const struct match_set *set, struct match_scratch *scratch, struct view map,
                             const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr);

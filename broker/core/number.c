@@ -4,71 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A decimal as its significant digits, without zeros at either end, and the power of ten of the last one:
- * 12.50 is 125 x 10^-1. No digits: zero. */
-enum { DIGITS_MAX = 17, EXPONENT_MAX = 100000 };
+#include "broker/core/decimal.h"
 
-struct decimal {
-    bool negative;
-    bool too_long; /* over DIGITS_MAX digits: no shortest text is as long */
-    unsigned digits_count;
-    char digits[DIGITS_MAX];
-    long exponent;
-};
+__extension__ typedef unsigned __int128 wide;
 
-static struct decimal decimal_of(struct view text)
-{
-    struct decimal decimal = { 0 };
-    const char *at = text.data, *end = text.data + text.len;
-    unsigned long zeros = 0; /* seen since the last significant digit, not yet known to be inside the number */
-    long scale = 0;          /* digits behind the point, and minus the zeros before it */
-    bool behind_point = false;
+/* ---- the slow way, right for every number: through text and back ---- */
 
-    if (at < end && *at == '-') {
-        decimal.negative = true;
-        at++;
-    }
-    for (; at < end && *at != 'e' && *at != 'E'; at++) {
-        if (*at == '.') {
-            behind_point = true;
-            continue;
-        }
-        scale += behind_point;
-        if (*at == '0') {
-            zeros += decimal.digits_count != 0;
-            continue;
-        }
-        if (decimal.digits_count + zeros + 1 > DIGITS_MAX) {
-            decimal.too_long = true;
-            return decimal;
-        }
-        for (; zeros > 0; zeros--)
-            decimal.digits[decimal.digits_count++] = '0';
-        decimal.digits[decimal.digits_count++] = *at;
-    }
-    long exponent = 0;
-    if (at < end) {
-        bool negative = false;
-        at++;
-        if (at < end && (*at == '-' || *at == '+'))
-            negative = *at++ == '-';
-        for (; at < end; at++)
-            if (exponent < EXPONENT_MAX)
-                exponent = exponent * 10 + (*at - '0');
-        exponent = negative ? -exponent : exponent;
-    }
-    decimal.exponent = exponent - scale + (long)zeros;
-    return decimal;
-}
+enum { DECIMAL_TEXT_MAX = DECIMAL_DIGITS_MAX + 32 };
 
 /* The digits and exponent as text that strtod reads. */
-enum { DECIMAL_TEXT_MAX = DIGITS_MAX + 32 };
-
 static double decimal_value(const struct decimal *decimal)
 {
     char text[DECIMAL_TEXT_MAX];
 
-    (void)snprintf(text, sizeof text, "%.*se%ld", (int)decimal->digits_count, decimal->digits, decimal->exponent);
+    (void)snprintf(text, sizeof text, "%llue%ld", (unsigned long long)decimal->digits, (long)decimal->exponent);
     return strtod(text, NULL); /* no locale is ever set: the point is a point, and there is none here */
 }
 
@@ -78,7 +27,7 @@ static struct decimal nearest_decimal(double value, unsigned digits_count)
     char text[DECIMAL_TEXT_MAX];
 
     (void)snprintf(text, sizeof text, "%.*e", (int)digits_count - 1, value);
-    return decimal_of(view_of(text));
+    return decimal_of_text(view_of(text));
 }
 
 /* The next larger decimal of the same length as `decimal` would have with `digits_count` digits. */
@@ -86,18 +35,13 @@ static struct decimal decimal_above(const struct decimal *decimal, unsigned digi
 {
     struct decimal above = *decimal;
 
-    while (above.digits_count < digits_count) {
-        above.digits[above.digits_count++] = '0';
+    for (unsigned count = decimal_digits_count(above.digits); count < digits_count; count++) {
+        above.digits *= 10;
         above.exponent--;
     }
-    while (above.digits_count > 0 && above.digits[above.digits_count - 1] == '9') {
-        above.digits_count--;
+    above.digits++;
+    for (; above.digits % 10 == 0; above.digits /= 10)
         above.exponent++;
-    }
-    if (above.digits_count == 0)
-        above.digits[above.digits_count++] = '1';
-    else
-        above.digits[above.digits_count - 1]++;
     return above;
 }
 
@@ -105,7 +49,7 @@ static struct decimal decimal_above(const struct decimal *decimal, unsigned digi
  * the gap to the next double below is half of that above, so the nearest text may lie outside and the one above inside. */
 static struct decimal shortest_decimal(double value)
 {
-    for (unsigned count = 1; count < DIGITS_MAX; count++) {
+    for (unsigned count = 1; count < DECIMAL_DIGITS_MAX; count++) {
         struct decimal nearest = nearest_decimal(value, count);
         if (decimal_value(&nearest) == value)
             return nearest;
@@ -113,50 +57,119 @@ static struct decimal shortest_decimal(double value)
         if (decimal_value(&above) == value)
             return above;
     }
-    return nearest_decimal(value, DIGITS_MAX);
+    return nearest_decimal(value, DECIMAL_DIGITS_MAX);
 }
+
+/* ---- the fast ways ---- */
 
 /* Every decimal of at most 15 digits, away from the ends of the range, is the shortest text of its double; of these the
  * ones with a small power of ten are one exact multiplication or division away from it. */
-enum { DIGITS_ALWAYS = 15, EXPONENT_ALWAYS = 290, EXPONENT_EXACT = 22 };
+enum { EXPONENT_ALWAYS = 290, EXPONENT_EXACT = 22 };
+static const uint64_t digits_always = 1000000000000000u; /* 10^15 */
 
 static double small_decimal_value(const struct decimal *decimal)
 {
     static const double powers[EXPONENT_EXACT + 1] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                                        1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
-    uint64_t digits = 0;
+    return decimal->exponent < 0 ? (double)decimal->digits / powers[-decimal->exponent]
+                                 : (double)decimal->digits * powers[decimal->exponent];
+}
 
-    for (unsigned i = 0; i < decimal->digits_count; i++)
-        digits = digits * 10 + (uint64_t)(decimal->digits[i] - '0');
-    return decimal->exponent < 0 ? (double)digits / powers[-decimal->exponent] : (double)digits * powers[decimal->exponent];
+/* Sixteen or seventeen digits with a point somewhere, as printed coordinates and measurements have: digits / 10^places,
+ * divided as integers and rounded here, mantissa x 2^-scale. */
+enum { PLACES_MAX = 27, MANTISSA_BITS = 53, QUOTIENT_BITS = 60 };
+
+struct rounded {
+    uint64_t mantissa;
+    int scale;
+};
+
+static unsigned bits_count(uint64_t word)
+{
+    return 64 - (unsigned)__builtin_clzll(word);
+}
+
+static struct rounded divide(uint64_t digits, uint64_t power_of_five, unsigned places)
+{
+    unsigned shift = QUOTIENT_BITS - bits_count(digits) + bits_count(power_of_five);
+    wide numerator = (wide)digits << shift;
+    uint64_t quotient = (uint64_t)(numerator / power_of_five);
+    bool exact = (wide)quotient * power_of_five == numerator;
+    unsigned drop = bits_count(quotient) - MANTISSA_BITS;
+    uint64_t mantissa = quotient >> drop, dropped = quotient & ((UINT64_C(1) << drop) - 1), half = UINT64_C(1) << (drop - 1);
+
+    if (dropped > half || (dropped == half && (!exact || (mantissa & 1) != 0)))
+        mantissa++;
+    if (mantissa >> MANTISSA_BITS != 0) {
+        mantissa >>= 1;
+        drop++;
+    }
+    return (struct rounded){ .mantissa = mantissa, .scale = (int)(shift + places) - (int)drop };
+}
+
+static bool rounds_to(uint64_t digits, uint64_t power_of_five, unsigned places, struct rounded to)
+{
+    struct rounded rounded = divide(digits, power_of_five, places);
+    return rounded.mantissa == to.mantissa && rounded.scale == to.scale;
+}
+
+/* false: the slow way has to tell. Comparable: no decimal with a digit less rounds to the same double (if any does, one of the
+ * two nearest does), and no other decimal of the same length is nearer to it. */
+static bool fractional_decimal_value(const struct decimal *decimal, double *ret_value, bool *ret_comparable)
+{
+    unsigned places = (unsigned)-decimal->exponent;
+    uint64_t power_of_five = 1;
+
+    if (decimal->exponent >= 0 || decimal->exponent < -PLACES_MAX)
+        return false;
+    for (unsigned i = 0; i < places; i++)
+        power_of_five *= 5;
+    struct rounded rounded = divide(decimal->digits, power_of_five, places);
+    int gap = rounded.scale - (int)places;
+    if (rounded.mantissa == UINT64_C(1) << (MANTISSA_BITS - 1) || gap < 2)
+        return false;
+    *ret_value = ldexp((double)rounded.mantissa, -rounded.scale);
+    uint64_t shorter = decimal->digits / 10 * 10;
+    *ret_comparable = false;
+    if (rounds_to(shorter, power_of_five, places, rounded) || rounds_to(shorter + 10, power_of_five, places, rounded))
+        return true;
+    wide exact = (wide)rounded.mantissa * power_of_five, written = (wide)decimal->digits << gap;
+    wide off = exact > written ? exact - written : written - exact, half = (wide)1 << (gap - 1);
+    *ret_comparable = off < half;
+    return off != half;
+}
+
+struct number number_of_decimal(const struct decimal *decimal, struct view text)
+{
+    struct number number = { .text = text };
+
+    if (decimal->too_long)
+        return number;
+    if (decimal->digits == 0) {
+        number.comparable = true; /* zero in any spelling, -0 too */
+        return number;
+    }
+    if (decimal->digits < digits_always && decimal->exponent >= -EXPONENT_EXACT && decimal->exponent <= EXPONENT_EXACT) {
+        number.value = small_decimal_value(decimal);
+        number.comparable = true;
+    } else if (decimal->digits < digits_always || !fractional_decimal_value(decimal, &number.value, &number.comparable)) {
+        number.value = decimal_value(decimal);
+        number.comparable = decimal->digits < digits_always && labs(decimal->exponent) <= EXPONENT_ALWAYS;
+        if (!number.comparable && number.value != 0 && isfinite(number.value)) {
+            struct decimal shortest = shortest_decimal(number.value);
+            number.comparable = shortest.digits == decimal->digits && shortest.exponent == decimal->exponent;
+        }
+    }
+    if (decimal->negative)
+        number.value = -number.value;
+    return number;
 }
 
 struct number number_of_text(struct view text)
 {
-    struct number number = { .text = text };
-    struct decimal decimal = decimal_of(text);
+    struct decimal decimal = decimal_of_text(text);
 
-    if (decimal.too_long)
-        return number;
-    if (decimal.digits_count == 0) {
-        number.comparable = true; /* zero in any spelling, -0 too */
-        return number;
-    }
-    if (decimal.digits_count <= DIGITS_ALWAYS && labs(decimal.exponent) <= EXPONENT_EXACT) {
-        number.value = small_decimal_value(&decimal);
-        number.comparable = true;
-    } else {
-        number.value = decimal_value(&decimal);
-        number.comparable = decimal.digits_count <= DIGITS_ALWAYS && labs(decimal.exponent) <= EXPONENT_ALWAYS;
-        if (!number.comparable && number.value != 0 && isfinite(number.value)) {
-            struct decimal shortest = shortest_decimal(number.value);
-            number.comparable = shortest.digits_count == decimal.digits_count && shortest.exponent == decimal.exponent &&
-                                memcmp(shortest.digits, decimal.digits, decimal.digits_count) == 0;
-        }
-    }
-    if (decimal.negative)
-        number.value = -number.value;
-    return number;
+    return number_of_decimal(&decimal, text);
 }
 
 struct number number_of_double(double value)

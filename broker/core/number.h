@@ -15,6 +15,8 @@ struct number {
 };
 
 struct number number_of_text(struct view text); /* a JSON number */
+struct decimal;
+struct number number_of_decimal(const struct decimal *decimal, struct view text); /* of that decimal, spelt so */
 struct number number_of_double(double value);   /* finite; comparable by definition, so its text is not needed */
 
 static inline bool number_equals(const struct number *a, const struct number *b)

@@ -1,4 +1,4 @@
-/* A rule alone answers as it does among a thousand, over JSON as over MessagePack; and array consistency is what a model of
+/* A rule alone answers as it does among a thousand, over JSON as over MessagePack, and as the oracle (tests/oracle) does; and array consistency is what a model of
  * twenty lines, which tries every choice of values, says it is. Random, but the same each time: set SEED to try others. */
 #include <jansson.h>
 #include <stdlib.h>
@@ -6,6 +6,7 @@
 #include "broker/core/match.h"
 #include "tests/conformance/generator.h"
 #include "tests/conformance/json_to_mpack.h"
+#include "tests/oracle/oracle.h"
 #include "tests/test.h"
 
 enum { CROWD = 1001, EVENTS = 60, CONSISTENCY_PAIRS = 20000 };
@@ -31,6 +32,8 @@ TEST(a_rule_alone_answers_as_it_does_among_a_thousand)
     static struct match_set *alone[CROWD];
     struct bytes patterns[CROWD] = { 0 }, event = { 0 }, packed = { 0 };
     struct match_set *crowd = NULL;
+    struct oracle_set *oracle = NULL;
+    struct oracle_scratch *oracle_scratch = oracle_scratch_new();
     struct match_scratch *scratch = match_scratch_new(), *other = match_scratch_new();
     const uint32_t *ids, *mpack_ids, *one;
     size_t count = 0, mpack_count = 0, one_count = 0, hits = 0;
@@ -43,6 +46,7 @@ TEST(a_rule_alone_answers_as_it_does_among_a_thousand)
             test_fail(__FILE__, __LINE__, "%.*s: %s", VIEW_ARGS(rules[i].pattern), error.text);
     }
     EXPECT_EQ(SLUICE_OK, match_set_new(rules, CROWD, &crowd, NULL, &error));
+    EXPECT_EQ(SLUICE_OK, oracle_set_new(rules, CROWD, &oracle, NULL, &error));
     for (int e = 0; e < EVENTS && crowd != NULL; e++) {
         bytes_clear(&event);
         generate_event(&generator, &event);
@@ -55,6 +59,11 @@ TEST(a_rule_alone_answers_as_it_does_among_a_thousand)
                           VIEW_ARGS(event));
         }
         hits += count;
+        const uint32_t *expected;
+        size_t expected_count = 0;
+        EXPECT_EQ(SLUICE_OK, oracle_json(oracle, oracle_scratch, bytes_view(&event), &expected, &expected_count, &error));
+        if (count != expected_count || (count > 0 && memcmp(ids, expected, count * sizeof *ids) != 0))
+            test_fail(__FILE__, __LINE__, "SEED=%llu: the oracle differs for %.*s", (unsigned long long)seed(), VIEW_ARGS(event));
         EXPECT(json_to_mpack(bytes_view(&event), &packed));
         EXPECT_EQ(SLUICE_OK, match_mpack(crowd, other, bytes_view(&packed), &mpack_ids, &mpack_count, &error));
         if (count != mpack_count || (count > 0 && memcmp(ids, mpack_ids, count * sizeof *ids) != 0))
@@ -66,10 +75,96 @@ TEST(a_rule_alone_answers_as_it_does_among_a_thousand)
         bytes_done(&patterns[i]);
     }
     match_set_free(crowd);
+    oracle_set_free(oracle);
+    oracle_scratch_free(oracle_scratch);
     match_scratch_free(scratch);
     match_scratch_free(other);
     bytes_done(&event);
     bytes_done(&packed);
+}
+
+/* ---- the oracle ---- */
+
+enum { SMALL_CROWD = 40, SMALL_CROWDS = 300, SMALL_CROWD_EVENTS = 40 };
+
+static void shuffle(struct generator *generator, struct match_rule *rules, size_t count)
+{
+    for (size_t i = count; i > 1; i--) {
+        size_t other = generator_next(generator, i);
+        struct match_rule rule = rules[i - 1];
+        rules[i - 1] = rules[other];
+        rules[other] = rule;
+    }
+}
+
+static void expect_same_answer(const struct match_set *set, struct match_scratch *scratch, const struct oracle_set *oracle,
+                               struct oracle_scratch *oracle_scratch, struct view event, struct view packed, size_t *hits)
+{
+    const uint32_t *ids, *expected;
+    size_t count = 0, expected_count = 0;
+    enum sluice_err err = match_json(set, scratch, event, &ids, &count, NULL);
+    enum sluice_err oracle_err = oracle_json(oracle, oracle_scratch, event, &expected, &expected_count, NULL);
+
+    /* The engine may answer where the oracle, which tries everything, gives up; never the other way round. */
+    if (oracle_err == SLUICE_ELIMIT)
+        return;
+    if (err != oracle_err || count != expected_count || (count > 0 && memcmp(ids, expected, count * sizeof *ids) != 0))
+        test_fail(__FILE__, __LINE__, "SEED=%llu: the oracle differs (%zu rules, here %zu) for %.*s", (unsigned long long)seed(),
+                  expected_count, count, VIEW_ARGS(event));
+    *hits += count;
+    if (packed.data == NULL)
+        return;
+    err = match_mpack(set, scratch, packed, &ids, &count, NULL);
+    if (err != oracle_err || count != expected_count || (count > 0 && memcmp(ids, expected, count * sizeof *ids) != 0))
+        test_fail(__FILE__, __LINE__, "SEED=%llu: the oracle differs over MessagePack for %.*s", (unsigned long long)seed(), VIEW_ARGS(event));
+}
+
+/* Any rule mix, in any order; and with every third rule taken away, as if it had never been there. */
+TEST(any_mix_of_rules_answers_as_trying_each_would)
+{
+    struct generator generator = { .state = seed() * 31 };
+    struct match_rule rules[SMALL_CROWD];
+    struct bytes patterns[SMALL_CROWD] = { 0 }, event = { 0 }, packed = { 0 };
+    struct match_scratch *scratch = match_scratch_new();
+    struct oracle_scratch *oracle_scratch = oracle_scratch_new();
+    size_t hits = 0;
+
+    for (int c = 0; c < SMALL_CROWDS; c++) {
+        struct match_set *set = NULL;
+        struct oracle_set *oracle = NULL;
+        size_t count = c % 3 == 0 ? SMALL_CROWD * 2 / 3 : SMALL_CROWD;
+        for (uint32_t i = 0; i < SMALL_CROWD; i++) {
+            bytes_clear(&patterns[i]);
+            if (c % 2 == 0)
+                generate_pattern(&generator, &patterns[i]);
+            else
+                generate_consistency_pattern(&generator, &patterns[i]);
+            rules[i] = (struct match_rule){ .pattern = bytes_view(&patterns[i]), .id = i * 7 };
+        }
+        shuffle(&generator, rules, SMALL_CROWD);
+        EXPECT_EQ(SLUICE_OK, match_set_new(rules, count, &set, NULL, NULL));
+        shuffle(&generator, rules, count);
+        EXPECT_EQ(SLUICE_OK, oracle_set_new(rules, count, &oracle, NULL, NULL));
+        for (int e = 0; e < SMALL_CROWD_EVENTS; e++) {
+            bytes_clear(&event);
+            if (c % 2 == 0)
+                generate_event(&generator, &event);
+            else
+                generate_consistency_event(&generator, &event);
+            bool packs = json_to_mpack(bytes_view(&event), &packed);
+            expect_same_answer(set, scratch, oracle, oracle_scratch, bytes_view(&event),
+                               packs ? bytes_view(&packed) : (struct view){ 0 }, &hits);
+        }
+        match_set_free(set);
+        oracle_set_free(oracle);
+    }
+    EXPECT(hits > SMALL_CROWDS * SMALL_CROWD_EVENTS);
+    for (uint32_t i = 0; i < SMALL_CROWD; i++)
+        bytes_done(&patterns[i]);
+    bytes_done(&event);
+    bytes_done(&packed);
+    match_scratch_free(scratch);
+    oracle_scratch_free(oracle_scratch);
 }
 
 /* ---- the model ---- */

@@ -7,6 +7,7 @@ static const char *const strings[] = {
     "\"\"", "\"a\"", "\"A\"", "\"ab\"", "\"aB\"", "\"abc\"", "\"xyz\"", "\"xab\"", "\"a*b\"", "\"\\u0061b\"", "\"\xC3\xA9t\xC3\xA9\"",
     "\"\xC3\x89T\xC3\x89\"", "\"\xC3\x9F\"", "\"\xF0\x9F\x98\x80\"", "\"x\xF0\x9F\x98\x81\"", "\"10.1.2.3\"", "\"10.01.2.3\"", "\"0a01::5\"",
     "\"2001:db8::1\"", "\"5\"", "\"true\"", "\"a\\\\b\"",
+    "\"abcdefgh\"", "\"abcdefghijklmnop\"", "\"abcdefghijklmnopqrstuvwxyz\"", "\"ABCDEFGHIJKLMNOPQRSTUVWXYZ\"", "\"xyzabcdefghijklmnopqxyz\"",
 };
 static const char *const numbers[] = {
     "0", "-0", "1", "1.0", "5", "5e0", "-1", "0.1", "300", "3e2", "9007199254740993", "9007199254740992", "1e23", "0.30000000000000004", "-7.5",
@@ -17,9 +18,12 @@ static const char *const numerics[] = {
     "[\"=\",5]", "[\">\",0]", "[\">=\",1]", "[\"<\",0.1]", "[\"<=\",300]", "[\">\",-1,\"<\",1]", "[\">=\",0,\"<=\",5]", "[\">\",9007199254740991]",
 };
 static const char *const wildcards[] = {
-    "\"*\"", "\"a*\"", "\"*b\"", "\"*b*\"", "\"a*b\"", "\"\"", "\"a\\\\*b\"", "\"*x*\"", "\"x*b\"", "\"a*b*c\"", "\"\xC3\xA9*\"",
+    "\"*\"", "\"a*\"", "\"*b\"", "\"*b*\"", "\"a*b\"", "\"\"", "\"a\\\\*b\"", "\"*x*\"", "\"x*b\"", "\"a*b*c\"", "\"\xC3\xA9*\"", "\"abcdefgh*mnop\"", "\"*cd*kl*yz\"",
+    "\"abcdefghij*\"", "\"*qrstuvwxyz\"", "\"*c*d*e*\"", "\"abc*xyz\"", "\"*xyz*\"", "\"*fghijklmno*\"",
 };
-static const char *const affixes[] = { "\"a\"", "\"b\"", "\"x\"", "\"ab\"", "\"\xC3\xA9\"", "\"1\"", "\"\xF0\x9F\x98\x81\"" };
+static const char *const affixes[] = { "\"a\"", "\"b\"", "\"x\"", "\"ab\"", "\"\xC3\xA9\"", "\"1\"", "\"\xF0\x9F\x98\x81\"", "\"abcdefgh\"", "\"abcdefghijk\"", "\"ABCDEFGHIJ\"", "\"xyz\"",
+    "\"rstuvwxyz\"", "\"qrstuvwxyz\"",
+};
 static const char *const blocks[] = {
     "\"10.0.0.0/8\"", "\"10.1.2.3/32\"", "\"0.0.0.0/0\"", "\"::/0\"", "\"2001:db8::/32\"", "\"0a00::/8\"", "\"2001:db8::1/128\"",
 };
@@ -47,7 +51,7 @@ static const char *scalar(struct generator *generator)
 
 static void put_operator(struct generator *generator, struct bytes *out)
 {
-    switch (generator_next(generator, 14)) {
+    switch (generator_next(generator, 21)) {
     case 0: bytes_put_format(out, "{\"prefix\":%s}", PICK(generator, affixes)); break;
     case 1: bytes_put_format(out, "{\"suffix\":%s}", PICK(generator, affixes)); break;
     case 2: bytes_put_format(out, "{\"equals-ignore-case\":%s}", PICK(generator, strings)); break;
@@ -62,6 +66,13 @@ static void put_operator(struct generator *generator, struct bytes *out)
     case 11: bytes_put_format(out, "{\"anything-but\":[%s,%s]}", PICK(generator, strings), PICK(generator, strings)); break;
     case 12: bytes_put_format(out, "{\"anything-but\":{\"prefix\":%s}}", PICK(generator, affixes)); break;
     case 13: bytes_put_format(out, "{\"anything-but\":{\"wildcard\":%s}}", PICK(generator, wildcards)); break;
+    case 14: bytes_put_format(out, "{\"anything-but\":{\"suffix\":[%s,%s]}}", PICK(generator, affixes), PICK(generator, affixes)); break;
+    case 15: bytes_put_format(out, "{\"anything-but\":{\"equals-ignore-case\":[%s,%s]}}", PICK(generator, strings), PICK(generator, strings)); break;
+    case 16: bytes_put_format(out, "{\"anything-but\":[%u,%u]}", (unsigned)generator_next(generator, 6), 300); break;
+    case 17: bytes_put_format(out, "{\"exactly\":%s}", PICK(generator, strings)); break;
+    case 18: bytes_put_text(out, generator_next(generator, 2) == 0 ? "{\"prefix\":\"\"}" : "{\"suffix\":{\"equals-ignore-case\":\"\"}}"); break;
+    case 19: bytes_put_format(out, "{\"numeric\":[\">=\",%d,\"<\",%d.5]}", (int)generator_next(generator, 20) - 10, (int)generator_next(generator, 20) + 10); break;
+    case 20: bytes_put_format(out, "{\"wildcard\":%s}", PICK(generator, wildcards)); break;
     }
 }
 

@@ -273,7 +273,7 @@ TEST(one_path_to_many_arrays_ends_at_the_limit)
             bytes_put_text(&event, ",{\"a\":1,\"b\":1,\"c\":1,\"d\":1}");
         bytes_put_text(&event, "]");
     }
-    bytes_put_text(&event, "}");
+    bytes_put_text(&event, ",\"l.d\":2}");
     EXPECT_EQ(SLUICE_ELIMIT, match_generated("{\"l\":{\"a\":[1],\"b\":[1],\"c\":[1],\"d\":[2]}}", &event, &count));
     bytes_done(&event);
 }

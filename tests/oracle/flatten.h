@@ -4,8 +4,8 @@
  * in a context, (that array, its index), inside the context of the array itself; context 0 is outside of all arrays.
  * Scalars directly in an array are in the context of the array. Contexts are numbered in the order in which they open, so
  * that a context and all inside it are one range of numbers, and so is an array and all inside it. */
-#ifndef SLUICE_CORE_FLATTEN_H
-#define SLUICE_CORE_FLATTEN_H
+#ifndef SLUICE_ORACLE_FLATTEN_H
+#define SLUICE_ORACLE_FLATTEN_H
 
 #include "broker/base/arena.h"
 #include "broker/base/vec.h"

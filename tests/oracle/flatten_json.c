@@ -1,5 +1,5 @@
 #include "broker/base/assert.h"
-#include "broker/core/flatten.h"
+#include "tests/oracle/flatten.h"
 #include "broker/core/scan.h"
 
 static struct view decoded(struct flat *flat, struct scan_string string)

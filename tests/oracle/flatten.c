@@ -1,4 +1,4 @@
-#include "broker/core/flatten.h"
+#include "tests/oracle/flatten.h"
 
 #include <stdlib.h>
 

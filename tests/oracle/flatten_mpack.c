@@ -1,7 +1,7 @@
 #include <inttypes.h>
 
 #include "broker/base/assert.h"
-#include "broker/core/flatten.h"
+#include "tests/oracle/flatten.h"
 
 /* bin has no JSON form of its own: it is seen as the base64 text that functions get. */
 static struct view base64(struct flat *flat, struct view bytes)

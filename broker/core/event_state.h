@@ -1,0 +1,185 @@
+/* event_state.h - what is known about the event at hand: which predicates are true, in which order its arrays were met, and for
+ * paths that may have to be joined, which value came from which array item. It is the inside of a match_scratch.
+ *
+ * Nothing is cleared between events: an entry counts only if it bears the epoch of the event. Arrays grow to the largest rule set
+ * and event so far, then nothing is allocated any more.
+ *
+ * Arrays are transparent: the values of ["a", "b"] at path p are two values of p. An object or array inside an array stands in a
+ * *context*, (that array, its index), inside the context of the array itself; context 0 is outside of all arrays. Scalars directly
+ * in an array are in the context of the array. Contexts are numbered in the order in which they open, so that a context and all
+ * inside it are one range of numbers, and so is an array and all inside it. */
+#ifndef SLUICE_CORE_EVENT_STATE_H
+#define SLUICE_CORE_EVENT_STATE_H
+
+#include "broker/base/arena.h"
+#include "broker/base/vec.h"
+#include "broker/core/image.h"
+#include "broker/core/match.h"
+#include "broker/core/structure.h"
+
+enum { STATE_NO_ARRAY = UINT32_MAX };
+
+struct path_state {
+    uint32_t epoch;
+    uint32_t leaves_count;
+    uint32_t first, count;    /* of those recorded, in leaves_sorted, once sorted; until then first is the latest leaf */
+    bool disordered;          /* contexts did not come ascending */
+};
+
+struct but_state {
+    uint32_t epoch;
+    uint32_t fails_count;     /* values of the path that one of the others is true of */
+    uint32_t leaf;            /* the last such, by its number at the path */
+};
+
+/* A value at a path that may be joined; the predicates true of it are true_of_leaf[first .. first + count). */
+struct leaf {
+    uint32_t path, context;
+    uint32_t first, count;
+};
+
+struct context {
+    uint32_t array;           /* it is an item of */
+    uint32_t parent;
+    uint32_t end;             /* the contexts inside it are those from its own number up to this */
+};
+
+struct array {
+    uint32_t node;            /* its path */
+    uint32_t first, end;      /* its items and all inside them */
+};
+
+struct walk_frame {
+    uint32_t node, context;
+    uint32_t array;           /* STATE_NO_ARRAY: an object */
+    uint32_t left;            /* MessagePack: items or members still to come */
+};
+
+/* The innermost items of what the values chosen so far came from: none is inside another (join.c). */
+struct join_state {
+    unsigned items_count;
+    uint32_t items[MATCH_STATE_ITEMS_MAX];
+};
+
+/* Rules that match, as bits; summaries have a bit for each word below that is not zero, so that a few among a million are found
+ * without looking at all. */
+enum { FOUND_LEVELS = 3 };
+
+struct match_scratch {
+    uint32_t epoch;
+    const struct image *image;
+    const uint64_t *dead;          /* a bit for each rule of the image that was removed; or NULL */
+    VEC(uint32_t) predicates;      /* epoch: it is true */
+    VEC(uint32_t) remainders;      /* 2 * epoch + truth */
+    VEC(struct path_state) paths;
+    VEC(struct but_state) buts;
+    VEC(uint32_t) nodes;           /* epoch: an array with an object or array in it was met there */
+    VEC(uint32_t) touched;         /* paths with values */
+    VEC(uint32_t) triggered;       /* access of predicates that are true */
+    VEC(uint64_t) found[FOUND_LEVELS];
+    VEC(uint32_t) ids, merged;
+
+    VEC(struct leaf) leaves, leaves_sorted;
+    VEC(uint32_t) true_of_leaf;
+    bool sorted;
+    VEC(struct context) contexts;
+    VEC(struct array) arrays;
+    VEC(struct walk_frame) frames;
+    bool record;                   /* an array was met that fields may share: values at joined paths are recorded from here on */
+    bool recording;                /* the value at hand is one of them */
+    uint32_t leaf;                 /* the number of the value at hand at its path */
+
+    VEC(struct join_state) now, next;
+    VEC(uint64_t) seen;            /* by context: the round in which the state of it alone was last added */
+    uint64_t round;
+    size_t steps;
+
+    struct structure structure;
+    struct arena *texts;           /* decoded strings */
+    bool texts_used;
+    VEC(char) folded;
+};
+
+/* VEC_PUSH for what runs per value: the call to grow is out of the way. */
+#define STATE_PUSH(vec, ...)                                                                              \
+    do {                                                                                                  \
+        if (__builtin_expect((vec)->count == (vec)->capacity, 0))                                         \
+            VEC_ROOM(vec, (vec)->count + 1);                                                              \
+        (vec)->items[(vec)->count++] = (__VA_ARGS__);                                                     \
+    } while (0)
+
+static inline char *state_text(struct match_scratch *state, size_t len)
+{
+    state->texts_used = true;
+    return arena_alloc(state->texts, len + 1);
+}
+
+/* ---- an event goes in: walk_json.c, walk_mpack.c, walk_event.c ---- */
+
+void state_begin(struct match_scratch *state, const struct image *image);
+/* The values at and below `node`; checked text and bytes. */
+void walk_json(struct match_scratch *state, uint32_t node, struct view text);
+void walk_json_portable(struct match_scratch *state, uint32_t node, struct view text);
+void walk_json_vector(struct match_scratch *state, uint32_t node, struct view text);
+void walk_mpack(struct match_scratch *state, uint32_t node, struct view value);
+void walk_event(struct match_scratch *state, const struct event *event);
+
+/* From `node` down by a name of an event, which may hold dots. IMAGE_NONE: no rule looks there. */
+uint32_t walk_step(const struct image *image, uint32_t node, struct view name);
+
+void walk_open_object(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);
+void walk_open_array(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);
+void walk_close(struct match_scratch *state);
+/* The context of a container that is an item of the array on top. */
+uint32_t walk_open_item(struct match_scratch *state);
+
+/* ---- values become true predicates: evaluate.c ---- */
+
+enum literal { LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
+void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
+void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
+void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t context, double value);
+void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t context, enum literal literal);
+
+/* ---- true predicates become rules: resolve.c, join.c ---- */
+
+/* *ret_again: values were needed that were not recorded: walk the event again with `record` set from the start. */
+enum sluice_err resolve(struct match_scratch *state, bool *ret_again);
+/* Whether some choice of values satisfies the conjunction whose join list is given, arrays considered. */
+enum sluice_err join_conjunction(struct match_scratch *state, uint32_t join, bool *ret_true, bool *ret_again);
+bool join_is_needed(const struct match_scratch *state, uint32_t join);
+
+static inline uint32_t state_leaves_count(const struct match_scratch *state, uint32_t path)
+{
+    const struct path_state *at = &state->paths.items[path];
+    return at->epoch == state->epoch ? at->leaves_count : 0;
+}
+
+/* Array items aside. */
+static inline bool state_predicate(const struct match_scratch *state, uint32_t id)
+{
+    const struct image_predicate *predicate = &state->image->predicates[id];
+    uint32_t path = predicate->meta >> PREDICATE_PATH_SHIFT;
+
+    switch (predicate->meta & PREDICATE_KIND_MASK) {
+    case PREDICATE_PLAIN: return state->predicates.items[id] == state->epoch;
+    case PREDICATE_EXISTS: return state_leaves_count(state, path) > 0;
+    case PREDICATE_ABSENT: return state_leaves_count(state, path) == 0;
+    }
+    const struct but_state *but = &state->buts.items[predicate->text];
+    uint32_t leaves_count = state_leaves_count(state, path);
+    return leaves_count > 0 && (but->epoch != state->epoch || but->fails_count < leaves_count);
+}
+
+static inline bool state_field(const struct match_scratch *state, uint32_t id)
+{
+    const struct image_field *field = &state->image->fields[id];
+    const uint32_t *predicates = state->image->words + field->predicates;
+
+    for (uint32_t i = 0; i < field->predicates_count; i++)
+        if (state_predicate(state, predicates[i]))
+            return true;
+    return false;
+}
+
+#endif

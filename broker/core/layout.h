@@ -1,0 +1,46 @@
+/* layout.h - the tables of one path: its predicates of one kind become one operator, or two, of the image. */
+#ifndef SLUICE_CORE_LAYOUT_H
+#define SLUICE_CORE_LAYOUT_H
+
+#include "broker/core/compile_internal.h"
+
+struct layout {
+    struct compile *compile;
+    VEC(struct image_node) nodes;
+    VEC(struct image_child) children;
+    VEC(struct image_path) paths;
+    VEC(struct image_operator) operators;
+    VEC(struct image_slot) slots;
+    VEC(struct image_predicate) predicates;
+    VEC(struct image_field) fields;
+    VEC(struct image_remainder) remainders;
+    VEC(struct image_conjunction) conjunctions;
+    VEC(double) numbers;
+    uint32_t absent_paths, absent_paths_count;
+    uint32_t always, always_count;
+    uint64_t price;
+};
+
+/* Free slots for `count` entries; the first of them. */
+uint32_t layout_slots(struct layout *layout, size_t count, uint32_t *ret_slots_count);
+void layout_slot_put(struct layout *layout, uint32_t slots, uint32_t slots_count, uint64_t hash, uint32_t value);
+
+/* `ids`: predicates of one path and one kind. */
+void layout_ranges(struct layout *layout, const uint32_t *ids, size_t count);
+void layout_wildcards(struct layout *layout, uint32_t *ids, size_t count);
+
+static inline const struct predicate *layout_predicate(const struct layout *layout, uint32_t id)
+{
+    return &layout->compile->predicates.items[id];
+}
+static inline struct view layout_text(const struct layout *layout, uint32_t id)
+{
+    return compile_text(layout->compile, layout_predicate(layout, id)->text);
+}
+/* How many conjunctions are looked at when this predicate is true. */
+static inline uint64_t layout_price(const struct layout *layout, uint32_t id)
+{
+    return 1 + layout_predicate(layout, id)->accesses_count + layout_predicate(layout, id)->fails_count;
+}
+
+#endif

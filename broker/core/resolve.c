@@ -1,0 +1,133 @@
+/* From true predicates to rules: each conjunction whose access is true is looked at, and holds if its remainder does. */
+#include "broker/core/event_state.h"
+
+static bool remainder_holds(struct match_scratch *state, uint32_t id)
+{
+    const struct image *image = state->image;
+    const struct image_remainder *remainder = &image->remainders[id];
+    uint32_t *known = &state->remainders.items[id];
+
+    if (*known >> 1 == state->epoch)
+        return *known & 1;
+    bool holds = true;
+    for (uint32_t i = 0; i < remainder->fields_count && holds; i++)
+        holds = state_field(state, image->words[remainder->fields + i]);
+    *known = state->epoch << 1 | holds;
+    return holds;
+}
+
+/* ---- rules found ---- */
+
+static inline bool is_found(const struct match_scratch *state, uint32_t rule)
+{
+    return state->found[0].items[rule / 64] >> rule % 64 & 1;
+}
+
+static inline void found_put(struct match_scratch *state, uint32_t rule)
+{
+    for (unsigned level = 0; level < FOUND_LEVELS; level++, rule /= 64) {
+        uint64_t *word = &state->found[level].items[rule / 64];
+        bool known = *word != 0;
+        *word |= UINT64_C(1) << rule % 64;
+        if (known)
+            break;
+    }
+}
+
+/* Adds their ids, ascending; leaves nothing found. */
+static void found_take(struct match_scratch *state)
+{
+    const uint32_t *rules = state->image->rules;
+    uint64_t *words = state->found[0].items, *groups = state->found[1].items, *tops = state->found[2].items;
+
+    for (size_t t = 0; t < state->found[2].count; t++) {
+        for (; tops[t] != 0; tops[t] &= tops[t] - 1) {
+            size_t g = t * 64 + (unsigned)__builtin_ctzll(tops[t]);
+            for (; groups[g] != 0; groups[g] &= groups[g] - 1) {
+                size_t w = g * 64 + (unsigned)__builtin_ctzll(groups[g]);
+                VEC_ROOM(&state->ids, state->ids.count + 64);
+                uint32_t *ids = state->ids.items;
+                size_t count = state->ids.count;
+                uint64_t alive = state->dead == NULL ? words[w] : words[w] & ~state->dead[w];
+                for (uint64_t left = alive; left != 0; left &= left - 1)
+                    ids[count++] = rules[w * 64 + (unsigned)__builtin_ctzll(left)];
+                words[w] = 0;
+                state->ids.count = count;
+            }
+        }
+    }
+}
+
+/* ---- looking ---- */
+
+static inline enum sluice_err look_at(struct match_scratch *state, uint32_t id, bool *ret_again)
+{
+    const struct image_conjunction *conjunction = &state->image->conjunctions[id];
+
+    if (is_found(state, conjunction->rule))
+        return SLUICE_OK;
+    if (conjunction->join != IMAGE_NONE && state->contexts.count > 1 && join_is_needed(state, conjunction->join)) {
+        bool holds = false;
+        enum sluice_err err = join_conjunction(state, conjunction->join, &holds, ret_again);
+        if (err != SLUICE_OK)
+            return err;
+        if (holds)
+            found_put(state, conjunction->rule);
+    } else if (conjunction->remainder == IMAGE_NONE || remainder_holds(state, conjunction->remainder)) {
+        found_put(state, conjunction->rule);
+    }
+    return SLUICE_OK;
+}
+
+static enum sluice_err look_at_list(struct match_scratch *state, const uint32_t *conjunctions, uint32_t count, bool *ret_again)
+{
+    enum sluice_err err = SLUICE_OK;
+
+    for (uint32_t i = 0; i < count && err == SLUICE_OK; i++)
+        err = look_at(state, conjunctions[i], ret_again);
+    return err;
+}
+
+static enum sluice_err look_at_pairs(struct match_scratch *state, uint32_t first, uint32_t count, bool *ret_again)
+{
+    const uint32_t *pairs = state->image->words + first;
+    enum sluice_err err = SLUICE_OK;
+
+    for (uint32_t i = 0; i < count && err == SLUICE_OK; i++)
+        if (state_predicate(state, pairs[i * 2 + 1]))
+            err = look_at(state, pairs[i * 2], ret_again);
+    return err;
+}
+
+enum sluice_err resolve(struct match_scratch *state, bool *ret_again)
+{
+    const struct image *image = state->image;
+    enum sluice_err err = SLUICE_OK;
+
+    *ret_again = false;
+    for (size_t i = 0; i < state->triggered.count && err == SLUICE_OK; i++) {
+        uint32_t access = state->triggered.items[i];
+        if ((access & IMAGE_LIST) != 0) {
+            const uint32_t *list = image->words + (access & ~IMAGE_LIST);
+            err = look_at_list(state, list + 1, list[0], ret_again);
+        } else if ((access & IMAGE_RULE) != 0) {
+            found_put(state, access & ~IMAGE_RULE);
+        } else {
+            err = look_at(state, access, ret_again);
+        }
+    }
+    for (size_t i = 0; i < state->touched.count && err == SLUICE_OK; i++) {
+        const struct image_path *path = &image->paths[state->touched.items[i]];
+        if (path->weak_count > 0)
+            err = look_at_pairs(state, path->weak, path->weak_count, ret_again);
+    }
+    for (uint32_t i = 0; i < image->absent_paths_count && err == SLUICE_OK; i++) {
+        uint32_t path = image->words[image->absent_paths + i];
+        if (state_leaves_count(state, path) == 0)
+            err = look_at_pairs(state, image->paths[path].absent, image->paths[path].absent_count, ret_again);
+    }
+    if (err == SLUICE_OK)
+        err = look_at_list(state, image->words + image->always, image->always_count, ret_again);
+    found_take(state); /* in any case: nothing may be left for the next event */
+    return err;
+}

@@ -1,0 +1,226 @@
+#include "broker/core/structure.h"
+
+#include <stdlib.h>
+
+#include "broker/base/vec.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define HAVE_VECTORS 1
+#endif
+
+/* What one block looks like before strings are known. */
+struct raw {
+    uint64_t quotes, backslashes, opens, closes;
+};
+
+/* State between blocks. */
+struct carry {
+    uint64_t escaped;         /* bit 0: the first byte of the next block is escaped */
+    uint64_t in_string;       /* all ones: the next block begins inside a string */
+};
+
+/* Bits of characters behind an odd run of backslashes. Backslashes are rare: run by run. */
+static uint64_t escaped_bits(uint64_t backslashes, struct carry *carry)
+{
+    uint64_t escaped = carry->escaped;
+
+    backslashes &= ~carry->escaped;
+    carry->escaped = 0;
+    while (backslashes != 0) {
+        unsigned at = (unsigned)__builtin_ctzll(backslashes);
+        if (at == 63) {
+            carry->escaped = 1;
+            break;
+        }
+        escaped |= UINT64_C(2) << at;
+        backslashes &= ~(UINT64_C(3) << at); /* what it escapes is no escape itself */
+    }
+    return escaped;
+}
+
+/* From each quote up to the next, the first included: running parity. */
+static uint64_t between_quotes(uint64_t quotes)
+{
+    for (unsigned shift = 1; shift < 64; shift *= 2)
+        quotes ^= quotes << shift;
+    return quotes;
+}
+
+static inline __attribute__((always_inline)) struct structure_block block_of(struct raw raw, struct carry *carry, uint64_t inside)
+{
+    inside ^= carry->in_string;
+    carry->in_string = (uint64_t)((int64_t)inside >> 63);
+    uint64_t opens = raw.opens & ~inside, closes = raw.closes & ~inside;
+    return (struct structure_block){ .marks = raw.quotes | opens | closes, .opens = opens, .closes = closes };
+}
+
+/* The last, incomplete block is padded with spaces in a buffer of its own: nothing behind the text is read. */
+#define SCAN_BODY(raw_of, parity_of)                                                                                     \
+    struct carry carry = { 0 };                                                                                          \
+    size_t whole = text.len / STRUCTURE_BLOCK_BYTES;                                                                     \
+    char last[STRUCTURE_BLOCK_BYTES];                                                                                    \
+    uint64_t any = 0;                                                                                                    \
+    memset(last, ' ', sizeof last);                                                                                      \
+    if (text.len % STRUCTURE_BLOCK_BYTES != 0)                                                                           \
+        memcpy(last, text.data + whole * STRUCTURE_BLOCK_BYTES, text.len % STRUCTURE_BLOCK_BYTES);                       \
+    for (size_t i = 0; i <= whole; i++) {                                                                                \
+        struct raw raw = raw_of(i < whole ? text.data + i * STRUCTURE_BLOCK_BYTES : last);                               \
+        any |= raw.backslashes;                                                                                          \
+        if (__builtin_expect((raw.backslashes | carry.escaped) != 0, 0))                                                 \
+            raw.quotes &= ~escaped_bits(raw.backslashes, &carry);                                                        \
+        structure->blocks[i] = block_of(raw, &carry, parity_of(raw.quotes));                                             \
+    }                                                                                                                    \
+    structure->count = whole + 1;                                                                                        \
+    structure->escapes = any != 0;
+
+/* ---- eight bytes at a time, anywhere ---- */
+
+/* A bit for each byte of `word` that equals `c`. */
+static uint64_t equal_bytes(uint64_t word, unsigned char c)
+{
+    const uint64_t low = UINT64_C(0x7F7F7F7F7F7F7F7F);
+    uint64_t off = word ^ UINT64_C(0x0101010101010101) * c;
+    uint64_t zero = ~(((off & low) + low) | off | low); /* 0x80 where the byte is zero */
+    return (zero >> 7) * UINT64_C(0x0102040810204080) >> 56;
+}
+
+static struct raw raw_portable(const char *at)
+{
+    struct raw raw = { 0 };
+
+    for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 8) {
+        const unsigned char *bytes = (const unsigned char *)at + i;
+        uint64_t word = 0;
+        for (unsigned b = 0; b < 8; b++) /* one load where bytes are in this order */
+            word |= (uint64_t)bytes[b] << b * 8;
+        uint64_t folded = word | UINT64_C(0x2020202020202020); /* [ and { differ in this bit only, ] and } too */
+        raw.quotes |= equal_bytes(word, '"') << i;
+        raw.backslashes |= equal_bytes(word, '\\') << i;
+        raw.opens |= equal_bytes(folded, '{') << i;
+        raw.closes |= equal_bytes(folded, '}') << i;
+    }
+    return raw;
+}
+
+static void scan_portable(struct structure *structure, struct view text)
+{
+    SCAN_BODY(raw_portable, between_quotes)
+}
+
+#ifdef HAVE_VECTORS
+
+/* ---- 16, 32, 64 bytes at a time ---- */
+
+static inline struct raw raw_sse2(const char *at)
+{
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), fold = _mm_set1_epi8(0x20);
+    const __m128i open = _mm_set1_epi8('{'), close = _mm_set1_epi8('}');
+    struct raw raw = { 0 };
+
+    for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + i)), folded = _mm_or_si128(bytes, fold);
+        raw.quotes |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)) << i;
+        raw.backslashes |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, backslash)) << i;
+        raw.opens |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, open)) << i;
+        raw.closes |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, close)) << i;
+    }
+    return raw;
+}
+
+static void scan_sse2(struct structure *structure, struct view text)
+{
+    SCAN_BODY(raw_sse2, between_quotes)
+}
+
+#define CARRYLESS "pclmul"
+
+/* Multiplying by all ones without carries is running parity. */
+static inline __attribute__((target(CARRYLESS), always_inline)) uint64_t between_quotes_carryless(uint64_t quotes)
+{
+    __m128i product = _mm_clmulepi64_si128(_mm_set_epi64x(0, (long long)quotes), _mm_set1_epi8((char)0xFF), 0);
+    return (uint64_t)_mm_cvtsi128_si64(product);
+}
+
+static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2(const char *at)
+{
+    const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\'), fold = _mm256_set1_epi8(0x20);
+    const __m256i open = _mm256_set1_epi8('{'), close = _mm256_set1_epi8('}');
+    struct raw raw = { 0 };
+
+    for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 32) {
+        __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)(at + i)), folded = _mm256_or_si256(bytes, fold);
+        raw.quotes |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, quote)) << i;
+        raw.backslashes |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, backslash)) << i;
+        raw.opens |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(folded, open)) << i;
+        raw.closes |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(folded, close)) << i;
+    }
+    return raw;
+}
+
+__attribute__((target("avx2," CARRYLESS))) static void scan_avx2(struct structure *structure, struct view text)
+{
+    SCAN_BODY(raw_avx2, between_quotes_carryless)
+}
+
+static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct raw raw_avx512(const char *at)
+{
+    __m512i bytes = _mm512_loadu_si512(at), folded = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
+
+    return (struct raw){ .quotes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')),
+                         .backslashes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\\')),
+                         .opens = _mm512_cmpeq_epi8_mask(folded, _mm512_set1_epi8('{')),
+                         .closes = _mm512_cmpeq_epi8_mask(folded, _mm512_set1_epi8('}')) };
+}
+
+__attribute__((target("avx512bw,avx512f," CARRYLESS))) static void scan_avx512(struct structure *structure, struct view text)
+{
+    SCAN_BODY(raw_avx512, between_quotes_carryless)
+}
+
+enum structure_level structure_level_max(void)
+{
+    bool carryless = __builtin_cpu_supports("pclmul") != 0;
+
+    if (carryless && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512f"))
+        return STRUCTURE_AVX512;
+    return carryless && __builtin_cpu_supports("avx2") ? STRUCTURE_AVX2 : STRUCTURE_SSE2;
+}
+
+#else
+
+enum structure_level structure_level_max(void)
+{
+    return STRUCTURE_PORTABLE;
+}
+
+#endif
+
+void structure_init(struct structure *structure)
+{
+    *structure = (struct structure){ .level = structure_level_max() };
+}
+
+void structure_done(struct structure *structure)
+{
+    free(structure->blocks);
+    *structure = (struct structure){ 0 };
+}
+
+void structure_scan(struct structure *structure, struct view text)
+{
+    vec_room((void **)&structure->blocks, &structure->capacity, text.len / STRUCTURE_BLOCK_BYTES + 1, sizeof *structure->blocks);
+    switch (structure->level) {
+#ifdef HAVE_VECTORS
+    case STRUCTURE_AVX512: scan_avx512(structure, text); break;
+    case STRUCTURE_AVX2: scan_avx2(structure, text); break;
+    case STRUCTURE_SSE2: scan_sse2(structure, text); break;
+#else
+    case STRUCTURE_AVX512:
+    case STRUCTURE_AVX2:
+    case STRUCTURE_SSE2:
+#endif
+    case STRUCTURE_LEVELS:
+    case STRUCTURE_PORTABLE: scan_portable(structure, text); break;
+    }
+}

@@ -1,0 +1,155 @@
+/* What the readers of both formats share: names to nodes, arrays and their items, and the fields of an envelope. */
+#include "broker/base/assert.h"
+#include "broker/core/event_state.h"
+#include "broker/core/text_hash.h"
+#include "schemas/codec/ids.h"
+
+/* ---- names ---- */
+
+static bool has_dot(uint64_t word)
+{
+    uint64_t off = word ^ UINT64_C(0x2E2E2E2E2E2E2E2E);
+
+    return ((off - UINT64_C(0x0101010101010101)) & ~off & UINT64_C(0x8080808080808080)) != 0;
+}
+
+static uint32_t child_find(const struct image *image, const struct image_node *node, struct view name, uint64_t head, uint64_t tail)
+{
+    const struct image_child *slots = image->children + node->children;
+    uint32_t mask = node->children_count - 1, at = (uint32_t)text_hash_mix(head ^ name.len, tail) & mask;
+
+    for (; slots[at].node != IMAGE_NONE; at = (at + 1) & mask) {
+        if (slots[at].head != head || slots[at].tail != tail || slots[at].len != name.len)
+            continue;
+        if (name.len <= 16 || view_equals(image_text(image, image->nodes[slots[at].node].name), name))
+            return slots[at].node;
+    }
+    return IMAGE_NONE;
+}
+
+/* One part of a name at a time: {"a.b": 1} walks a, then b. */
+static uint32_t step_dotted(const struct image *image, uint32_t node, struct view name)
+{
+    bool more = true;
+
+    while (more && node != IMAGE_NONE) {
+        const char *dot = name.len == 0 ? NULL : memchr(name.data, '.', name.len);
+        struct view first = { .data = name.data, .len = dot == NULL ? name.len : (size_t)(dot - name.data) };
+        more = dot != NULL;
+        if (image->nodes[node].children_count == 0)
+            return IMAGE_NONE;
+        node = child_find(image, &image->nodes[node], first, text_head(first.data, first.len), text_tail(first.data, first.len));
+        if (more)
+            name = (struct view){ .data = dot + 1, .len = name.len - first.len - 1 };
+    }
+    return node;
+}
+
+uint32_t walk_step(const struct image *image, uint32_t node, struct view name)
+{
+    const struct image_node *here = &image->nodes[node];
+
+    if (here->children_count == 0)
+        return IMAGE_NONE;
+    uint64_t head = text_head(name.data, name.len), tail = text_tail(name.data, name.len);
+    if ((here->children_lengths >> (name.len < 63 ? name.len : 63) & 1) != 0) {
+        uint32_t child = child_find(image, here, name, head, tail);
+        if (child != IMAGE_NONE) /* no node has a dot in its name */
+            return child;
+    }
+    bool dotted = name.len <= 16 ? has_dot(head) || has_dot(tail) : memchr(name.data, '.', name.len) != NULL;
+    return dotted ? step_dotted(image, node, name) : IMAGE_NONE;
+}
+
+/* ---- containers ---- */
+
+void walk_open_object(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left)
+{
+    STATE_PUSH(&state->frames, (struct walk_frame){ .node = node, .context = context, .array = STATE_NO_ARRAY, .left = left });
+}
+
+void walk_open_array(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left)
+{
+    uint32_t array = (uint32_t)state->arrays.count;
+
+    STATE_PUSH(&state->arrays, (struct array){ .node = node, .first = (uint32_t)state->contexts.count });
+    STATE_PUSH(&state->frames, (struct walk_frame){ .node = node, .context = context, .array = array, .left = left });
+}
+
+/* An item's context ends with the container that is the item. Those inside it set the same end on the way, too early, and the
+ * last one to close, the item, sets it right. */
+void walk_close(struct match_scratch *state)
+{
+    const struct walk_frame *frame = &state->frames.items[state->frames.count - 1];
+    uint32_t end = (uint32_t)state->contexts.count;
+
+    if (frame->array != STATE_NO_ARRAY)
+        state->arrays.items[frame->array].end = end;
+    if (frame->context != 0)
+        state->contexts.items[frame->context].end = end;
+    state->frames.count--;
+}
+
+uint32_t walk_open_item(struct match_scratch *state)
+{
+    const struct walk_frame *frame = &state->frames.items[state->frames.count - 1];
+
+    ASSERT(frame->array != STATE_NO_ARRAY);
+    uint32_t number = (uint32_t)state->contexts.count;
+    state->nodes.items[frame->node] = state->epoch;
+    state->record |= state->image->nodes[frame->node].joined != 0;
+    STATE_PUSH(&state->contexts, (struct context){ .array = frame->array, .parent = frame->context, .end = number + 1 });
+    return number;
+}
+
+void walk_json(struct match_scratch *state, uint32_t node, struct view text)
+{
+#if defined(__x86_64__)
+    if (state->structure.level >= STRUCTURE_AVX2) {
+        walk_json_vector(state, node, text);
+        return;
+    }
+#endif
+    walk_json_portable(state, node, text);
+}
+
+/* ---- the envelope ---- */
+
+/* The path of an envelope field if any rule looks at it. */
+static bool wanted(const struct match_scratch *state, const char *name, uint32_t *ret_node)
+{
+    *ret_node = walk_step(state->image, 0, view_of(name));
+    return *ret_node != IMAGE_NONE;
+}
+
+static void put_text(struct match_scratch *state, const char *name, struct view text, const char *otherwise)
+{
+    uint32_t node;
+
+    if (wanted(state, name, &node) && state->image->nodes[node].path != IMAGE_NONE)
+        evaluate_string(state, state->image->nodes[node].path, 0, text.data != NULL ? text : view_of(otherwise));
+}
+
+void walk_event(struct match_scratch *state, const struct event *event)
+{
+    char buffer[ENVELOPE_FIELD_BYTES_MAX + 1], time[TIME_TEXT_MAX];
+    uint32_t node;
+
+    put_text(state, "version", VIEW_LITERAL("0"), "");
+    put_text(state, "source", event->source, "");
+    put_text(state, "detail-type", event->detail_type, "");
+    put_text(state, "account", event->account, EVENT_ACCOUNT_DEFAULT);
+    put_text(state, "region", event->region, EVENT_REGION_DEFAULT);
+    if (wanted(state, "id", &node))
+        put_text(state, "id", event_id_text(event, buffer), "");
+    if (event->has_time && wanted(state, "time", &node))
+        put_text(state, "time", (struct view){ .data = time, .len = time_to_text(event->time_ms, false, time) }, "");
+    if (event->resources.data != NULL && wanted(state, "resources", &node))
+        walk_mpack(state, node, event->resources);
+    if (event->detail.data != NULL && wanted(state, "detail", &node)) {
+        if (event->detail_format == DETAIL_JSON)
+            walk_json(state, node, event->detail);
+        else
+            walk_mpack(state, node, event->detail);
+    }
+}

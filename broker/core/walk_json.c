@@ -1,0 +1,254 @@
+/* JSON text along the paths in use. The marks (structure.h) come one by one; what is between two of them is read only where a
+ * rule looks. The text was checked at the door; if it was not, the answer is odd, but nothing outside of it is read. */
+#ifndef WALK_JSON
+#define WALK_JSON walk_json_portable /* walk_json_vector.c has this file compiled once more */
+#endif
+
+#include "broker/base/assert.h"
+#include "broker/core/event_state.h"
+#include "broker/core/scan.h"
+
+struct marks {
+    const struct structure_block *blocks;
+    size_t block, blocks_count;
+    uint64_t bits;            /* of this block, those not yet taken */
+    size_t behind;            /* the last one taken */
+    const char *text;
+    size_t len;
+};
+
+static inline __attribute__((always_inline)) bool marks_here(struct marks *marks)
+{
+    while (marks->bits == 0) {
+        if (marks->block + 1 >= marks->blocks_count)
+            return false;
+        marks->bits = marks->blocks[++marks->block].marks;
+    }
+    return true;
+}
+
+/* Where the next mark is; the length of the text when there is none. */
+static inline __attribute__((always_inline)) size_t marks_peek(struct marks *marks)
+{
+    return marks_here(marks) ? marks->block * STRUCTURE_BLOCK_BYTES + (unsigned)__builtin_ctzll(marks->bits) : marks->len;
+}
+
+static inline __attribute__((always_inline)) size_t marks_take(struct marks *marks)
+{
+    size_t at = marks_peek(marks);
+    marks->bits &= marks->bits - 1;
+    marks->behind = at + 1;
+    return at;
+}
+
+/* The opening bracket was taken: takes all up to its closing one. */
+static void skip_container(struct marks *marks)
+{
+    uint64_t below = marks->bits; /* what is not yet taken of this block */
+    size_t depth = 1;
+
+    for (;;) {
+        const struct structure_block *block = &marks->blocks[marks->block];
+        uint64_t opens = block->opens & below, closes = block->closes & below;
+        if ((size_t)__builtin_popcountll(closes) >= depth) { /* it may end here */
+            uint64_t both = opens | closes;
+            while (both != 0) {
+                uint64_t bit = both & -both;
+                depth = (closes & bit) != 0 ? depth - 1 : depth + 1;
+                both ^= bit;
+                if (depth == 0) {
+                    marks->bits = block->marks & ~(bit | (bit - 1));
+                    marks->behind = marks->block * STRUCTURE_BLOCK_BYTES + (unsigned)__builtin_ctzll(bit) + 1;
+                    return;
+                }
+            }
+        } else {
+            depth += (size_t)__builtin_popcountll(opens);
+            depth -= (size_t)__builtin_popcountll(closes);
+        }
+        if (marks->block + 1 >= marks->blocks_count) {
+            marks->bits = 0;
+            marks->behind = marks->len;
+            return;
+        }
+        marks->block++;
+        below = ~UINT64_C(0);
+    }
+}
+
+static inline bool is_space(char c)
+{
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+static struct view decoded(struct match_scratch *state, struct view raw)
+{
+    char *text = state_text(state, raw.len);
+    return (struct view){ .data = text, .len = scan_unescape(raw, text) };
+}
+
+/* A string whose opening quote is the next mark. */
+static inline struct view take_string(struct match_scratch *state, struct marks *marks)
+{
+    size_t open = marks_take(marks), close = marks_take(marks);
+    struct view raw = { .data = marks->text + open + 1, .len = close > open ? close - open - 1 : 0 };
+
+    if (__builtin_expect(state->structure.escapes, 0) && raw.len > 0 && memchr(raw.data, '\\', raw.len) != NULL)
+        return decoded(state, raw);
+    return raw;
+}
+
+/* A number or literal at `at`, before the next mark: up to a comma, bracket or white space. */
+static struct view scalar_text(const struct marks *marks, size_t at, size_t end)
+{
+    size_t stop = at;
+
+    while (stop < end && marks->text[stop] != ',' && !is_space(marks->text[stop]) && marks->text[stop] != ']' && marks->text[stop] != '}')
+        stop++;
+    return (struct view){ .data = marks->text + at, .len = stop - at };
+}
+
+static void take_scalar(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
+{
+    switch (text.len == 0 ? 'n' : text.data[0]) {
+    case 't': evaluate_literal(state, path, context, LITERAL_TRUE); break;
+    case 'f': evaluate_literal(state, path, context, LITERAL_FALSE); break;
+    case 'n': evaluate_literal(state, path, context, LITERAL_NULL); break;
+    default: evaluate_number_text(state, path, context, text); break;
+    }
+}
+
+/* The value of a member, first byte at `at`. */
+static inline void take_member_value(struct match_scratch *state, struct marks *marks, uint32_t node, uint32_t context, size_t at)
+{
+    const struct image_node *here = node == IMAGE_NONE ? NULL : &state->image->nodes[node];
+    char c = at < marks->len ? marks->text[at] : '\0';
+
+    switch (c) {
+    case '"':
+        if (here == NULL || here->path == IMAGE_NONE) {
+            (void)marks_take(marks);
+            (void)marks_take(marks);
+        } else {
+            evaluate_string(state, here->path, context, take_string(state, marks));
+        }
+        break;
+    case '{':
+        (void)marks_take(marks);
+        if (here == NULL || here->children_count == 0) /* an object is no value: only what is inside counts */
+            skip_container(marks);
+        else
+            walk_open_object(state, node, context, 0);
+        break;
+    case '[':
+        (void)marks_take(marks);
+        if (here == NULL)
+            skip_container(marks);
+        else
+            walk_open_array(state, node, context, 0);
+        break;
+    default:
+        if (here != NULL && here->path != IMAGE_NONE)
+            take_scalar(state, here->path, context, scalar_text(marks, at, marks->len));
+        break;
+    }
+}
+
+/* The members of the object on top until it ends or one that is looked into opens. */
+static void take_members(struct match_scratch *state, struct marks *marks)
+{
+    const struct walk_frame frame = state->frames.items[state->frames.count - 1];
+    size_t frames_count = state->frames.count;
+
+    while (state->frames.count == frames_count) {
+        size_t at = marks_peek(marks);
+        if (at >= marks->len || marks->text[at] != '"') {
+            (void)marks_take(marks);
+            walk_close(state);
+            return;
+        }
+        struct view name = take_string(state, marks);
+        uint32_t node = walk_step(state->image, frame.node, name);
+        size_t value = marks->behind;
+        while (value < marks->len && (marks->text[value] == ':' || is_space(marks->text[value])))
+            value++;
+        take_member_value(state, marks, node, frame.context, value);
+    }
+}
+
+/* Numbers and literals in an array, from the last mark taken up to the next one. */
+static void take_scalar_items(struct match_scratch *state, const struct marks *marks, uint32_t path, uint32_t context, size_t end)
+{
+    size_t at = marks->behind;
+
+    while (at < end) {
+        if (marks->text[at] == ',' || is_space(marks->text[at])) {
+            at++;
+            continue;
+        }
+        struct view text = scalar_text(marks, at, end);
+        if (text.len == 0) /* unchecked text only */
+            break;
+        take_scalar(state, path, context, text);
+        at += text.len;
+    }
+}
+
+/* The items of the array on top until it ends or one that is looked into opens. */
+static void take_items(struct match_scratch *state, struct marks *marks)
+{
+    const struct walk_frame frame = state->frames.items[state->frames.count - 1];
+    const struct image_node *here = &state->image->nodes[frame.node];
+    size_t frames_count = state->frames.count;
+
+    while (state->frames.count == frames_count) {
+        size_t at = marks_peek(marks);
+        if (here->path != IMAGE_NONE)
+            take_scalar_items(state, marks, here->path, frame.context, at < marks->len ? at : marks->len);
+        switch (at < marks->len ? marks->text[at] : ']') {
+        case '"':
+            if (here->path != IMAGE_NONE) {
+                evaluate_string(state, here->path, frame.context, take_string(state, marks));
+            } else {
+                (void)marks_take(marks);
+                (void)marks_take(marks);
+            }
+            break;
+        case '{':
+            (void)marks_take(marks);
+            if (here->children_count == 0)
+                skip_container(marks);
+            else
+                walk_open_object(state, frame.node, walk_open_item(state), 0);
+            break;
+        case '[':
+            (void)marks_take(marks);
+            walk_open_array(state, frame.node, walk_open_item(state), 0);
+            break;
+        default:
+            (void)marks_take(marks);
+            walk_close(state);
+            return;
+        }
+    }
+}
+
+void WALK_JSON(struct match_scratch *state, uint32_t node, struct view text)
+{
+    struct structure *structure = &state->structure;
+
+    ASSERT(state->frames.count == 0);
+    structure_scan(structure, text);
+    struct marks marks = { .blocks = structure->blocks, .blocks_count = structure->count, .bits = structure->blocks[0].marks,
+                           .text = text.data, .len = text.len };
+    size_t at = 0;
+    while (at < text.len && is_space(text.data[at]))
+        at++;
+    take_member_value(state, &marks, node, 0, at);
+    while (state->frames.count > 0) {
+        if (state->frames.items[state->frames.count - 1].array == STATE_NO_ARRAY)
+            take_members(state, &marks);
+        else
+            take_items(state, &marks);
+    }
+}

@@ -1,0 +1,308 @@
+/* Sets that change, are saved and come back; and saved sets that were damaged. */
+#include "broker/core/match.h"
+
+#include <stdlib.h>
+
+#include "broker/core/image.h"
+#include "tests/conformance/generator.h"
+#include "tests/oracle/oracle.h"
+#include "tests/test.h"
+
+/* ---- asking ---- */
+
+/* The ids as text: "3 7 9". */
+static const char *ids_of(const struct match_set *set, const char *event)
+{
+    static char text[256];
+    struct match_scratch *scratch = match_scratch_new();
+    const uint32_t *ids;
+    size_t count = 0, len = 0;
+
+    text[0] = '\0';
+    EXPECT_EQ(SLUICE_OK, match_json(set, scratch, view_of(event), &ids, &count, NULL));
+    for (size_t i = 0; i < count; i++)
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%u", i == 0 ? "" : " ", ids[i]);
+    match_scratch_free(scratch);
+    return text;
+}
+
+static struct match_set *set_of(const struct match_rule *rules, size_t count)
+{
+    struct match_set *set = NULL;
+    EXPECT_EQ(SLUICE_OK, match_set_new(rules, count, &set, NULL, NULL));
+    return set;
+}
+
+static struct match_set *updated(struct match_set *set, const struct match_rule *put, size_t put_count, const uint32_t *removed, size_t removed_count)
+{
+    struct match_set *next = NULL;
+    struct sluice_error error = { 0 };
+    if (match_set_update(set, put, put_count, removed, removed_count, &next, &error) != SLUICE_OK)
+        test_fail(__FILE__, __LINE__, "%s", error.text);
+    match_set_free(set);
+    return next;
+}
+
+#define A1 VIEW_LITERAL("{\"a\":[1]}")
+#define A2 VIEW_LITERAL("{\"a\":[2]}")
+static const struct match_rule three[] = { { A1, 3 }, { A1, 7 }, { A2, 9 } };
+
+/* ---- changes ---- */
+
+TEST(rules_come_go_change_and_come_back)
+{
+    struct match_set *set = set_of(three, 3);
+    EXPECT_TEXT("3 7", ids_of(set, "{\"a\":1}"));
+    set = updated(set, (struct match_rule[]){ { A1, 5 }, { A1, 1 } }, 2, NULL, 0);
+    EXPECT_TEXT("1 3 5 7", ids_of(set, "{\"a\":1}"));
+    set = updated(set, NULL, 0, (uint32_t[]){ 3, 5 }, 2);
+    EXPECT_TEXT("1 7", ids_of(set, "{\"a\":1}"));
+    set = updated(set, (struct match_rule[]){ { A2, 7 } }, 1, NULL, 0);
+    EXPECT_TEXT("1", ids_of(set, "{\"a\":1}"));
+    EXPECT_TEXT("7 9", ids_of(set, "{\"a\":2}"));
+    set = updated(set, (struct match_rule[]){ { A1, 3 }, { A1, 7 } }, 2, (uint32_t[]){ 1 }, 1);
+    EXPECT_TEXT("3 7", ids_of(set, "{\"a\":1}"));
+    EXPECT_TEXT("9", ids_of(set, "{\"a\":2}"));
+    EXPECT_EQ(3, match_set_cost(set).rules);
+    match_set_free(set);
+}
+
+TEST(a_set_lives_on_when_the_one_it_came_from_is_freed_or_stays)
+{
+    struct match_set *set = set_of(three, 3), *next = NULL;
+    EXPECT_EQ(SLUICE_OK, match_set_update(set, NULL, 0, (uint32_t[]){ 7 }, 1, &next, NULL));
+    EXPECT_TEXT("3 7", ids_of(set, "{\"a\":1}"));
+    match_set_free(set);
+    EXPECT_TEXT("3", ids_of(next, "{\"a\":1}"));
+    match_set_free(next);
+}
+
+TEST(what_cannot_be_changed_is_refused_and_changes_nothing)
+{
+    struct match_set *set = set_of(three, 3), *next = NULL;
+    struct sluice_error error = { 0 };
+    EXPECT_EQ(SLUICE_ENOTFOUND, match_set_update(set, NULL, 0, (uint32_t[]){ 4 }, 1, &next, &error));
+    EXPECT_EQ(SLUICE_ENOTFOUND, match_set_update(set, NULL, 0, (uint32_t[]){ 3, 3 }, 2, &next, &error));
+    EXPECT_EQ(SLUICE_EINVAL, match_set_update(set, (struct match_rule[]){ { VIEW_LITERAL("{}"), 4 } }, 1, NULL, 0, &next, &error));
+    struct match_rule many[MATCH_DELTA_MAX + 1];
+    for (uint32_t i = 0; i <= MATCH_DELTA_MAX; i++)
+        many[i] = (struct match_rule){ A1, 100 + i };
+    EXPECT_EQ(SLUICE_OK, match_set_update(set, many, MATCH_DELTA_MAX, NULL, 0, &next, &error));
+    next = match_set_free(next);
+    EXPECT_EQ(SLUICE_ELIMIT, match_set_update(set, many, MATCH_DELTA_MAX + 1, NULL, 0, &next, &error));
+    EXPECT(next == NULL);
+    EXPECT_TEXT("3 7", ids_of(set, "{\"a\":1}"));
+    match_set_free(set);
+}
+
+/* ---- limits ---- */
+
+/* {"x":{"$or":[ten branches]},"y":..,"z":..}: a thousand combinations, each looked at through one of ten anything-but. */
+static void put_dear_pattern(struct bytes *out)
+{
+    for (int factor = 0; factor < 3; factor++) {
+        bytes_put_format(out, "%s\"%c\":{\"$or\":[", factor == 0 ? "{" : ",", 'x' + factor);
+        for (int branch = 0; branch < 10; branch++) {
+            bytes_put_format(out, "%s{\"%c\":[", branch == 0 ? "" : ",", 'a' + branch);
+            for (int term = 0; term < 10; term++)
+                bytes_put_format(out, "%s{\"anything-but\":[%d]}", term == 0 ? "" : ",", term);
+            bytes_put_text(out, "]}");
+        }
+        bytes_put_text(out, "]}");
+    }
+    bytes_put_text(out, "}");
+}
+
+TEST(a_set_that_could_make_one_event_too_dear_is_refused_with_its_price)
+{
+    enum { RULES = MATCH_PRICE_MAX / 10000 + 1 };
+    struct bytes pattern = { 0 };
+    struct match_rule rules[RULES];
+    struct match_set *set = NULL;
+    struct sluice_error error = { 0 };
+
+    put_dear_pattern(&pattern);
+    for (uint32_t i = 0; i < RULES; i++)
+        rules[i] = (struct match_rule){ .pattern = bytes_view(&pattern), .id = i };
+    EXPECT_EQ(SLUICE_ELIMIT, match_set_new(rules, RULES, &set, NULL, &error));
+    EXPECT(set == NULL);
+    EXPECT(strstr(error.text, "make 20100") != NULL);
+    EXPECT(strstr(error.text, "2000000") != NULL);
+    EXPECT_EQ(SLUICE_OK, match_set_new(rules, 1, &set, NULL, &error));
+    EXPECT(match_set_cost(set).price >= 10000 && match_set_cost(set).price < 10010);
+    match_set_free(set);
+    bytes_done(&pattern);
+}
+
+/* ---- saved ---- */
+
+static char *aligned_copy(struct view bytes)
+{
+    char *copy = aligned_alloc(16, (bytes.len + 15) & ~(size_t)15);
+    memcpy(copy, bytes.data, bytes.len);
+    return copy;
+}
+
+TEST(a_saved_set_answers_as_the_one_it_was)
+{
+    struct match_set *set = set_of(three, 3), *opened = NULL, *next = NULL;
+    struct view image;
+    EXPECT_EQ(SLUICE_OK, match_set_image(set, &image, NULL));
+    char *copy = aligned_copy(image);
+    EXPECT_EQ(SLUICE_OK, match_set_open((struct view){ copy, image.len }, free, copy, &opened, NULL));
+    EXPECT_TEXT("3 7", ids_of(opened, "{\"a\":1}"));
+    EXPECT_EQ(match_rules_fingerprint(three, 3), match_set_fingerprint(opened));
+    EXPECT(match_rules_fingerprint(three, 2) != match_set_fingerprint(opened));
+    EXPECT_EQ(SLUICE_OK, match_set_update(opened, NULL, 0, (uint32_t[]){ 7 }, 1, &next, NULL));
+    match_set_free(opened); /* the copy lives on in `next` */
+    EXPECT_TEXT("3", ids_of(next, "{\"a\":1}"));
+    EXPECT_EQ(SLUICE_EINVAL, match_set_image(next, &image, NULL));
+    match_set_free(next);
+    match_set_free(set);
+}
+
+enum { CROWD = 60, EVENTS = 8, DAMAGES = 1200 };
+
+struct crowd {
+    struct bytes patterns[CROWD];
+    struct match_rule rules[CROWD];
+};
+
+static void crowd_make(struct crowd *crowd, struct generator *generator)
+{
+    for (uint32_t i = 0; i < CROWD; i++) {
+        bytes_clear(&crowd->patterns[i]);
+        generate_pattern(generator, &crowd->patterns[i]);
+        crowd->rules[i] = (struct match_rule){ .pattern = bytes_view(&crowd->patterns[i]), .id = i };
+    }
+}
+
+static void crowd_done(struct crowd *crowd)
+{
+    for (size_t i = 0; i < CROWD; i++)
+        bytes_done(&crowd->patterns[i]);
+}
+
+static void nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+TEST(a_damaged_image_is_refused)
+{
+    struct match_set *set = set_of(three, 3), *opened = NULL;
+    struct view image;
+    struct sluice_error error = { 0 };
+    EXPECT_EQ(SLUICE_OK, match_set_image(set, &image, NULL));
+    for (size_t at = 0; at < image.len; at++) {
+        char *copy = aligned_copy(image);
+        copy[at] ^= 1;
+        EXPECT_EQ(SLUICE_ECORRUPT, match_set_open((struct view){ copy, image.len }, nothing, NULL, &opened, &error));
+        free(copy);
+    }
+    for (size_t len = 0; len < image.len; len += 16)
+        EXPECT_EQ(SLUICE_ECORRUPT, match_set_open((struct view){ image.data, len }, nothing, NULL, &opened, &error));
+    match_set_free(set);
+}
+
+/* Even a damaged image with a checksum to match is refused or answers something: never a read or write outside. */
+TEST(an_image_made_to_harm_does_none)
+{
+    struct generator generator = { .state = 77 };
+    struct crowd crowd = { 0 };
+    struct bytes events[EVENTS] = { 0 };
+    struct match_scratch *scratch = match_scratch_new();
+    unsigned taken = 0, refused = 0;
+
+    crowd_make(&crowd, &generator);
+    for (int e = 0; e < EVENTS; e++)
+        generate_event(&generator, &events[e]);
+    struct match_set *set = set_of(crowd.rules, CROWD);
+    struct view whole;
+    EXPECT_EQ(SLUICE_OK, match_set_image(set, &whole, NULL));
+    for (int d = 0; d < DAMAGES; d++) {
+        char *copy = aligned_copy(whole);
+        struct match_set *opened = NULL;
+        for (uint64_t i = generator_next(&generator, 3); i < 3; i++) {
+            size_t at = 48 + generator_next(&generator, whole.len / 4 - 12) * 4; /* behind what says what it is */
+            uint32_t value = generator_next(&generator, 2) == 0 ? (uint32_t)generator_next(&generator, 300) : (uint32_t)generator_next(&generator, UINT32_MAX);
+            memcpy(copy + at, &value, sizeof value);
+        }
+        image_reseal(copy, whole.len);
+        if (match_set_open((struct view){ copy, whole.len }, free, copy, &opened, NULL) != SLUICE_OK) {
+            refused++;
+            free(copy);
+            continue;
+        }
+        taken++;
+        for (int e = 0; e < EVENTS; e++) {
+            const uint32_t *ids;
+            size_t count;
+            (void)match_json(opened, scratch, bytes_view(&events[e]), &ids, &count, NULL);
+        }
+        match_set_free(opened);
+    }
+    EXPECT(taken > DAMAGES / 20);
+    EXPECT(refused > DAMAGES / 20);
+    match_set_free(set);
+    match_scratch_free(scratch);
+    crowd_done(&crowd);
+    for (int e = 0; e < EVENTS; e++)
+        bytes_done(&events[e]);
+}
+
+/* ---- any course of changes ---- */
+
+enum { COURSES = 30, STEPS = 20 };
+
+TEST(after_any_changes_a_set_answers_as_one_made_whole)
+{
+    struct generator generator = { .state = 4711 };
+    struct crowd crowd = { 0 };
+    struct match_scratch *scratch = match_scratch_new();
+    struct oracle_scratch *oracle_scratch = oracle_scratch_new();
+    struct bytes event = { 0 };
+    size_t hits = 0;
+
+    for (int c = 0; c < COURSES; c++) {
+        bool there[CROWD];
+        struct match_rule rules[CROWD];
+        crowd_make(&crowd, &generator);
+        for (int i = 0; i < CROWD; i++)
+            there[i] = i < CROWD / 2;
+        struct match_set *set = set_of(crowd.rules, CROWD / 2);
+        for (int s = 0; s < STEPS; s++) {
+            uint32_t id = (uint32_t)generator_next(&generator, CROWD);
+            if (there[id] && generator_next(&generator, 3) == 0) { /* another pattern under the same id */
+                bytes_clear(&crowd.patterns[id]);
+                generate_pattern(&generator, &crowd.patterns[id]);
+                crowd.rules[id].pattern = bytes_view(&crowd.patterns[id]);
+                there[id] = false;
+            }
+            set = there[id] ? updated(set, NULL, 0, &id, 1) : updated(set, &crowd.rules[id], 1, NULL, 0);
+            there[id] = !there[id];
+
+            size_t count = 0, expected_count = 0, rules_count = 0;
+            const uint32_t *ids, *expected;
+            struct oracle_set *oracle = NULL;
+            for (int i = 0; i < CROWD; i++)
+                if (there[i])
+                    rules[rules_count++] = crowd.rules[i];
+            EXPECT_EQ(SLUICE_OK, oracle_set_new(rules, rules_count, &oracle, NULL, NULL));
+            bytes_clear(&event);
+            generate_event(&generator, &event);
+            EXPECT_EQ(SLUICE_OK, match_json(set, scratch, bytes_view(&event), &ids, &count, NULL));
+            EXPECT_EQ(SLUICE_OK, oracle_json(oracle, oracle_scratch, bytes_view(&event), &expected, &expected_count, NULL));
+            if (count != expected_count || (count > 0 && memcmp(ids, expected, count * sizeof *ids) != 0))
+                test_fail(__FILE__, __LINE__, "course %d, step %d: %zu rules, the oracle %zu, for %.*s", c, s, count, expected_count, VIEW_ARGS(event));
+            hits += count;
+            oracle_set_free(oracle);
+        }
+        match_set_free(set);
+    }
+    EXPECT(hits > COURSES * STEPS / 4);
+    crowd_done(&crowd);
+    bytes_done(&event);
+    match_scratch_free(scratch);
+    oracle_scratch_free(oracle_scratch);
+}

@@ -1,0 +1,87 @@
+/* Every width of the scan marks what a loop over single bytes marks. */
+#include "broker/core/structure.h"
+
+#include <stdlib.h>
+
+#include "tests/test.h"
+
+enum { ROUNDS = 4000, TEXT_MAX = 400 };
+static const char *const level_names[STRUCTURE_LEVELS] = { "portable", "SSE2", "AVX2", "AVX-512" };
+
+static void mark_slowly(const char *text, size_t len, struct structure_block *blocks)
+{
+    bool in_string = false, escaped = false;
+
+    memset(blocks, 0, (len / STRUCTURE_BLOCK_BYTES + 1) * sizeof *blocks);
+    for (size_t i = 0; i < len; i++) {
+        struct structure_block *block = &blocks[i / STRUCTURE_BLOCK_BYTES];
+        uint64_t bit = UINT64_C(1) << i % STRUCTURE_BLOCK_BYTES;
+        bool escape = escaped; /* of a quote or another backslash; outside of strings there are none in JSON */
+        escaped = text[i] == '\\' && !escape;
+        switch (text[i]) {
+        case '"':
+            block->marks |= escape ? 0 : bit;
+            in_string ^= !escape;
+            break;
+        case '{': case '[':
+            block->opens |= in_string ? 0 : bit;
+            break;
+        case '}': case ']':
+            block->closes |= in_string ? 0 : bit;
+            break;
+        }
+        block->marks |= block->opens | block->closes;
+    }
+}
+
+static void expect_marks(const char *text, size_t len)
+{
+    struct structure_block expected[TEXT_MAX / STRUCTURE_BLOCK_BYTES + 1];
+
+    mark_slowly(text, len, expected);
+    for (unsigned level = 0; level <= structure_level_max(); level++) {
+        struct structure structure;
+        char *exact = malloc(len == 0 ? 1 : len); /* so that a read behind the end is seen */
+        memcpy(exact, text, len);
+        structure_init(&structure);
+        structure.level = level;
+        structure_scan(&structure, (struct view){ .data = exact, .len = len });
+        EXPECT_EQ(len / STRUCTURE_BLOCK_BYTES + 1, structure.count);
+        EXPECT_EQ(memchr(text, '\\', len) != NULL, structure.escapes);
+        if (memcmp(expected, structure.blocks, structure.count * sizeof expected[0]) != 0)
+            test_fail(__FILE__, __LINE__, "%s differs for %.*s", level_names[level], (int)len, text);
+        structure_done(&structure);
+        free(exact);
+    }
+}
+
+TEST(every_width_marks_the_same)
+{
+    static const char letters[] = "\"\"\"\\\\{}[]:, ax1";
+    char text[TEXT_MAX];
+    uint64_t random = 99;
+
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t len = (size_t)round % TEXT_MAX;
+        unsigned rare = 1 + (unsigned)round % 7; /* from dense to mostly plain */
+        for (size_t i = 0; i < len; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            unsigned pick = (unsigned)(random >> 33);
+            text[i] = pick % rare == 0 ? letters[pick / 8 % (sizeof letters - 1)] : 'b';
+        }
+        expect_marks(text, len);
+    }
+}
+
+TEST(a_run_of_backslashes_over_the_edge_of_a_block_escapes_what_follows_an_odd_one)
+{
+    for (size_t before = 55; before < 70; before++)
+        for (size_t run = 0; run < 70; run++) {
+            char text[TEXT_MAX];
+            memset(text, 'a', before);
+            text[0] = '"';
+            memset(text + before, '\\', run);
+            memcpy(text + before + run, "\"[\"]", 4);
+            expect_marks(text, before + run + 4);
+        }
+}
