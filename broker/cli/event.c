@@ -114,7 +114,7 @@ enum cli_exit event_show(struct cli *cli)
         print_deliveries(result);
     }
     if (member_bool(result, "scanned"))
-        fprintf(stderr, "sluice: the id is not one that Sluice made, so the whole log was searched\n");
+        fprintf(stderr, "sluice: the event is not where the time in its id points, so the whole log was searched\n");
     json_decref(result);
     return CLI_DONE;
 }

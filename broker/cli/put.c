@@ -252,7 +252,7 @@ static bool put_line(struct put *put, struct view line, uint64_t number, struct 
 static bool line_is_blank(struct view line)
 {
     for (size_t i = 0; i < line.len; i++) {
-        if (strchr(" \t\r", line.data[i]) == NULL)
+        if (memchr(" \t\r", line.data[i], 3) == NULL) /* strchr() would take NUL for one of them */
             return false;
     }
     return true;

@@ -503,37 +503,61 @@ static void unwatch_config(struct broker *broker)
 {
     for (unsigned i = 0; i < broker->watches_count; i++) {
         ev_stat_stop(broker->loop, &broker->watches[i]);
-        if (i > 0) /* the first is the path as it was given */
-            free((char *)(uintptr_t)broker->watches[i].path);
+        free((char *)(uintptr_t)broker->watches[i].path);
     }
     broker->watches_count = 0;
 }
 
-static void watch_config(struct broker *broker)
+static void watch_path(struct broker *broker, char *owned_path)
 {
     const unsigned max = sizeof broker->watches / sizeof *broker->watches;
 
-    /* The folder (or file) as given, and each file in it. ev_stat uses inotify where it can: no polling. */
-    ev_stat_init(&broker->watches[0], on_config_changed, broker->options.config_path, 0.);
-    broker->watches[0].data = broker;
-    ev_stat_start(broker->loop, &broker->watches[0]);
-    broker->watches_count = 1;
-    for (size_t i = 0; broker->config->paths[i] != NULL && broker->watches_count < max; i++) {
-        if (strcmp(broker->config->paths[i], broker->options.config_path) == 0)
-            continue;
-        ev_stat *watch = &broker->watches[broker->watches_count++];
-        ev_stat_init(watch, on_config_changed, strdup(broker->config->paths[i]), 0.);
-        watch->data = broker;
-        ev_stat_start(broker->loop, watch);
+    if (owned_path == NULL || broker->watches_count == max) {
+        free(owned_path); /* a folder of that many files still tells of itself; a changed file in it then needs a SIGHUP */
+        return;
+    }
+    ev_stat *watch = &broker->watches[broker->watches_count++];
+    ev_stat_init(watch, on_config_changed, owned_path, 0.);
+    watch->data = broker;
+    ev_stat_start(broker->loop, watch);
+}
+
+/* What was given, and each file read. ev_stat uses inotify for what is there; it polls only while a path is missing. */
+static void watch_config(struct broker *broker)
+{
+    watch_path(broker, strdup(broker->options.config_path));
+    for (size_t i = 0; broker->config->paths[i] != NULL; i++) {
+        if (strcmp(broker->config->paths[i], broker->options.config_path) != 0)
+            watch_path(broker, strdup(broker->config->paths[i]));
     }
 }
 
-/* What the files may say and this daemon does not serve: refused, never passed over in silence. */
-static bool config_served(const struct config *config)
+static bool same_text(const char *a, const char *b)
 {
-    if (config->http == NULL)
-        return true;
-    log_format(LOG_ERROR, "event=configuration-refused key=listen.http msg=\"this version has no HTTP doors; remove listen.http\"");
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* What is opened once, at the start, and does not change by a reload: the key that differs, or NULL. */
+static const char *key_that_needs_a_restart(const struct broker *broker, const struct config *fresh)
+{
+    const struct config *old = &broker->config->config;
+    size_t i = 0;
+
+    while (old->bus_listeners[i] != NULL && same_text(old->bus_listeners[i], fresh->bus_listeners[i]))
+        i++;
+    if (old->bus_listeners[i] != NULL || fresh->bus_listeners[i] != NULL)
+        return "listen.bus";
+    if (!same_text(old->token_file, fresh->token_file))
+        return "listen.token-file";
+    return broker->options.data == NULL && !same_text(old->data, fresh->data) ? "data" : NULL;
+}
+
+static bool reload_refused(const struct broker *broker, const char *reason, struct bytes *errors)
+{
+    log_format(LOG_ERROR, "event=reload-refused path=\"%s\" reason=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path,
+               reason);
+    if (errors != NULL)
+        bytes_put_format(errors, "%s\n", reason);
     return false;
 }
 
@@ -554,29 +578,25 @@ static bool reload(struct broker *broker, struct bytes *errors)
     }
     free(text);
     if (file == NULL) {
-        log_format(LOG_ERROR, "event=reload-refused path=%s msg=\"the old configuration stays\"", broker->options.config_path);
+        log_format(LOG_ERROR, "event=reload-refused path=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path);
         return false;
+    }
+    const char *key = key_that_needs_a_restart(broker, &file->config);
+    if (key != NULL) {
+        (void)sluice_fail(&error, SLUICE_EINVAL, "'%s' has changed, which a reload cannot do: restart the daemon, or put it back", key);
+        config_file_free(file);
+        return reload_refused(broker, error.text, errors);
     }
     broker_read(broker);
-    if (!config_served(&file->config)) {
-        if (errors != NULL)
-            bytes_put_text(errors, "listen.http: this version has no HTTP doors; remove it\n");
-        config_file_free(file);
-        return false;
-    }
     if (engine_configure(broker->engine, &file->config, clock_now(), &error) != SLUICE_OK) {
-        log_format(LOG_ERROR, "event=reload-refused path=%s reason=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path,
-                   error.text);
-        if (errors != NULL)
-            bytes_put_text(errors, error.text);
         config_file_free(file);
-        return false;
+        return reload_refused(broker, error.text, errors);
     }
     config_file_free(broker->config);
     broker->config = file;
     unwatch_config(broker);
     watch_config(broker); /* files may have come */
-    log_format(LOG_INFO, "event=reloaded path=%s functions=%u rules=%u", broker->options.config_path, file->config.functions_count,
+    log_format(LOG_INFO, "event=reloaded path=\"%s\" functions=%u rules=%u", broker->options.config_path, file->config.functions_count,
                file->config.rules_count);
     return true;
 }
@@ -798,7 +818,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
     *broker = (struct broker){ .options = *options, .started = clock_now() };
     notify_open(&broker->notify);
     broker->config = config_file_load(options->config_path, stderr, NULL);
-    if (broker->config == NULL || !config_served(&broker->config->config))
+    if (broker->config == NULL)
         return false;
     const char *data = options->data != NULL ? options->data : broker->config->config.data;
     if (data == NULL) {

@@ -14,7 +14,7 @@ enum { EXIT_USAGE = 2 };
 
 static int usage(const char *what, const char *which)
 {
-    (void)fprintf(stderr, "sluiced: %s%s; usage: sluiced --config FILE|DIR [--data DIR] [--check]\n", what, which);
+    (void)fprintf(stderr, "sluiced: %s%s; usage: sluiced --config FILE|DIR [--data DIR] [--check] [--verbose]\n", what, which);
     return EXIT_USAGE;
 }
 

@@ -4,12 +4,12 @@ Each round kills with at least 1,000 unacknowledged publishes and at least one l
 of acks and the functions' own output files: every acked event is done, dead or pending; ids are complete; the balance holds;
 an event ran twice only if a kill lies between.
 
-  kill_test.py BUILD [ROUNDS] [SEED]      default 20 rounds, any number with SLUICE_LONG=N; a failure prints its seed
+  kill_test.py BUILD [ROUNDS] [SEED]      default 20 rounds; with SLUICE_LONG 100, or SLUICE_KILL_ROUNDS; a failure prints its seed
 """
 import atexit, fcntl, json, mmap, os, random, signal, struct, subprocess, sys, tempfile, time
 
 build = sys.argv[1]
-rounds = int(sys.argv[2]) if len(sys.argv) > 2 else int(os.environ.get("SLUICE_LONG", "20") or "20")
+rounds = int(sys.argv[2]) if len(sys.argv) > 2 else int(os.environ.get("SLUICE_KILL_ROUNDS", "100" if os.environ.get("SLUICE_LONG") else "20"))
 seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.SystemRandom().randrange(1 << 32)
 chance = random.Random(seed)
 print(f"kill loop: {rounds} rounds, seed {seed}", flush=True)

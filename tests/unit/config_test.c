@@ -96,7 +96,6 @@ TEST(every_key_reaches_the_model)
     struct config_file *file = load_text("every.yaml",
         "listen:\n"
         "  bus: [ipc://bus.sock, 'tcp://127.0.0.1:4560', ipc:///run/x.sock]\n"
-        "  http: 127.0.0.1:4566\n"
         "  token-file: token\n"
         "data: ./var\n"
         "buses: [orders, a/b]\n"
@@ -134,7 +133,7 @@ TEST(every_key_reaches_the_model)
     EXPECT_TEXT("tcp://127.0.0.1:4560", config->bus_listeners[1]);
     EXPECT_TEXT("ipc:///run/x.sock", config->bus_listeners[2]);
     EXPECT(config->bus_listeners[3] == NULL);
-    EXPECT_TEXT("127.0.0.1:4566", config->http);
+    EXPECT(config->http == NULL);
     EXPECT_TEXT("token", below(config->token_file));
     EXPECT_TEXT("var", below(config->data));
     EXPECT_EQ(4, config->buses_count);
@@ -430,6 +429,8 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
     { "token is a folder", "listen: {token-file: code}\n", "1:22 'listen.token-file': code is not a regular file\n" },
     { "http is a number", "listen: {http: 4566}\n", "1:16 'listen.http' must be text; quote it: \"4566\"\n" },
     { "http without a host", "listen: {http: ':4566'}\n", "1:16 'listen.http' must be HOST:PORT like 127.0.0.1:4566, not ':4566'\n" },
+    { "http, which is not served yet", "listen: {http: 127.0.0.1:4566}\n",
+      "1:16 'listen.http' is kept for the HTTP doors, which this version does not have; remove it\n" },
     { "http without a port", "listen: {http: localhost}\n", "1:16 'listen.http' must be HOST:PORT like 127.0.0.1:4566, not 'localhost'\n" },
     { "data is left out", "data:\n", "1:1 'data' must be text, not empty\n" },
     { "data is a list", "data: [a]\n", "1:7 'data' must be text, not a list\n" },
@@ -687,7 +688,7 @@ static void given_folder(const char *name, const char *a, const char *b)
 TEST(files_of_a_folder_are_merged_by_name)
 {
     unsigned count = 99;
-    given_folder("merged", "functions: {f: {command: [../run.sh], protocol: stdio}}\nlisten: {http: 127.0.0.1:1}\nbuses: [one]\n",
+    given_folder("merged", "functions: {f: {command: [../run.sh], protocol: stdio}}\nbuses: [one]\n",
                  "rules: {r: {pattern: {a: [1]}, targets: [{function: f}]}}\nlisten: {bus: ipc:///b}\nbuses: [two, one]\n");
     write_file("merged/notes.txt", "not yaml: [", 11, 0644);
     write_file("merged/.hidden.yaml", "not yaml: [", 11, 0644);
@@ -701,7 +702,6 @@ TEST(files_of_a_folder_are_merged_by_name)
     EXPECT_TEXT("merged/../run.sh", below(file->config.functions[0].command[0]));
     EXPECT_TEXT("merged", below(file->config.functions[0].directory));
     EXPECT_TEXT("merged/b.yaml", below(file->config.rules[0].file));
-    EXPECT_TEXT("127.0.0.1:1", file->config.http);
     EXPECT_TEXT("ipc:///b", file->config.bus_listeners[0]);
     EXPECT_EQ(3, file->config.buses_count);
     (void)config_file_free(file);
@@ -710,8 +710,8 @@ TEST(files_of_a_folder_are_merged_by_name)
 TEST(what_two_files_both_set_is_refused_naming_both)
 {
     unsigned count = 0;
-    given_folder("twice", "data: /a\nlisten: {http: a:1}\nfunctions:\n  f: {command: [sh], protocol: stdio}\nrules:\n  r: {pattern: {a: [1]}, targets: [{function: f}]}\n",
-                 "rules:\n  r: {pattern: {a: [1]}, targets: [{function: f}]}\nfunctions:\n  f: {command: [sh], protocol: stdio}\nlisten: {http: b:1}\ndata: /b\n");
+    given_folder("twice", "data: /a\nlisten: {bus: ipc:///a}\nfunctions:\n  f: {command: [sh], protocol: stdio}\nrules:\n  r: {pattern: {a: [1]}, targets: [{function: f}]}\n",
+                 "rules:\n  r: {pattern: {a: [1]}, targets: [{function: f}]}\nfunctions:\n  f: {command: [sh], protocol: stdio}\nlisten: {bus: ipc:///b}\ndata: /b\n");
     (void)load_path(in_directory("twice"), &count);
     EXPECT_EQ(4, count);
     EXPECT_TEXT("twice/b.yaml:2:3: error: rule 'r' is already defined at twice/a.yaml:6\n"
@@ -720,9 +720,9 @@ TEST(what_two_files_both_set_is_refused_naming_both)
                 "twice/b.yaml:4:3: error: function 'f' is already defined at twice/a.yaml:4\n"
                 "  f: {command: [sh], protocol: stdio}\n"
                 "  ^\n"
-                "twice/b.yaml:5:16: error: 'listen.http' is already set at twice/a.yaml:2\n"
-                "listen: {http: b:1}\n"
-                "               ^\n"
+                "twice/b.yaml:5:15: error: 'listen.bus' is already set at twice/a.yaml:2\n"
+                "listen: {bus: ipc:///b}\n"
+                "              ^\n"
                 "twice/b.yaml:6:7: error: 'data' is already set at twice/a.yaml:1\n"
                 "data: /b\n"
                 "      ^\n", text_buffer);
@@ -791,7 +791,7 @@ TEST(many_rules_load)
 TEST(noise_gives_a_config_or_a_mistake)
 {
     static const char yaml[] =
-        "listen:\n  bus: [ipc://bus.sock]\n  http: 127.0.0.1:4566\ndata: /x # comment\nbuses: [a, \"b\\u0065\"]\n"
+        "listen:\n  bus: [ipc://bus.sock]\ndata: /x # comment\nbuses: [a, \"b\\u0065\"]\n"
         "functions:\n  f:\n    command: [./run.sh, \"a\\tb\", 'it''s']\n    protocol: stdio\n    timeout: 15m\n"
         "    environment:\n      A: 1\n      B: >-\n        folded\n        text\n    retry: {attempts: 5, backoff: 2s..5m}\n"
         "rules:\n  r:\n    pattern: {source: [files], n: [1.50, {suffix: .jpg}]}\n    targets:\n"
