@@ -312,7 +312,7 @@ void tail_put(struct bytes *tail, struct view data)
         bytes_clear(tail);
     }
     /* Twice the size, so that moving costs at most one copied byte for each put. */
-    if (tail->len + data.len > 2 * OUTPUT_TAIL_BYTES) {
+    if (tail->len + data.len > (size_t)2 * OUTPUT_TAIL_BYTES) {
         memmove(tail->data, tail->data + tail->len - OUTPUT_TAIL_BYTES, OUTPUT_TAIL_BYTES);
         tail->len = OUTPUT_TAIL_BYTES;
     }

@@ -168,7 +168,7 @@ static void environment_read(struct loader *loader, const struct yaml_file *file
         if (key->len == 0 || memchr(key->text, '=', key->len) != NULL || memchr(key->text, '\0', key->len) != NULL)
             yaml_mistake(file, key, "'" YAML_SHOWN "' cannot be the name of a variable: it is empty or contains '='",
                          YAML_SHOW(key));
-        else if (yaml_get_words(file, key, "environment", CONFIG_NAME_BYTES_MAX * 4, loader->arena, &name))
+        else if (yaml_get_words(file, key, "environment", (size_t)CONFIG_NAME_BYTES_MAX * 4, loader->arena, &name))
             (void)yaml_get_words(file, yaml_next(key), name, CONFIG_ARGUMENT_BYTES_MAX - 1 - key->len, loader->arena, &value);
         environment[i] = arena_format(loader->arena, "%s=%s", name, value);
     }

@@ -524,7 +524,7 @@ static void connecting_progressed(void *user)
             break;
         }
         link->greeted += nng_aio_count(link->connecting);
-        if (link->greeted < 2 * FRAME_GREETING_BYTES) {
+        if (link->greeted < (size_t)2 * FRAME_GREETING_BYTES) {
             greeting_go_on(link);
             break;
         }

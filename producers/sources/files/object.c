@@ -92,7 +92,7 @@ static bool hash_file(int fd, char ret_etag[OBJECT_ETAG_TEXT_LEN + 1])
     if (!done)
         return false;
     for (unsigned i = 0; i < digest_len; i++) {
-        ret_etag[2 * i] = hex[digest[i] >> 4];
+        ret_etag[(size_t)2 * i] = hex[digest[i] >> 4];
         ret_etag[2 * i + 1] = hex[digest[i] & 15];
     }
     ret_etag[OBJECT_ETAG_TEXT_LEN] = '\0';
