@@ -1,6 +1,7 @@
 /* engine_internal.h - what the engine's own files share; nobody else includes this.
  *
- *   engine.c    life, configuration, commits, looking        publish.c   from the door into the gathering commit
+ *   engine.c    life, configuration, commits                 publish.c   from the door into the gathering commit
+ *   engine_look.c   what can be seen from outside
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
  *   queue_input.c  what templates make, and cannot make
  *   schedule.c  one function's turn: leases, instances, scaling, timers */
@@ -218,6 +219,8 @@ void function_note(struct engine *engine, struct function *function, enum log_le
     __attribute__((format(printf, 5, 6)));
 struct function *engine_function_add(struct engine *engine, struct view name);
 uint32_t engine_target_id(struct engine *engine, struct target_row *row);
+/* Below it everything is settled: the lowest sequence that is open in the log for any function, else next_seq. */
+uint64_t engine_watermark(const struct engine *engine);
 void engine_trim(struct engine *engine);
 
 /* publish.c */

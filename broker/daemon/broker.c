@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "broker/base/assert.h"
-#include "broker/core/input.h"
 #include "broker/daemon/control.h"
 #include "broker/edge/log.h"
 #include "schemas/codec/address.h"
@@ -33,225 +32,6 @@ static void broker_read_end(struct broker *broker)
         store_read_end(broker->store);
         broker->reading = false;
     }
-}
-
-/* ---- the engine's hands ---- */
-
-static bool read_batch_after(void *ctx, uint32_t function, uint64_t after, struct batch_row *ret_row)
-{
-    return store_batch_after(((struct broker *)ctx)->store, function, after, ret_row);
-}
-static bool read_batch_at(void *ctx, uint32_t function, uint64_t at_most, struct batch_row *ret_row)
-{
-    return store_batch_at(((struct broker *)ctx)->store, function, at_most, ret_row);
-}
-static enum sluice_err read_event(void *ctx, uint64_t seq, struct stored_event *ret_event)
-{
-    return store_event(((struct broker *)ctx)->store, seq, ret_event);
-}
-static bool read_record_after(void *ctx, uint64_t after, struct record *ret_record)
-{
-    return store_record_after(((struct broker *)ctx)->store, after, ret_record);
-}
-static bool read_due_after(void *ctx, uint32_t function, struct due_key after, struct due_key *ret_key)
-{
-    return store_due_after(((struct broker *)ctx)->store, function, after, ret_key);
-}
-static enum sluice_err read_exception(void *ctx, enum exception_table table, uint32_t function, struct delivery delivery,
-                                      struct exception *ret_row)
-{
-    return store_exception(((struct broker *)ctx)->store, table, function, delivery, ret_row);
-}
-static bool read_exception_after(void *ctx, enum exception_table table, uint32_t function, struct delivery after, struct exception *ret_row)
-{
-    return store_exception_after(((struct broker *)ctx)->store, table, function, after, ret_row);
-}
-
-struct reader broker_reader(struct broker *broker)
-{
-    return (struct reader){
-        .ctx = broker,
-        .batch_after = read_batch_after,
-        .batch_at = read_batch_at,
-        .batch_run = batch_row_run,
-        .event = read_event,
-        .record_after = read_record_after,
-        .due_after = read_due_after,
-        .exception = read_exception,
-        .exception_after = read_exception_after,
-    };
-}
-
-static void world_publish_answered(void *ctx, uint64_t reply, const struct publish_answer *answer)
-{
-    bus_answer_publish(((struct broker *)ctx)->bus, reply, answer);
-}
-
-static bool world_start(void *ctx, uint64_t instance, const struct config_function *function)
-{
-    struct broker *broker = ctx;
-    struct sluice_error error;
-    enum sluice_err err = instances_start(broker->instances, instance, function, &error);
-
-    if (err == SLUICE_OK)
-        return true;
-    if (err == SLUICE_ELIMIT) /* the spawner has enough to do: come back in a moment */
-        ev_timer_again(broker->loop, &broker->start_again);
-    else if (err != SLUICE_EUNAVAILABLE)
-        log_format(LOG_ERROR, "function=%s event=start-refused reason=\"%s\"", function->name, error.text);
-    return false;
-}
-
-/* What a text template made may have several lines, and then says so to nobody whose lines are inputs: there a line break is a space. */
-static void put_made_line(struct bytes *out, struct view made)
-{
-    size_t start = out->len;
-
-    bytes_put_view(out, made);
-    for (size_t i = start; i < out->len; i++) {
-        if (out->data[i] == '\n' || out->data[i] == '\r')
-            out->data[i] = ' ';
-    }
-}
-
-/* The input of one delivery, on one line, appended. */
-static void input_line(struct broker *broker, const struct handover *handover, struct bytes *out)
-{
-    struct target_view target;
-    struct event event;
-
-    if (handover->input.data != NULL) {
-        put_made_line(out, handover->input);
-        return;
-    }
-    if (!engine_target(broker->engine, handover->target, &target))
-        target = (struct target_view){ .input = TARGET_INPUT_EVENT, .shape = EVENT_SHAPE_EVENTBRIDGE };
-    if (!envelope_decode_stored(handover->envelope, &event)) {
-        bytes_put_text(out, "null"); /* its record passed its check, so this does not happen; a function is not left hanging */
-        return;
-    }
-    (void)input_make(target.input, view_of(target.text), target.shape, &event, out);
-    ASSERT(!out->failed);
-}
-
-static void deliver_native(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers,
-                           unsigned count)
-{
-    size_t at = broker->parked.count;
-
-    while (at > 0 && broker->parked.items[at - 1].instance != instance)
-        at--;
-    ASSERT(at > 0); /* the engine counts the parked requests */
-    uint64_t request = broker->parked.items[at - 1].request;
-    broker->parked.items[at - 1] = broker->parked.items[--broker->parked.count];
-    bytes_clear(&broker->handover);
-    struct bytes json = { 0 };
-    for (unsigned i = 0; i < count; i++) {
-        struct target_view target;
-        if (handovers[i].input.data != NULL) {
-            bus_put_handover_json(&broker->handover, handovers[i].attempt, handovers[i].input);
-        } else if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
-            bytes_clear(&json);
-            input_line(broker, &handovers[i], &json);
-            bus_put_handover_json(&broker->handover, handovers[i].attempt, bytes_view(&json));
-        } else {
-            bus_put_handover(&broker->handover, handovers[i].attempt, handovers[i].envelope);
-        }
-    }
-    bytes_done(&json);
-    ASSERT(!broker->handover.failed);
-    bus_answer_next(broker->bus, request, SLUICE_OK, NULL, lease, deadline_ms, bytes_view(&broker->handover), count);
-}
-
-static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers, unsigned count)
-{
-    struct broker *broker = ctx;
-
-    if (engine_instance_is_native(broker->engine, instance)) {
-        deliver_native(broker, instance, lease, deadline_ms, handovers, count);
-        return;
-    }
-    size_t offsets[64], *at = offsets;
-    if (count + 1 > sizeof offsets / sizeof *offsets) {
-        at = malloc((count + 1) * sizeof *at);
-        ASSERT(at != NULL);
-    }
-    bytes_clear(&broker->handover);
-    for (unsigned i = 0; i < count; i++) {
-        at[i] = broker->handover.len;
-        input_line(broker, &handovers[i], &broker->handover);
-    }
-    at[count] = broker->handover.len;
-    broker->inputs.count = 0;
-    for (unsigned i = 0; i < count; i++)
-        VEC_PUSH(&broker->inputs, (struct view){ broker->handover.data + at[i], at[i + 1] - at[i] });
-    instances_deliver(broker->instances, instance, lease, broker->inputs.items, count);
-    if (at != offsets)
-        free(at);
-}
-
-/* A native instance that is to end is told by the answer to its parked requests; the signal follows for those that do not listen. */
-static void release_parked(struct broker *broker, uint64_t instance)
-{
-    for (size_t i = 0; i < broker->parked.count;) {
-        if (broker->parked.items[i].instance != instance) {
-            i++;
-            continue;
-        }
-        bus_answer_next(broker->bus, broker->parked.items[i].request, SLUICE_EUNAVAILABLE, "the instance is to end", 0, 0,
-                        (struct view){ 0 }, 0);
-        broker->parked.items[i] = broker->parked.items[--broker->parked.count];
-    }
-}
-
-static void world_stop(void *ctx, uint64_t instance, const char *reason)
-{
-    struct broker *broker = ctx;
-
-    log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
-    release_parked(broker, instance);
-    control_instance_stopped(broker->control, instance, reason);
-    instances_stop(broker->instances, instance);
-}
-
-static void world_kill(void *ctx, uint64_t instance, const char *reason)
-{
-    struct broker *broker = ctx;
-
-    log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
-    control_instance_stopped(broker->control, instance, reason);
-    instances_kill(broker->instances, instance);
-}
-
-static void world_log(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx;
-    log_line(level, line);
-}
-
-/* utime + stime of /proc/PID/stat, which counts in clock ticks. */
-static int64_t world_cpu_us(void *ctx, uint64_t instance)
-{
-    struct broker *broker = ctx;
-    char path[64], text[512];
-    unsigned long user, system;
-    pid_t pid;
-
-    if (!instances_pid(broker->instances, instance, &pid))
-        return -1;
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t len = read(fd, text, sizeof text - 1);
-    (void)close(fd);
-    if (len <= 0)
-        return -1;
-    text[len] = '\0';
-    const char *after_name = strrchr(text, ')'); /* a process may call itself anything */
-    if (after_name == NULL || sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-        return -1;
-    return (int64_t)(user + system) * (1000000 / sysconf(_SC_CLK_TCK));
 }
 
 /* ---- from the edges into the engine ---- */
@@ -350,7 +130,7 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
     if (end->reason == END_EXITED && end->code == 0)
         (void)snprintf(reason, sizeof reason, "Runtime exited without providing a reason");
     broker_read(broker);
-    release_parked(broker, instance);
+    broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);
     engine_instance_gone(broker->engine, instance,
                          &(struct instance_gone){ .reason = view_of(reason),
@@ -489,140 +269,6 @@ static uint64_t memory_free(void)
     return kilobytes == 0 ? UINT64_MAX / 2 : kilobytes * 1024;
 }
 
-/* ---- configuration ---- */
-
-/* A file is written in pieces: read it again once it has been still for a moment. */
-static void on_config_changed(struct ev_loop *loop, ev_stat *watcher, int events)
-{
-    struct broker *broker = watcher->data;
-    (void)events;
-    ev_timer_again(loop, &broker->reload_soon);
-}
-
-static void unwatch_config(struct broker *broker)
-{
-    for (unsigned i = 0; i < broker->watches_count; i++) {
-        ev_stat_stop(broker->loop, &broker->watches[i]);
-        free((char *)(uintptr_t)broker->watches[i].path);
-    }
-    broker->watches_count = 0;
-}
-
-static void watch_path(struct broker *broker, char *owned_path)
-{
-    const unsigned max = sizeof broker->watches / sizeof *broker->watches;
-
-    if (owned_path == NULL || broker->watches_count == max) {
-        free(owned_path); /* a folder of that many files still tells of itself; a changed file in it then needs a SIGHUP */
-        return;
-    }
-    ev_stat *watch = &broker->watches[broker->watches_count++];
-    ev_stat_init(watch, on_config_changed, owned_path, 0.);
-    watch->data = broker;
-    ev_stat_start(broker->loop, watch);
-}
-
-/* What was given, and each file read. ev_stat uses inotify for what is there; it polls only while a path is missing. */
-static void watch_config(struct broker *broker)
-{
-    watch_path(broker, strdup(broker->options.config_path));
-    for (size_t i = 0; broker->config->paths[i] != NULL; i++) {
-        if (strcmp(broker->config->paths[i], broker->options.config_path) != 0)
-            watch_path(broker, strdup(broker->config->paths[i]));
-    }
-}
-
-static bool same_text(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-/* What is opened once, at the start, and does not change by a reload: the key that differs, or NULL. */
-static const char *key_that_needs_a_restart(const struct broker *broker, const struct config *fresh)
-{
-    const struct config *old = &broker->config->config;
-    size_t i = 0;
-
-    while (old->bus_listeners[i] != NULL && same_text(old->bus_listeners[i], fresh->bus_listeners[i]))
-        i++;
-    if (old->bus_listeners[i] != NULL || fresh->bus_listeners[i] != NULL)
-        return "listen.bus";
-    if (!same_text(old->token_file, fresh->token_file))
-        return "listen.token-file";
-    return broker->options.data == NULL && !same_text(old->data, fresh->data) ? "data" : NULL;
-}
-
-static bool reload_refused(const struct broker *broker, const char *reason, struct bytes *errors)
-{
-    log_format(LOG_ERROR, "event=reload-refused path=\"%s\" reason=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path,
-               reason);
-    if (errors != NULL)
-        bytes_put_format(errors, "%s\n", reason);
-    return false;
-}
-
-static bool reload(struct broker *broker, struct bytes *errors)
-{
-    char *text = NULL;
-    size_t len = 0;
-    struct sluice_error error;
-    FILE *stream = open_memstream(&text, &len);
-
-    ASSERT(stream != NULL);
-    struct config_file *file = config_file_load(broker->options.config_path, stream, NULL);
-    (void)fclose(stream);
-    if (len > 0) {
-        (void)!write(STDERR_FILENO, text, len);
-        if (errors != NULL)
-            bytes_put(errors, text, len);
-    }
-    free(text);
-    if (file == NULL) {
-        log_format(LOG_ERROR, "event=reload-refused path=\"%s\" msg=\"the old configuration stays\"", broker->options.config_path);
-        return false;
-    }
-    const char *key = key_that_needs_a_restart(broker, &file->config);
-    if (key != NULL) {
-        (void)sluice_fail(&error, SLUICE_EINVAL, "'%s' has changed, which a reload cannot do: restart the daemon, or put it back", key);
-        config_file_free(file);
-        return reload_refused(broker, error.text, errors);
-    }
-    broker_read(broker);
-    if (engine_configure(broker->engine, &file->config, clock_now(), &error) != SLUICE_OK) {
-        config_file_free(file);
-        return reload_refused(broker, error.text, errors);
-    }
-    config_file_free(broker->config);
-    broker->config = file;
-    unwatch_config(broker);
-    watch_config(broker); /* files may have come */
-    log_format(LOG_INFO, "event=reloaded path=\"%s\" functions=%u rules=%u", broker->options.config_path, file->config.functions_count,
-               file->config.rules_count);
-    return true;
-}
-
-bool broker_reload(struct broker *broker, struct bytes *errors)
-{
-    notify_reloading(&broker->notify, clock_now().mono);
-    bool loaded = reload(broker, errors);
-    notify_ready(&broker->notify, "%u functions, %u rules%s", broker->config->config.functions_count, broker->config->config.rules_count,
-                 loaded ? "" : "; the last reload was refused, see the log");
-    return loaded;
-}
-
-static void on_reload(struct ev_loop *loop, ev_signal *watcher, int events)
-{
-    (void)loop, (void)events;
-    (void)broker_reload(watcher->data, NULL);
-}
-
-static void on_reload_soon(struct ev_loop *loop, ev_timer *watcher, int events)
-{
-    (void)events;
-    ev_timer_stop(loop, watcher);
-    (void)broker_reload(watcher->data, NULL);
-}
-
 /* ---- stop ---- */
 
 static void on_drain_over(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -689,17 +335,7 @@ static bool open_engine(struct broker *broker)
     if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
         seed = (uint64_t)clock_now().wall_ms;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    struct world world = {
-        .ctx = broker,
-        .reader = broker_reader(broker),
-        .publish_answered = world_publish_answered,
-        .start = world_start,
-        .deliver = world_deliver,
-        .stop = world_stop,
-        .kill = world_kill,
-        .log = world_log,
-        .cpu_us = world_cpu_us,
-    };
+    struct world world = broker_world(broker);
     broker->engine = engine_new(
         &(struct engine_options){ .seed = seed, .cores = cores < 1 ? 1 : (unsigned)cores, .memory_free_bytes = memory_free() }, &world);
     struct store_recovery recovery = {
@@ -837,7 +473,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
     broker->control = control_new(broker);
     ev_timer_init(&broker->wake, on_wake, 0., 0.);
     ev_timer_init(&broker->start_again, on_start_again, 0., 0.005);
-    ev_timer_init(&broker->reload_soon, on_reload_soon, 0., 0.3);
+    ev_timer_init(&broker->reload_soon, broker_on_reload_soon, 0., 0.3);
     broker->wake.data = broker->start_again.data = broker->reload_soon.data = broker;
     return open_engine(broker) && open_edges(broker);
 }
@@ -872,11 +508,11 @@ int broker_run(struct broker *broker)
     (void)signal(SIGPIPE, SIG_IGN);
     watch_signal(broker, &broker->term, SIGTERM, on_stop);
     watch_signal(broker, &broker->interrupt, SIGINT, on_stop);
-    watch_signal(broker, &broker->reload, SIGHUP, on_reload);
+    watch_signal(broker, &broker->reload, SIGHUP, broker_on_reload);
     ev_prepare_init(&broker->turn, on_prepare);
     broker->turn.data = broker;
     ev_prepare_start(broker->loop, &broker->turn);
-    watch_config(broker);
+    broker_watch_config(broker);
     watch_watchdog(broker);
     broker_read(broker);
     engine_totals(broker->engine, &totals);
@@ -911,7 +547,7 @@ void broker_close(struct broker *broker)
     if (!broker->fatal && broker->store != NULL)
         log_format(LOG_INFO, "event=stopped");
     notify_close(&broker->notify);
-    unwatch_config(broker);
+    broker_unwatch_config(broker);
     if (broker->loop != NULL)
         ev_loop_destroy(broker->loop);
 }

@@ -74,6 +74,15 @@ void broker_close(struct broker *broker);
 /* For control.c: begins the turn's read if it is not begun. */
 void broker_read(struct broker *broker);
 struct reader broker_reader(struct broker *broker);
+
+/* hands.c */
+struct world broker_world(struct broker *broker);
+void broker_release_parked(struct broker *broker, uint64_t instance); /* answers its parked requests: it is to end */
+/* reload.c */
+void broker_watch_config(struct broker *broker);
+void broker_unwatch_config(struct broker *broker);
+void broker_on_reload(struct ev_loop *loop, ev_signal *watcher, int events);
+void broker_on_reload_soon(struct ev_loop *loop, ev_timer *watcher, int events);
 /* Reads the configuration again. false: refused; `errors` (may be NULL) gets the compiler-like lines. */
 bool broker_reload(struct broker *broker, struct bytes *errors);
 

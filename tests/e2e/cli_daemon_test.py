@@ -238,6 +238,18 @@ class Reload(sluice_daemon.DaemonTest):
         daemon.wait_for(lambda: "more" in {row["name"] for row in daemon.json("rule", "list")["rules"]}, "the new rule")
         self.assertGreater(daemon.json("status")["revision"], revision)
 
+    def test_what_only_a_restart_can_change_is_refused_by_name(self):
+        daemon = self.start(CONFIGURATION)
+        revision = daemon.json("status")["revision"]
+        daemon.configure(CONFIGURATION + "data: /somewhere/else\n")  # --data beats it: no change
+        self.assertEqual(0, daemon.run("config", "reload").status)
+        other = daemon.url.replace("bus.sock", "other.sock")
+        daemon.configure(f'listen: {{bus: ["{other}"]}}\n{CONFIGURATION}')
+        done = daemon.run("config", "reload")
+        self.assertEqual(1, done.status)
+        self.assertIn("'listen.bus' has changed", done.stderr)
+        self.assertGreater(daemon.json("status")["revision"], revision)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv)

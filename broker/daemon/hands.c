@@ -1,0 +1,244 @@
+/* hands.c - what the engine can do and see: the store behind struct reader, processes and answers behind struct world. */
+#include "broker/daemon/broker.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "broker/base/assert.h"
+#include "broker/core/input.h"
+#include "broker/daemon/control.h"
+#include "broker/edge/log.h"
+
+static bool read_batch_after(void *ctx, uint32_t function, uint64_t after, struct batch_row *ret_row)
+{
+    return store_batch_after(((struct broker *)ctx)->store, function, after, ret_row);
+}
+static bool read_batch_at(void *ctx, uint32_t function, uint64_t at_most, struct batch_row *ret_row)
+{
+    return store_batch_at(((struct broker *)ctx)->store, function, at_most, ret_row);
+}
+static enum sluice_err read_event(void *ctx, uint64_t seq, struct stored_event *ret_event)
+{
+    return store_event(((struct broker *)ctx)->store, seq, ret_event);
+}
+static bool read_record_after(void *ctx, uint64_t after, struct record *ret_record)
+{
+    return store_record_after(((struct broker *)ctx)->store, after, ret_record);
+}
+static bool read_due_after(void *ctx, uint32_t function, struct due_key after, struct due_key *ret_key)
+{
+    return store_due_after(((struct broker *)ctx)->store, function, after, ret_key);
+}
+static enum sluice_err read_exception(void *ctx, enum exception_table table, uint32_t function, struct delivery delivery,
+                                      struct exception *ret_row)
+{
+    return store_exception(((struct broker *)ctx)->store, table, function, delivery, ret_row);
+}
+static bool read_exception_after(void *ctx, enum exception_table table, uint32_t function, struct delivery after, struct exception *ret_row)
+{
+    return store_exception_after(((struct broker *)ctx)->store, table, function, after, ret_row);
+}
+
+struct reader broker_reader(struct broker *broker)
+{
+    return (struct reader){
+        .ctx = broker,
+        .batch_after = read_batch_after,
+        .batch_at = read_batch_at,
+        .batch_run = batch_row_run,
+        .event = read_event,
+        .record_after = read_record_after,
+        .due_after = read_due_after,
+        .exception = read_exception,
+        .exception_after = read_exception_after,
+    };
+}
+
+static void world_publish_answered(void *ctx, uint64_t reply, const struct publish_answer *answer)
+{
+    bus_answer_publish(((struct broker *)ctx)->bus, reply, answer);
+}
+
+static bool world_start(void *ctx, uint64_t instance, const struct config_function *function)
+{
+    struct broker *broker = ctx;
+    struct sluice_error error;
+    enum sluice_err err = instances_start(broker->instances, instance, function, &error);
+
+    if (err == SLUICE_OK)
+        return true;
+    if (err == SLUICE_ELIMIT) /* the spawner has enough to do: come back in a moment */
+        ev_timer_again(broker->loop, &broker->start_again);
+    else if (err != SLUICE_EUNAVAILABLE)
+        log_format(LOG_ERROR, "function=%s event=start-refused reason=\"%s\"", function->name, error.text);
+    return false;
+}
+
+/* What a text template made may have several lines, and then says so to nobody whose lines are inputs: there a line break is a space. */
+static void put_made_line(struct bytes *out, struct view made)
+{
+    size_t start = out->len;
+
+    bytes_put_view(out, made);
+    for (size_t i = start; i < out->len; i++) {
+        if (out->data[i] == '\n' || out->data[i] == '\r')
+            out->data[i] = ' ';
+    }
+}
+
+/* The input of one delivery, on one line, appended. */
+static void input_line(struct broker *broker, const struct handover *handover, struct bytes *out)
+{
+    struct target_view target;
+    struct event event;
+
+    if (handover->input.data != NULL) {
+        put_made_line(out, handover->input);
+        return;
+    }
+    if (!engine_target(broker->engine, handover->target, &target))
+        target = (struct target_view){ .input = TARGET_INPUT_EVENT, .shape = EVENT_SHAPE_EVENTBRIDGE };
+    if (!envelope_decode_stored(handover->envelope, &event)) {
+        bytes_put_text(out, "null"); /* its record passed its check, so this does not happen; a function is not left hanging */
+        return;
+    }
+    (void)input_make(target.input, view_of(target.text), target.shape, &event, out);
+    ASSERT(!out->failed);
+}
+
+static void deliver_native(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers,
+                           unsigned count)
+{
+    size_t at = broker->parked.count;
+
+    while (at > 0 && broker->parked.items[at - 1].instance != instance)
+        at--;
+    ASSERT(at > 0); /* the engine counts the parked requests */
+    uint64_t request = broker->parked.items[at - 1].request;
+    broker->parked.items[at - 1] = broker->parked.items[--broker->parked.count];
+    bytes_clear(&broker->handover);
+    struct bytes json = { 0 };
+    for (unsigned i = 0; i < count; i++) {
+        struct target_view target;
+        if (handovers[i].input.data != NULL) {
+            bus_put_handover_json(&broker->handover, handovers[i].attempt, handovers[i].input);
+        } else if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
+            bytes_clear(&json);
+            input_line(broker, &handovers[i], &json);
+            bus_put_handover_json(&broker->handover, handovers[i].attempt, bytes_view(&json));
+        } else {
+            bus_put_handover(&broker->handover, handovers[i].attempt, handovers[i].envelope);
+        }
+    }
+    bytes_done(&json);
+    ASSERT(!broker->handover.failed);
+    bus_answer_next(broker->bus, request, SLUICE_OK, NULL, lease, deadline_ms, bytes_view(&broker->handover), count);
+}
+
+static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers, unsigned count)
+{
+    struct broker *broker = ctx;
+
+    if (engine_instance_is_native(broker->engine, instance)) {
+        deliver_native(broker, instance, lease, deadline_ms, handovers, count);
+        return;
+    }
+    size_t offsets[64], *at = offsets;
+    if (count + 1 > sizeof offsets / sizeof *offsets) {
+        at = malloc((count + 1) * sizeof *at);
+        ASSERT(at != NULL);
+    }
+    bytes_clear(&broker->handover);
+    for (unsigned i = 0; i < count; i++) {
+        at[i] = broker->handover.len;
+        input_line(broker, &handovers[i], &broker->handover);
+    }
+    at[count] = broker->handover.len;
+    broker->inputs.count = 0;
+    for (unsigned i = 0; i < count; i++)
+        VEC_PUSH(&broker->inputs, (struct view){ broker->handover.data + at[i], at[i + 1] - at[i] });
+    instances_deliver(broker->instances, instance, lease, broker->inputs.items, count);
+    if (at != offsets)
+        free(at);
+}
+
+/* A native instance that is to end is told by the answer to its parked requests; the signal follows for those that do not listen. */
+void broker_release_parked(struct broker *broker, uint64_t instance)
+{
+    for (size_t i = 0; i < broker->parked.count;) {
+        if (broker->parked.items[i].instance != instance) {
+            i++;
+            continue;
+        }
+        bus_answer_next(broker->bus, broker->parked.items[i].request, SLUICE_EUNAVAILABLE, "the instance is to end", 0, 0,
+                        (struct view){ 0 }, 0);
+        broker->parked.items[i] = broker->parked.items[--broker->parked.count];
+    }
+}
+
+static void world_stop(void *ctx, uint64_t instance, const char *reason)
+{
+    struct broker *broker = ctx;
+
+    log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    broker_release_parked(broker, instance);
+    control_instance_stopped(broker->control, instance, reason);
+    instances_stop(broker->instances, instance);
+}
+
+static void world_kill(void *ctx, uint64_t instance, const char *reason)
+{
+    struct broker *broker = ctx;
+
+    log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    control_instance_stopped(broker->control, instance, reason);
+    instances_kill(broker->instances, instance);
+}
+
+static void world_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    log_line(level, line);
+}
+
+/* utime + stime of /proc/PID/stat, which counts in clock ticks. */
+static int64_t world_cpu_us(void *ctx, uint64_t instance)
+{
+    struct broker *broker = ctx;
+    char path[64], text[512];
+    unsigned long user, system;
+    pid_t pid;
+
+    if (!instances_pid(broker->instances, instance, &pid))
+        return -1;
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t len = read(fd, text, sizeof text - 1);
+    (void)close(fd);
+    if (len <= 0)
+        return -1;
+    text[len] = '\0';
+    const char *after_name = strrchr(text, ')'); /* a process may call itself anything */
+    if (after_name == NULL || sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        return -1;
+    return (int64_t)(user + system) * (1000000 / sysconf(_SC_CLK_TCK));
+}
+
+struct world broker_world(struct broker *broker)
+{
+    return (struct world){
+        .ctx = broker,
+        .reader = broker_reader(broker),
+        .publish_answered = world_publish_answered,
+        .start = world_start,
+        .deliver = world_deliver,
+        .stop = world_stop,
+        .kill = world_kill,
+        .log = world_log,
+        .cpu_us = world_cpu_us,
+    };
+}
