@@ -69,6 +69,12 @@ static inline void leaf_end(struct match_scratch *state)
     leaf->count = (uint32_t)state->true_of_leaf.count - leaf->first;
 }
 
+static inline void watched(struct match_scratch *state, uint32_t path, struct value value)
+{
+    if (__builtin_expect(state->watch != NULL, 0))
+        state->watch(state->watch_ctx, path, &value);
+}
+
 /* ---- tables ---- */
 
 /* The predicate in the table whose operand begins with `key` at `offset`, and is as long when `whole`. */
@@ -263,6 +269,7 @@ void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t contex
     const struct image_path *tables = &state->image->paths[path];
     struct string_value value = { .text = text };
 
+    watched(state, path, (struct value){ .type = VALUE_STRING, .text = text });
     leaf_begin(state, path, context);
     for (uint32_t i = tables->string_operators; i < tables->number_operators; i++)
         evaluate_operator(state, &state->image->operators[i], &value);
@@ -350,6 +357,7 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
     struct number number = { .comparable = false };
     bool known = false;
 
+    watched(state, path, (struct value){ .type = VALUE_NUMBER, .text = text });
     leaf_begin(state, path, context);
     if (tables->number_operators < tables->operators_end) {
         struct decimal decimal = decimal_of_text(text);
@@ -379,6 +387,7 @@ void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t contex
     const struct image_path *tables = &state->image->paths[path];
 
     value = value == 0 ? 0 : value; /* no -0 */
+    watched(state, path, (struct value){ .type = VALUE_NUMBER, .number_known = true, .number = number_of_double(value) });
     leaf_begin(state, path, context);
     for (uint32_t i = tables->number_operators; i < tables->operators_end; i++) {
         const struct image_operator *operator = &state->image->operators[i];
@@ -392,8 +401,10 @@ void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t contex
 
 void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t context, enum literal literal)
 {
+    static const enum value_type types[] = { [LITERAL_TRUE] = VALUE_TRUE, [LITERAL_FALSE] = VALUE_FALSE, [LITERAL_NULL] = VALUE_NULL };
     uint32_t id = state->image->paths[path].literals[literal];
 
+    watched(state, path, (struct value){ .type = types[literal] });
     leaf_begin(state, path, context);
     if (id != IMAGE_NONE)
         is_true(state, id);

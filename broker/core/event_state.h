@@ -15,6 +15,7 @@
 #include "broker/base/vec.h"
 #include "broker/core/image.h"
 #include "broker/core/match.h"
+#include "broker/core/operators.h"
 #include "broker/core/structure.h"
 
 enum { STATE_NO_ARRAY = UINT32_MAX };
@@ -98,6 +99,9 @@ struct match_scratch {
     struct arena *texts;           /* decoded strings */
     bool texts_used;
     VEC(char) folded;
+
+    void (*watch)(void *ctx, uint32_t path, const struct value *value); /* sees every value at a path; NULL: nobody */
+    void *watch_ctx;
 };
 
 /* VEC_PUSH for what runs per value: the call to grow is out of the way. */

@@ -191,6 +191,20 @@ enum sluice_err match_event(const struct match_set *set, struct match_scratch *s
     return match(set, scratch, &(struct source){ .event = event }, ret_ids, ret_count);
 }
 
+enum sluice_err match_watched(const struct match_set *set, struct match_scratch *scratch, const struct event *event, struct view json,
+                              void (*watch)(void *ctx, uint32_t path, const struct value *value), void *ctx, bool *ret_matches)
+{
+    const uint32_t *ids;
+    size_t count = 0;
+
+    scratch->watch = watch;
+    scratch->watch_ctx = ctx;
+    enum sluice_err err = match(set, scratch, &(struct source){ .event = event, .json = json }, &ids, &count);
+    scratch->watch = NULL;
+    *ret_matches = count > 0;
+    return err;
+}
+
 static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
 {
     return err == SLUICE_OK ? err : sluice_fail(reterr, err, "the event has more than %d combinations of array items for one rule",

@@ -6,6 +6,7 @@
 #include "broker/base/arena.h"
 #include "broker/core/image.h"
 #include "broker/core/match.h"
+#include "broker/core/operators.h"
 
 struct match_part {
     struct image image;
@@ -23,5 +24,9 @@ struct match_set {
     size_t put_count;
     struct arena *arena;        /* NULL without a delta */
 };
+
+/* match.c: like match_event() and match_json_checked(), `watch` (event_state.h) seeing the values. One of the two is there. */
+enum sluice_err match_watched(const struct match_set *set, struct match_scratch *scratch, const struct event *event, struct view json,
+                              void (*watch)(void *ctx, uint32_t path, const struct value *value), void *ctx, bool *ret_matches);
 
 #endif

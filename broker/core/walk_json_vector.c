@@ -1,6 +1,6 @@
-/* The same walk for processors that count and find bits in one instruction: all that have AVX2. */
+/* The same walk for processors that count and find bits in one instruction, which all with AVX2 do: CMakeLists.txt has this file
+ * compiled for them. */
 #if defined(__x86_64__)
-#pragma GCC target("popcnt,bmi,bmi2,lzcnt")
 #define WALK_JSON walk_json_vector
 #include "broker/core/walk_json.c"
 #else

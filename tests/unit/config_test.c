@@ -192,7 +192,7 @@ TEST(every_key_reaches_the_model)
     EXPECT(rule->targets[3].text == NULL);
     EXPECT(rule->targets[3].function == zed->name);
     EXPECT_TEXT("every.yaml", below(rule->file));
-    EXPECT_EQ(21, rule->line);
+    EXPECT_EQ(20, rule->line);
     (void)config_file_free(file);
 }
 

@@ -1,0 +1,349 @@
+/* rule test and rule cost: the engine without a daemon, on a pattern or on the rules of a configuration. */
+#include "broker/cli/cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/base/vec.h"
+#include "broker/cli/table.h"
+#include "broker/core/explain.h"
+#include "broker/edge/config_file.h"
+#include "schemas/codec/json.h"
+
+enum { TEST_INPUT_BYTES_MAX = 8 << 20 };
+
+/* ---- what is tested ---- */
+
+/* One pattern without a name, or the enabled rules of a configuration: ids are indexes. */
+struct tested {
+    struct bytes pattern;
+    struct config_file *file;     /* NULL: the one pattern */
+    VEC(struct match_rule) rules;
+    VEC(const char *) names;
+    VEC(uint64_t) matched;        /* events, by rule */
+    struct match_set *set;
+    struct match_scratch *scratch;
+};
+
+/* The text itself, or with @ in front the file's contents. false: it cannot be read, and that was said. */
+static bool read_input(const char *what, const char *argument, struct bytes *ret_text)
+{
+    if (argument[0] != '@') {
+        bytes_put_text(ret_text, argument);
+        return true;
+    }
+    char chunk[16 << 10];
+    size_t got = 0;
+    FILE *file = fopen(argument + 1, "re");
+    while (file != NULL && ret_text->len <= TEST_INPUT_BYTES_MAX && (got = fread(chunk, 1, sizeof chunk, file)) > 0)
+        bytes_put(ret_text, chunk, got);
+    if (file == NULL || ferror(file)) {
+        (void)cli_usage("%s: cannot read %s: %s", what, argument + 1, strerror(errno));
+    } else if (ret_text->len > TEST_INPUT_BYTES_MAX) {
+        (void)cli_usage("%s: %s is larger than %d MiB", what, argument + 1, TEST_INPUT_BYTES_MAX >> 20);
+    } else {
+        (void)fclose(file); /* only read */
+        return true;
+    }
+    if (file != NULL)
+        (void)fclose(file);
+    return false;
+}
+
+static void tested_done(struct tested *tested)
+{
+    (void)match_set_free(tested->set);
+    (void)match_scratch_free(tested->scratch);
+    (void)config_file_free(tested->file);
+    bytes_done(&tested->pattern);
+    VEC_DONE(&tested->rules);
+    VEC_DONE(&tested->names);
+    VEC_DONE(&tested->matched);
+}
+
+static void tested_put(struct tested *tested, const char *name, struct view pattern)
+{
+    uint32_t id = (uint32_t)tested->rules.count;
+
+    VEC_PUSH(&tested->rules, (struct match_rule){ .pattern = pattern, .id = id });
+    VEC_PUSH(&tested->names, name);
+    VEC_PUSH(&tested->matched, 0);
+}
+
+/* false: what was wrong was said. */
+static bool tested_open(const struct cli *cli, struct tested *tested)
+{
+    const char *pattern = cli->options[OPTION_PATTERN], *path = cli->arguments[0];
+    struct sluice_error error;
+
+    if (pattern == NULL && path == NULL) {
+        (void)cli_usage("rule test needs --pattern PATTERN, or PATH, a configuration");
+        return false;
+    }
+    if (pattern != NULL && path != NULL) {
+        (void)cli_usage("both --pattern and a configuration are given; rule test takes one of them");
+        return false;
+    }
+    if (pattern != NULL) {
+        if (!read_input("pattern", pattern, &tested->pattern))
+            return false;
+        tested_put(tested, "pattern", bytes_view(&tested->pattern));
+        if (pattern_check(bytes_view(&tested->pattern), NULL, &error) != SLUICE_OK) { /* its message gives the place in the text */
+            (void)cli_usage("pattern: %s", error.text);
+            return false;
+        }
+    } else {
+        tested->file = config_file_load(path, stderr, NULL);
+        if (tested->file == NULL)
+            return false;
+        for (unsigned r = 0; r < tested->file->config.rules_count; r++)
+            if (tested->file->config.rules[r].enabled)
+                tested_put(tested, tested->file->config.rules[r].name, view_of(tested->file->config.rules[r].pattern));
+    }
+    tested->scratch = match_scratch_new();
+    if (tested->scratch == NULL)
+        (void)sluice_fail(&error, SLUICE_ENOMEM, "out of memory");
+    if (tested->scratch == NULL || match_set_new(tested->rules.items, tested->rules.count, &tested->set, NULL, &error) != SLUICE_OK) {
+        (void)cli_usage("%s", error.text);
+        return false;
+    }
+    return true;
+}
+
+/* ---- one event ---- */
+
+static enum cli_exit print_rule(const struct cli *cli, const struct tested *tested, uint32_t rule, bool matches, struct view event, bool first)
+{
+    struct explanation explanation = { .text = "" };
+    struct sluice_error error;
+    struct bytes line = { 0 };
+    bool explain = cli->options[OPTION_EXPLAIN] != NULL;
+
+    if (explain && explain_json(tested->rules.items[rule].pattern, event, &explanation, &error) != SLUICE_OK)
+        return cli_usage("event: %s", error.text);
+    if (cli->json) {
+        bytes_put_text(&line, first ? "{" : ",{");
+        if (tested->file != NULL) {
+            bytes_put_text(&line, "\"rule\":");
+            json_put_string(&line, view_of(tested->names.items[rule]));
+            bytes_put_char(&line, ',');
+        }
+        bytes_put_format(&line, "\"match\":%s", matches ? "true" : "false");
+        if (explain) {
+            bytes_put_text(&line, ",\"why\":");
+            json_put_string(&line, view_of(explanation.text));
+        }
+        bytes_put_char(&line, '}');
+        (void)fwrite(line.data, 1, line.len, stdout); /* errors show at the end of main */
+        bytes_done(&line);
+        return CLI_DONE;
+    }
+    if (tested->file != NULL)
+        printf("%s: ", tested->names.items[rule]);
+    fputs(matches ? "match" : "no match", stdout);
+    if (explain) {
+        fputs(": ", stdout);
+        print_clean(stdout, view_of(explanation.text));
+    }
+    putchar('\n');
+    return CLI_DONE;
+}
+
+/* 0 match, 1 no match, 2 for all that keeps the question from being answered. Of a configuration the rules that match, and with
+ * --explain the others too. */
+static enum cli_exit test_event(const struct cli *cli, const struct tested *tested, struct view event)
+{
+    const uint32_t *ids;
+    size_t count = 0, next = 0;
+    struct sluice_error error;
+    bool all = tested->file == NULL || cli->options[OPTION_EXPLAIN] != NULL, first = true;
+
+    if (match_json(tested->set, tested->scratch, event, &ids, &count, &error) != SLUICE_OK)
+        return cli_usage("event: %s", error.text);
+    if (cli->json && tested->file != NULL)
+        fputs("{\"rules\":[", stdout);
+    for (uint32_t rule = 0; rule < tested->rules.count; rule++) {
+        bool matches = next < count && ids[next] == rule;
+        next += matches;
+        if (!matches && !all)
+            continue;
+        enum cli_exit exit = print_rule(cli, tested, rule, matches, event, first);
+        if (exit != CLI_DONE)
+            return exit;
+        first = false;
+    }
+    if (cli->json)
+        puts(tested->file != NULL ? "]}" : "");
+    return count > 0 ? CLI_DONE : CLI_FAILED;
+}
+
+/* ---- a file of events ---- */
+
+enum { MISTAKES_SAID_MAX = 10 };
+
+struct file_counts {
+    uint64_t events, matched, wrong; /* wrong: lines that are no JSON object */
+};
+
+static void count_line(struct tested *tested, struct view line, uint64_t number, struct file_counts *counts)
+{
+    const uint32_t *ids;
+    size_t count = 0;
+    struct sluice_error error;
+
+    if (match_json(tested->set, tested->scratch, line, &ids, &count, &error) != SLUICE_OK) {
+        if (counts->wrong++ < MISTAKES_SAID_MAX)
+            (void)cli_usage("line %" PRIu64 ": %s", number, error.text);
+        return;
+    }
+    counts->events++;
+    counts->matched += count > 0;
+    for (size_t i = 0; i < count; i++)
+        tested->matched.items[ids[i]]++;
+}
+
+static void print_counts(const struct cli *cli, const struct tested *tested, const struct file_counts *counts)
+{
+    static const struct column columns[] = { { "RULE", false }, { "MATCHED", true } };
+    struct table table;
+
+    if (cli->json) {
+        struct bytes line = { 0 };
+        bytes_put_format(&line, "{\"events\":%" PRIu64 ",\"matched\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"rules\":[", counts->events,
+                         counts->matched, counts->wrong);
+        for (size_t r = 0; r < tested->rules.count; r++) {
+            bytes_put_text(&line, r == 0 ? "{\"rule\":" : ",{\"rule\":");
+            json_put_string(&line, view_of(tested->names.items[r]));
+            bytes_put_format(&line, ",\"matched\":%" PRIu64 "}", tested->matched.items[r]);
+        }
+        bytes_put_text(&line, "]}\n");
+        (void)fwrite(line.data, 1, line.len, stdout); /* errors show at the end of main */
+        bytes_done(&line);
+        return;
+    }
+    table_open(&table, columns, sizeof columns / sizeof *columns);
+    for (size_t r = 0; r < tested->rules.count; r++) {
+        table_text(&table, tested->names.items[r]);
+        table_int(&table, (int64_t)tested->matched.items[r]);
+    }
+    table_close(&table);
+    printf("%" PRIu64 " of %" PRIu64 " events match a rule\n", counts->matched, counts->events);
+}
+
+/* 0: some event matched a rule; 1: none did; 2: a line is no event. */
+static enum cli_exit test_file(const struct cli *cli, struct tested *tested)
+{
+    const char *path = cli->options[OPTION_FILE];
+    bool from_stdin = strcmp(path, "-") == 0;
+    FILE *file = from_stdin ? stdin : fopen(path, "re");
+    struct file_counts counts = { 0 };
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t len;
+
+    if (file == NULL)
+        return cli_usage("cannot read %s: %s", path, strerror(errno));
+    for (uint64_t number = 1; (len = getline(&line, &capacity, file)) >= 0; number++)
+        if (strspn(line, " \t\r\n") < (size_t)len)
+            count_line(tested, (struct view){ .data = line, .len = (size_t)len }, number, &counts);
+    bool failed = ferror(file) != 0;
+    free(line);
+    if (!from_stdin)
+        (void)fclose(file); /* only read */
+    if (failed)
+        return cli_usage("cannot read %s: %s", path, strerror(errno));
+    print_counts(cli, tested, &counts);
+    if (counts.wrong > 0)
+        return cli_usage("%" PRIu64 " lines are no events", counts.wrong);
+    return counts.matched > 0 ? CLI_DONE : CLI_FAILED;
+}
+
+enum cli_exit rule_test(struct cli *cli)
+{
+    struct tested tested = { 0 };
+    struct bytes event = { 0 };
+    enum cli_exit exit = CLI_USAGE;
+    bool has_event = cli->options[OPTION_EVENT] != NULL, has_file = cli->options[OPTION_FILE] != NULL;
+
+    if (tested_open(cli, &tested)) {
+        if (has_event == has_file)
+            (void)cli_usage(has_event ? "both --event and --file are given; rule test takes one of them"
+                                      : "rule test needs --event EVENT, or --file FILE with an event a line");
+        else if (has_file && cli->options[OPTION_EXPLAIN] != NULL)
+            (void)cli_usage("--explain goes with --event, not with a file");
+        else if (has_file)
+            exit = test_file(cli, &tested);
+        else if (read_input("event", cli->options[OPTION_EVENT], &event))
+            exit = test_event(cli, &tested, bytes_view(&event));
+    }
+    bytes_done(&event);
+    tested_done(&tested);
+    return exit;
+}
+
+/* ---- rule cost ---- */
+
+static void cost_row(const struct cli *cli, struct table *table, struct bytes *json, const char *bus, const struct match_cost *cost)
+{
+    if (cli->json) {
+        bytes_put_text(json, json->len == 0 ? "{\"bus\":" : ",{\"bus\":");
+        json_put_string(json, view_of(bus));
+        bytes_put_format(json, ",\"rules\":%zu,\"combinations\":%zu,\"fields\":%zu,\"predicates\":%zu,\"bytes\":%zu,\"text_bytes\":%zu,"
+                         "\"price\":%" PRIu64 ",\"price_max\":%d}", cost->rules, cost->conjunctions, cost->paths, cost->predicates,
+                         cost->bytes, cost->text_bytes, cost->price, MATCH_PRICE_MAX);
+        return;
+    }
+    table_text(table, bus);
+    table_int(table, (int64_t)cost->rules);
+    table_int(table, (int64_t)cost->conjunctions);
+    table_int(table, (int64_t)cost->paths);
+    table_int(table, (int64_t)cost->predicates);
+    table_text(table, format_bytes((int64_t)cost->bytes).text);
+    table_int(table, (int64_t)cost->price);
+    table_format(table, "%.1f%%", (double)cost->price * 100 / MATCH_PRICE_MAX);
+}
+
+/* Each bus has a rule index of its own. */
+enum cli_exit rule_cost(struct cli *cli)
+{
+    static const struct column columns[] = {
+        { "BUS", false }, { "RULES", true }, { "COMBINATIONS", true }, { "FIELDS", true }, { "PREDICATES", true }, { "MEMORY", true },
+        { "PRICE", true }, { "OF LIMIT", true },
+    };
+    struct config_file *file = config_file_load(cli->arguments[0], stderr, NULL);
+    struct table table;
+    struct bytes json = { 0 };
+    struct sluice_error error;
+    enum cli_exit exit = CLI_DONE;
+
+    if (file == NULL)
+        return CLI_USAGE;
+    table_open(&table, columns, sizeof columns / sizeof *columns);
+    for (size_t b = 0; file->config.buses[b] != NULL && exit == CLI_DONE; b++) {
+        VEC(struct match_rule) rules = { 0 };
+        struct match_set *set = NULL;
+        for (uint32_t r = 0; r < file->config.rules_count; r++) {
+            const struct config_rule *rule = &file->config.rules[r];
+            if (rule->enabled && strcmp(rule->bus, file->config.buses[b]) == 0)
+                VEC_PUSH(&rules, (struct match_rule){ .pattern = view_of(rule->pattern), .id = r });
+        }
+        if (match_set_new(rules.items, rules.count, &set, NULL, &error) != SLUICE_OK) {
+            exit = cli_failed("bus '%s': %s", file->config.buses[b], error.text);
+        } else {
+            struct match_cost cost = match_set_cost(set);
+            cost_row(cli, &table, &json, file->config.buses[b], &cost);
+        }
+        (void)match_set_free(set);
+        VEC_DONE(&rules);
+    }
+    if (!cli->json)
+        table_flush(&table);
+    else if (exit == CLI_DONE)
+        printf("{\"buses\":[%.*s]}\n", (int)json.len, json.data == NULL ? "" : json.data);
+    bytes_done(&table.text);
+    bytes_done(&json);
+    (void)config_file_free(file);
+    return exit;
+}

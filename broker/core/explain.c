@@ -1,0 +1,384 @@
+/* The engine says whether the rule matches; the values it saw at the rule's paths are then held against the alternatives of each
+ * field one by one (operators.h). If every field has a fitting value, it was the arrays: no item has them together. */
+#include "broker/core/explain.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "broker/base/assert.h"
+#include "broker/base/vec.h"
+#include "broker/core/match_set.h"
+#include "broker/core/pattern.h"
+#include "schemas/codec/json.h"
+
+enum { VALUES_SHOWN = 3, TERMS_SHOWN = 4, QUOTE_BYTES_MAX = 60, VALUES_KEPT_MAX = 100000 };
+
+struct seen_value {
+    struct value value;
+    uint32_t path;
+};
+
+struct seen {
+    struct arena *arena;
+    VEC(struct seen_value) values;
+};
+
+static void see(void *ctx, uint32_t path, const struct value *value)
+{
+    struct seen *seen = ctx;
+    struct seen_value kept = { .value = *value, .path = path };
+
+    if (seen->values.count == VALUES_KEPT_MAX)
+        return; /* enough for a sentence */
+    if (value->text.data != NULL)
+        kept.value.text = arena_dup(seen->arena, value->text);
+    VEC_PUSH(&seen->values, kept);
+}
+
+/* ---- words ---- */
+
+/* As JSON, cut at a character. */
+static void put_quoted(struct bytes *out, struct view text)
+{
+    bool cut = text.len > QUOTE_BYTES_MAX;
+
+    if (cut)
+        for (text.len = QUOTE_BYTES_MAX; text.len > 0 && ((unsigned char)text.data[text.len] & 0xC0) == 0x80; text.len--)
+            ;
+    json_put_string(out, text);
+    if (cut)
+        bytes_put_text(out, "...");
+}
+
+static void put_double(struct bytes *out, double value)
+{
+    char text[40];
+    double back;
+
+    for (int digits = 15; digits <= 17; digits++) { /* the fewest that say it exactly */
+        (void)snprintf(text, sizeof text, "%.*g", digits, value);
+        if (sscanf(text, "%lf", &back) == 1 && back == value)
+            break;
+    }
+    bytes_put_text(out, text);
+}
+
+static void put_number(struct bytes *out, const struct number *number)
+{
+    if (number->text.data == NULL)
+        put_double(out, number->value);
+    else if (number->text.len > QUOTE_BYTES_MAX)
+        bytes_put_format(out, "%.*s...", QUOTE_BYTES_MAX, number->text.data);
+    else
+        bytes_put_view(out, number->text);
+}
+
+static void put_value(struct bytes *out, const struct value *value)
+{
+    switch (value->type) {
+    case VALUE_STRING: put_quoted(out, value->text); break;
+    case VALUE_NUMBER:
+        if (value->text.data != NULL)
+            put_number(out, &(struct number){ .text = value->text });
+        else
+            put_number(out, &value->number);
+        break;
+    case VALUE_TRUE: bytes_put_text(out, "true"); break;
+    case VALUE_FALSE: bytes_put_text(out, "false"); break;
+    case VALUE_NULL: bytes_put_text(out, "null"); break;
+    }
+}
+
+static void put_wildcard(struct bytes *out, const struct term *term)
+{
+    struct bytes text = { 0 };
+
+    for (unsigned i = 0; i < term->segments_count; i++) {
+        bytes_put_text(&text, i == 0 ? "" : "*");
+        for (size_t at = 0; at < term->segments[i].len; at++) {
+            char c = term->segments[i].data[at];
+            if (c == '*' || c == '\\')
+                bytes_put_char(&text, '\\');
+            bytes_put_char(&text, c);
+        }
+    }
+    bytes_put_text(out, "a string like ");
+    put_quoted(out, bytes_view(&text));
+    bytes_done(&text);
+}
+
+static void put_range(struct bytes *out, const struct term_range *range)
+{
+    bytes_put_text(out, "a number ");
+    if (isfinite(range->low)) {
+        bytes_put_text(out, range->low_included ? ">= " : "> ");
+        put_double(out, range->low);
+    }
+    if (isfinite(range->low) && isfinite(range->high))
+        bytes_put_text(out, " and ");
+    if (isfinite(range->high)) {
+        bytes_put_text(out, range->high_included ? "<= " : "< ");
+        put_double(out, range->high);
+    }
+}
+
+static void put_block(struct bytes *out, const struct ip_block *block)
+{
+    const uint8_t *bytes = block->base.bytes;
+
+    bytes_put_text(out, "an address in ");
+    if (block->base.len == 4)
+        bytes_put_format(out, "%u.%u.%u.%u", bytes[0], bytes[1], bytes[2], bytes[3]);
+    else
+        for (unsigned i = 0; i < 16; i += 2)
+            bytes_put_format(out, "%s%x", i == 0 ? "" : ":", (unsigned)bytes[i] << 8 | bytes[i + 1]);
+    bytes_put_format(out, "/%u", block->bits);
+}
+
+/* Any but anything-but. */
+static void put_simple_term(struct bytes *out, const struct term *term)
+{
+    switch (term->op) {
+    case TERM_STRING: put_quoted(out, term->text); break;
+    case TERM_IP: put_quoted(out, term->address_text); break;
+    case TERM_NUMBER: put_number(out, &term->number); break;
+    case TERM_TRUE: bytes_put_text(out, "true"); break;
+    case TERM_FALSE: bytes_put_text(out, "false"); break;
+    case TERM_NULL: bytes_put_text(out, "null"); break;
+    case TERM_PREFIX:
+    case TERM_PREFIX_IGNORE_CASE:
+        bytes_put_text(out, "a string that begins with ");
+        put_quoted(out, term->text);
+        break;
+    case TERM_SUFFIX:
+    case TERM_SUFFIX_IGNORE_CASE:
+        bytes_put_text(out, "a string that ends with ");
+        put_quoted(out, term->text);
+        break;
+    case TERM_IGNORE_CASE: put_quoted(out, term->text); break;
+    case TERM_WILDCARD: put_wildcard(out, term); break;
+    case TERM_RANGE: put_range(out, &term->range); break;
+    case TERM_CIDR: put_block(out, &term->block); break;
+    case TERM_EXISTS: bytes_put_text(out, "any value"); break;
+    case TERM_ABSENT: bytes_put_text(out, "no value"); break;
+    case TERM_ANYTHING_BUT: ASSERT(term->op != TERM_ANYTHING_BUT); break; /* it does not nest */
+    }
+    if (term->op == TERM_IGNORE_CASE || term->op == TERM_PREFIX_IGNORE_CASE || term->op == TERM_SUFFIX_IGNORE_CASE)
+        bytes_put_text(out, " in any case");
+}
+
+static void put_terms(struct bytes *out, const struct term *terms, unsigned count)
+{
+    for (unsigned i = 0; i < count && i < TERMS_SHOWN; i++) {
+        bytes_put_text(out, i == 0 ? "" : i + 1 == count ? " or " : ", ");
+        if (terms[i].op != TERM_ANYTHING_BUT) {
+            put_simple_term(out, &terms[i]);
+            continue;
+        }
+        bytes_put_text(out, "anything but ");
+        for (unsigned o = 0; o < terms[i].others_count && o < TERMS_SHOWN; o++) {
+            bytes_put_text(out, o == 0 ? "" : o + 1 == terms[i].others_count ? " or " : ", ");
+            put_simple_term(out, &terms[i].others[o]);
+        }
+        if (terms[i].others_count > TERMS_SHOWN)
+            bytes_put_format(out, " or %u others", terms[i].others_count - TERMS_SHOWN);
+    }
+    if (count > TERMS_SHOWN)
+        bytes_put_format(out, " or %u others", count - TERMS_SHOWN);
+}
+
+/* ---- fields ---- */
+
+struct field_values {
+    struct view path;
+    struct value *values[VALUES_SHOWN]; /* the first of them */
+    size_t count;
+    bool holds;
+};
+
+/* Paths are numbered in the order in which fields are compiled: branch by branch, each name when it is first met. */
+static uint32_t path_number(const struct pattern *pattern, struct view path)
+{
+    VEC(struct view) paths = { 0 };
+    uint32_t number = UINT32_MAX;
+
+    for (unsigned b = 0; b < pattern->branches_count && number == UINT32_MAX; b++)
+        for (unsigned f = 0; f < pattern->branches[b].fields_count && number == UINT32_MAX; f++) {
+            struct view name = pattern->branches[b].fields[f]->path;
+            size_t known = 0;
+            while (known < paths.count && !view_equals(paths.items[known], name))
+                known++;
+            if (view_equals(name, path))
+                number = (uint32_t)known;
+            else if (known == paths.count)
+                VEC_PUSH(&paths, name);
+        }
+    VEC_DONE(&paths);
+    ASSERT(number != UINT32_MAX);
+    return number;
+}
+
+static struct field_values values_of(const struct pattern *pattern, struct seen *seen, const struct pattern_field *field)
+{
+    struct field_values values = { .path = field->path };
+    uint32_t number = path_number(pattern, field->path);
+
+    for (size_t v = 0; v < seen->values.count; v++) {
+        struct seen_value *at = &seen->values.items[v];
+        if (at->path != number)
+            continue;
+        if (values.count < VALUES_SHOWN)
+            values.values[values.count] = &at->value;
+        values.count++;
+        for (unsigned t = 0; t < field->terms_count; t++)
+            values.holds |= term_matches(&field->terms[t], &at->value);
+    }
+    for (unsigned t = 0; t < field->terms_count; t++)
+        values.holds |= values.count == 0 && field->terms[t].op == TERM_ABSENT;
+    return values;
+}
+
+static bool wants_type(const struct pattern_field *field, enum value_type type)
+{
+    for (unsigned t = 0; t < field->terms_count; t++) {
+        enum term_operator op = field->terms[t].op;
+        bool number = op == TERM_NUMBER || op == TERM_RANGE, literal = op == TERM_TRUE || op == TERM_FALSE || op == TERM_NULL;
+        bool any = op == TERM_EXISTS || op == TERM_ABSENT || op == TERM_ANYTHING_BUT;
+        if (any || (type == VALUE_NUMBER ? number : type == VALUE_STRING ? !number && !literal : literal))
+            return true;
+    }
+    return false;
+}
+
+static void put_failure(struct bytes *out, const struct pattern_field *field, const struct field_values *values)
+{
+    bytes_put_view(out, field->path);
+    if (values->count == 0) {
+        bytes_put_text(out, " is absent");
+    } else if (values->count == 1) {
+        bool other_type = !wants_type(field, values->values[0]->type);
+        enum value_type type = values->values[0]->type;
+        bytes_put_text(out, !other_type ? " is " : type == VALUE_STRING ? " is the string " : type == VALUE_NUMBER ? " is the number " : " is ");
+        put_value(out, values->values[0]);
+    } else {
+        bytes_put_format(out, " has %zu values (", values->count);
+        for (size_t i = 0; i < values->count && i < VALUES_SHOWN; i++) {
+            bytes_put_text(out, i == 0 ? "" : ", ");
+            put_value(out, values->values[i]);
+        }
+        bytes_put_text(out, values->count > VALUES_SHOWN ? ", ...)" : ")");
+    }
+    bytes_put_text(out, ", and the pattern wants ");
+    put_terms(out, field->terms, field->terms_count);
+}
+
+/* All fields hold by themselves: it was the items of an array. Names the fields that begin alike, which is where it is. */
+static void put_arrays(struct bytes *out, const struct pattern_branch *branch)
+{
+    bytes_put_text(out, "no item of one array has all of ");
+    bool first = true;
+    for (unsigned f = 0; f < branch->fields_count; f++) {
+        struct view path = branch->fields[f]->path;
+        const char *dot = memchr(path.data, '.', path.len);
+        size_t len = dot == NULL ? path.len : (size_t)(dot - path.data);
+        bool alike = false;
+        for (unsigned o = 0; o < branch->fields_count; o++) {
+            struct view other = branch->fields[o]->path;
+            alike |= o != f && other.len >= len && memcmp(other.data, path.data, len) == 0 && (other.len == len || other.data[len] == '.');
+        }
+        if (!alike)
+            continue;
+        bytes_put_text(out, first ? "" : ", ");
+        bytes_put_view(out, path);
+        first = false;
+    }
+    bytes_put_text(out, " as the pattern wants them");
+}
+
+static void put_no_match(struct bytes *out, const struct pattern *pattern, struct seen *seen)
+{
+    const struct pattern_branch *best = NULL;
+    unsigned best_held = 0;
+    struct field_values failed = { 0 };
+
+    for (unsigned b = 0; b < pattern->branches_count; b++) {
+        const struct pattern_branch *branch = &pattern->branches[b];
+        struct field_values values = { .holds = true };
+        unsigned held = 0;
+        while (held < branch->fields_count && (values = values_of(pattern, seen, branch->fields[held])).holds)
+            held++;
+        if (best != NULL && held <= best_held)
+            continue;
+        best = branch;
+        best_held = held;
+        failed = values;
+    }
+    if (best_held == best->fields_count)
+        put_arrays(out, best);
+    else
+        put_failure(out, best->fields[best_held], &failed);
+    if (pattern->branches_count > 1)
+        bytes_put_format(out, " (of %u $or combinations this one came closest)", pattern->branches_count);
+}
+
+/* ---- all ---- */
+
+static void finish(struct bytes *text, struct explanation *ret_explanation)
+{
+    size_t len = text->len < EXPLANATION_TEXT_MAX - 1 ? text->len : EXPLANATION_TEXT_MAX - 1;
+
+    while (len < text->len && len > 0 && ((unsigned char)text->data[len] & 0xC0) == 0x80)
+        len--;
+    for (size_t i = 0; i < len; i++) /* names may hold line breaks */
+        ret_explanation->text[i] = (unsigned char)text->data[i] < 0x20 ? ' ' : text->data[i];
+    ret_explanation->text[len] = '\0';
+    bytes_done(text);
+}
+
+static enum sluice_err explain(struct view text, const struct event *event, struct view json, struct explanation *ret_explanation,
+                               struct sluice_error *reterr)
+{
+    enum { ARENA_BLOCK_BYTES = 16 << 10 };
+    struct seen seen = { .arena = arena_new(ARENA_BLOCK_BYTES) };
+    struct match_rule rule = { .pattern = text, .id = 1 };
+    struct match_set *set = NULL;
+    struct match_scratch *scratch = match_scratch_new();
+    struct pattern pattern;
+    struct bytes out = { 0 };
+
+    enum sluice_err err = scratch == NULL ? sluice_fail(reterr, SLUICE_ENOMEM, "out of memory") : SLUICE_OK;
+    if (err == SLUICE_OK)
+        err = match_set_new(&rule, 1, &set, NULL, reterr);
+    if (err == SLUICE_OK)
+        err = pattern_parse(text, seen.arena, &pattern, NULL, reterr);
+    if (err == SLUICE_OK) {
+        err = match_watched(set, scratch, event, json, see, &seen, &ret_explanation->matches);
+        if (err != SLUICE_OK)
+            (void)sluice_fail(reterr, err, "the event has more than %d combinations of array items", MATCH_STEPS_MAX);
+    }
+    if (err == SLUICE_OK) {
+        if (ret_explanation->matches)
+            bytes_put_text(&out, "every field of the pattern holds");
+        else
+            put_no_match(&out, &pattern, &seen);
+        finish(&out, ret_explanation);
+    }
+    VEC_DONE(&seen.values);
+    match_set_free(set);
+    match_scratch_free(scratch);
+    arena_free(seen.arena);
+    return err;
+}
+
+enum sluice_err explain_json(struct view pattern, struct view object, struct explanation *ret_explanation, struct sluice_error *reterr)
+{
+    enum sluice_err err = json_check(object, JSON_OBJECT, EVENT_DEPTH_MAX, reterr);
+
+    return err != SLUICE_OK ? err : explain(pattern, NULL, object, ret_explanation, reterr);
+}
+
+enum sluice_err explain_event(struct view pattern, const struct event *event, struct explanation *ret_explanation,
+                              struct sluice_error *reterr)
+{
+    return explain(pattern, event, (struct view){ 0 }, ret_explanation, reterr);
+}
