@@ -165,6 +165,8 @@ static bool change_some(const struct cli *cli, const char *which, struct change 
 static enum cli_exit change_run(const struct cli *cli, struct change change)
 {
     bool done = cli->arguments[1] == NULL ? change_all(cli, &change) : change_some(cli, cli->arguments[1], &change);
+    if (!done && change.count == 0)
+        return CLI_FAILED; /* said already why; nothing was done that could be counted */
     if (cli->json)
         printf("{\"%s\":%" PRId64 "}\n", change.counted, change.count);
     else

@@ -193,12 +193,12 @@ static void find_shapes(struct match_scratch *state, const struct image_operator
 
 static void find_grams(struct match_scratch *state, const struct image_operator *operator, struct view text)
 {
-    const uint32_t *used = state->image->words + operator->list, *starts = used + GRAM_WORDS * 2, *words = state->image->words;
+    const uint32_t *used = state->image->words + operator->list, *starts = used + GRAM_WORDS * 2UL, *words = state->image->words;
     uint64_t set[GRAM_WORDS];
 
     gram_set_of(text, set);
     for (unsigned w = 0; w < GRAM_WORDS; w++) {
-        uint64_t both = set[w] & (used[w * 2] | (uint64_t)used[w * 2 + 1] << 32);
+        uint64_t both = set[w] & (used[(size_t)w * 2] | (uint64_t)used[(size_t)w * 2 + 1] << 32);
         for (; both != 0; both &= both - 1) {
             unsigned bucket = w * 64 + (unsigned)__builtin_ctzll(both);
             for (uint32_t i = starts[bucket]; i < starts[bucket + 1]; i++)

@@ -180,9 +180,9 @@ static bool ranges_are_fine(const struct image *image, const struct image_operat
 
 static bool grams_are_fine(const struct image *image, const struct image_operator *operator)
 {
-    uint64_t starts = (uint64_t)operator->list + GRAM_WORDS * 2;
+    uint64_t starts = (uint64_t)operator->list + GRAM_WORDS * 2ULL;
 
-    if (!fits(operator->list, GRAM_WORDS * 2, image->words_count) || !starts_are_fine(image, starts, GRAM_BUCKETS))
+    if (!fits(operator->list, GRAM_WORDS * 2ULL, image->words_count) || !starts_are_fine(image, starts, GRAM_BUCKETS))
         return false;
     uint32_t first = image->words[starts], end = image->words[starts + GRAM_BUCKETS];
     return wildcards_are_fine(image, first, end - first);

@@ -28,7 +28,7 @@ static bool shares_array(const struct match_scratch *state, const struct join_fi
 
 static const struct image_field *field_at(const struct match_scratch *state, const struct join_fields *join, uint32_t index)
 {
-    return &state->image->fields[join->pairs[index * 2]];
+    return &state->image->fields[join->pairs[(size_t)index * 2]];
 }
 
 bool join_is_needed(const struct match_scratch *state, uint32_t join_list)
@@ -158,7 +158,7 @@ static uint32_t shared_item(const struct match_scratch *state, const struct join
     for (; context != 0; context = state->contexts.items[context].parent) {
         uint32_t node = state->arrays.items[state->contexts.items[context].array].node;
         for (uint32_t i = later; i < join->count; i++)
-            if (join->pairs[i * 2 + 1] != 0 && node_is_above(image, node, image->paths[field_at(state, join, i)->path].node))
+            if (join->pairs[(size_t)i * 2 + 1] != 0 && node_is_above(image, node, image->paths[field_at(state, join, i)->path].node))
                 return context;
     }
     return 0;
@@ -259,7 +259,7 @@ static bool may_hold(const struct match_scratch *state, const struct join_fields
 {
     for (uint32_t i = 0; i < join->count; i++) {
         bool may_be_absent = field_at(state, join, i)->may_be_absent && shares_array(state, join, i);
-        if (!may_be_absent && !state_field(state, join->pairs[i * 2]))
+        if (!may_be_absent && !state_field(state, join->pairs[(size_t)i * 2]))
             return false;
     }
     return true;

@@ -102,6 +102,7 @@ static void count_accesses(struct layout *layout)
         const struct field *field = &compile->fields.items[conjunction->access];
         for (uint32_t i = 0; i < field->predicates_count; i++) {
             struct predicate *predicate = &compile->predicates.items[compile->words.items[field->predicates + i]];
+            ASSERT(predicate->path < layout->paths.count && layout->paths.items != NULL);
             struct image_path *path = &layout->paths.items[predicate->path];
             predicate->accesses_count++;
             switch (access_list_of(predicate)) {
@@ -139,8 +140,8 @@ static void reserve_lists(struct layout *layout)
     for (size_t p = 0; p < layout->paths.count; p++) {
         struct image_path *path = &layout->paths.items[p];
         layout->price += path->weak_count + path->absent_count;
-        path->weak = words_skip(compile, path->weak_count * 2);
-        path->absent = words_skip(compile, path->absent_count * 2);
+        path->weak = words_skip(compile, (size_t)path->weak_count * 2);
+        path->absent = words_skip(compile, (size_t)path->absent_count * 2);
         path->weak_count = path->absent_count = 0;
     }
     for (size_t p = 0; p < compile->predicates.count; p++) {
@@ -179,6 +180,7 @@ static void fill_lists(struct layout *layout)
         for (uint32_t i = 0; i < field->predicates_count; i++) {
             uint32_t id = words[field->predicates + i];
             struct predicate *predicate = &compile->predicates.items[id];
+            ASSERT(predicate->path < layout->paths.count && layout->paths.items != NULL);
             struct image_path *path = &layout->paths.items[predicate->path];
             switch (access_list_of(predicate)) {
             case ACCESS_WEAK: pair_put(compile, path->weak, &path->weak_count, c, id); break;
@@ -260,7 +262,7 @@ static struct image_operator *put_table(struct layout *layout, enum image_operat
 }
 
 /* The distinct ones among as many lengths, ascending, as the operator's list. */
-static void put_lengths(struct layout *layout, struct image_operator *operator, uint32_t *lengths, size_t count)
+static void put_lengths(struct layout *layout, struct image_operator *operator, const uint32_t *lengths, size_t count)
 {
     struct compile *compile = layout->compile;
     uint32_t max = 0;
@@ -430,8 +432,9 @@ static void put_nodes(struct layout *layout)
     }
     for (size_t c = 0; c < compile->conjunctions.count; c++) {
         const uint32_t *join = compile->conjunctions.items[c].join == IMAGE_NONE ? NULL : compile->words.items + compile->conjunctions.items[c].join;
+        ASSERT(join == NULL || nodes != NULL);
         for (uint32_t i = 0; join != NULL && i < join[0]; i++)
-            for (uint32_t node = join[2 + i * 2]; node != 0 && layout->nodes.items[node].joined == 0; node = nodes[node].parent)
+            for (uint32_t node = join[2 + (size_t)i * 2]; node != 0 && layout->nodes.items[node].joined == 0; node = nodes[node].parent)
                 layout->nodes.items[node].joined = 1;
     }
     for (size_t n = 0; n < count; n++) {

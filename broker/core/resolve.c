@@ -94,8 +94,8 @@ static enum sluice_err look_at_pairs(struct match_scratch *state, uint32_t first
     enum sluice_err err = SLUICE_OK;
 
     for (uint32_t i = 0; i < count && err == SLUICE_OK; i++)
-        if (state_predicate(state, pairs[i * 2 + 1]))
-            err = look_at(state, pairs[i * 2], ret_again);
+        if (state_predicate(state, pairs[(size_t)i * 2 + 1]))
+            err = look_at(state, pairs[(size_t)i * 2], ret_again);
     return err;
 }
 

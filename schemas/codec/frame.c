@@ -55,7 +55,7 @@ enum frame_result frame_read_length(enum frame_kind kind, const uint8_t *data, s
 
 size_t frame_ids_bytes(const uint8_t *data, size_t len)
 {
-    for (size_t end = FRAME_ID_BYTES; end <= len && end <= FRAME_IDS_MAX * FRAME_ID_BYTES; end += FRAME_ID_BYTES)
+    for (size_t end = FRAME_ID_BYTES; end <= len && end <= (size_t)FRAME_IDS_MAX * FRAME_ID_BYTES; end += FRAME_ID_BYTES)
         if ((data[end - FRAME_ID_BYTES] & FRAME_ID_BIT >> 24) != 0)
             return end;
     return 0;
