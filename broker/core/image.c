@@ -21,6 +21,7 @@ struct header {
     uint64_t price, fingerprint;
     uint32_t absent_paths, absent_paths_count;
     uint32_t always, always_count;
+    struct structure_names names;
     struct { uint64_t offset, count; } sections[SECTIONS];
 };
 
@@ -50,7 +51,7 @@ void *image_write(const struct image_parts *parts, size_t *ret_bytes)
 {
     struct header header = { .version = IMAGE_VERSION, .byte_order = BYTE_ORDER_MARK, .price = parts->price, .fingerprint = parts->fingerprint,
                              .absent_paths = parts->absent_paths, .absent_paths_count = parts->absent_paths_count,
-                             .always = parts->always, .always_count = parts->always_count };
+                             .always = parts->always, .always_count = parts->always_count, .names = parts->names };
     const void *data[SECTIONS];
     uint64_t at = aligned(sizeof header);
 
@@ -86,7 +87,7 @@ void image_bind_own(void *base, size_t bytes, struct image *ret_image)
 
     *ret_image = (struct image){ .base = base, .bytes = bytes, .price = header->price, .fingerprint = header->fingerprint,
                                  .absent_paths = header->absent_paths, .absent_paths_count = header->absent_paths_count,
-                                 .always = header->always, .always_count = header->always_count };
+                                 .always = header->always, .always_count = header->always_count, .names = header->names };
 #define X(name_, type)                                                                                               \
     ret_image->name_ = (const type *)(const void *)((const char *)base + header->sections[SECTION_##name_].offset);  \
     ret_image->name_##_count = (uint32_t)header->sections[SECTION_##name_].count;

@@ -12,7 +12,7 @@
 #ifndef SLUICE_CORE_IMAGE_H
 #define SLUICE_CORE_IMAGE_H
 
-#include "schemas/codec/view.h"
+#include "broker/core/structure.h"
 #include "sluice/error.h"
 
 enum { IMAGE_NONE = UINT32_MAX, IMAGE_VERSION = 1 };
@@ -139,6 +139,7 @@ struct image {
     uint32_t always, always_count;             /* in words: conjunctions looked at for every event */
     uint64_t price;                            /* match.h: MATCH_PRICE_MAX */
     uint64_t fingerprint;                      /* of the rules it was made from */
+    struct structure_names names;              /* what names in use begin with; a backslash, as escapes do; a quote for the empty one */
 };
 
 /* What compile.c hands over; in the order of the sections. Returns one block for free(), NULL when out of memory;
@@ -150,6 +151,7 @@ struct image_parts {
     uint32_t absent_paths, absent_paths_count;
     uint32_t always, always_count;
     uint64_t price, fingerprint;
+    struct structure_names names;
 };
 void *image_write(const struct image_parts *parts, size_t *ret_bytes);
 

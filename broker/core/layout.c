@@ -413,6 +413,12 @@ static void put_paths(struct layout *layout)
                                                       .literals = { IMAGE_NONE, IMAGE_NONE, IMAGE_NONE } });
 }
 
+static void name_begins(struct layout *layout, unsigned char byte)
+{
+    if (byte < 0x80)
+        layout->names.low[byte & 15] |= (uint8_t)(1 << (byte >> 4));
+}
+
 static void put_nodes(struct layout *layout)
 {
     struct compile *compile = layout->compile;
@@ -427,9 +433,13 @@ static void put_nodes(struct layout *layout)
         bytes_put_view(&compile->texts, nodes[n].name);
         if (n == 0)
             continue;
+        name_begins(layout, len == 0 ? '"' : (unsigned char)nodes[n].name.data[0]);
+        if (len == 0)
+            name_begins(layout, '.'); /* {".b": ..} is below the empty name */
         layout->nodes.items[nodes[n].parent].children_count++;
         layout->nodes.items[nodes[n].parent].children_lengths |= UINT64_C(1) << (len < 63 ? len : 63);
     }
+    name_begins(layout, '\\');
     for (size_t c = 0; c < compile->conjunctions.count; c++) {
         const uint32_t *join = compile->conjunctions.items[c].join == IMAGE_NONE ? NULL : compile->words.items + compile->conjunctions.items[c].join;
         ASSERT(join == NULL || nodes != NULL);
@@ -513,7 +523,7 @@ static void *layout_write(const struct layout *layout, size_t *ret_bytes)
         OWN(remainders), OWN(conjunctions), GATHERED(rules), GATHERED(words), OWN(numbers),
         .texts = compile->texts.data, .texts_count = compile->texts.len,
         .absent_paths = layout->absent_paths, .absent_paths_count = layout->absent_paths_count,
-        .always = layout->always, .always_count = layout->always_count, .price = layout->price, .fingerprint = compile->fingerprint,
+        .always = layout->always, .always_count = layout->always_count, .price = layout->price, .fingerprint = compile->fingerprint, .names = layout->names,
     };
 #undef OWN
 #undef GATHERED

@@ -19,6 +19,7 @@ struct layout {
     uint32_t absent_paths, absent_paths_count;
     uint32_t always, always_count;
     uint64_t price;
+    struct structure_names names;
 };
 
 /* Free slots for `count` entries; the first of them. */

@@ -12,6 +12,7 @@
 /* What one block looks like before strings are known. */
 struct raw {
     uint64_t quotes, backslashes, opens, closes;
+    uint64_t firsts;          /* bytes that a name in use begins with */
 };
 
 /* State between blocks. */
@@ -47,12 +48,14 @@ static uint64_t between_quotes(uint64_t quotes)
     return quotes;
 }
 
+/* A quote that ends the block may begin a name: what follows is not in sight. */
 static inline __attribute__((always_inline)) struct structure_block block_of(struct raw raw, struct carry *carry, uint64_t inside)
 {
     inside ^= carry->in_string;
     carry->in_string = (uint64_t)((int64_t)inside >> 63);
     uint64_t opens = raw.opens & ~inside, closes = raw.closes & ~inside;
-    return (struct structure_block){ .marks = raw.quotes | opens | closes, .opens = opens, .closes = closes };
+    uint64_t names = raw.quotes & inside & (raw.firsts >> 1 | UINT64_C(1) << 63);
+    return (struct structure_block){ .quotes = raw.quotes, .marks = names | opens | closes, .opens = opens, .closes = closes };
 }
 
 /* The last, incomplete block is padded with spaces in a buffer of its own: nothing behind the text is read. */
@@ -65,7 +68,7 @@ static inline __attribute__((always_inline)) struct structure_block block_of(str
     if (text.len % STRUCTURE_BLOCK_BYTES != 0)                                                                           \
         memcpy(last, text.data + whole * STRUCTURE_BLOCK_BYTES, text.len % STRUCTURE_BLOCK_BYTES);                       \
     for (size_t i = 0; i <= whole; i++) {                                                                                \
-        struct raw raw = raw_of(i < whole ? text.data + i * STRUCTURE_BLOCK_BYTES : last);                               \
+        struct raw raw = raw_of(i < whole ? text.data + i * STRUCTURE_BLOCK_BYTES : last, names);                               \
         any |= raw.backslashes;                                                                                          \
         if (__builtin_expect((raw.backslashes | carry.escaped) != 0, 0))                                                 \
             raw.quotes &= ~escaped_bits(raw.backslashes, &carry);                                                        \
@@ -85,15 +88,17 @@ static uint64_t equal_bytes(uint64_t word, unsigned char c)
     return (zero >> 7) * UINT64_C(0x0102040810204080) >> 56;
 }
 
-static struct raw raw_portable(const char *at)
+static struct raw raw_portable(const char *at, const struct structure_names *names)
 {
     struct raw raw = { 0 };
 
     for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 8) {
         const unsigned char *bytes = (const unsigned char *)at + i;
         uint64_t word = 0;
-        for (unsigned b = 0; b < 8; b++) /* one load where bytes are in this order */
+        for (unsigned b = 0; b < 8; b++) {
             word |= (uint64_t)bytes[b] << b * 8;
+            raw.firsts |= (uint64_t)(bytes[b] >= 0x80 || (names->low[bytes[b] & 15] >> (bytes[b] >> 4 & 7) & 1) != 0) << (i + b);
+        }
         uint64_t folded = word | UINT64_C(0x2020202020202020); /* [ and { differ in this bit only, ] and } too */
         raw.quotes |= equal_bytes(word, '"') << i;
         raw.backslashes |= equal_bytes(word, '\\') << i;
@@ -103,7 +108,7 @@ static struct raw raw_portable(const char *at)
     return raw;
 }
 
-static void scan_portable(struct structure *structure, struct view text)
+static void scan_portable(struct structure *structure, struct view text, const struct structure_names *names)
 {
     SCAN_BODY(raw_portable, between_quotes)
 }
@@ -112,7 +117,7 @@ static void scan_portable(struct structure *structure, struct view text)
 
 /* ---- 16, 32, 64 bytes at a time ---- */
 
-static inline struct raw raw_sse2(const char *at)
+static inline struct raw raw_sse2(const char *at, const struct structure_names *names)
 {
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), fold = _mm_set1_epi8(0x20);
     const __m128i open = _mm_set1_epi8('{'), close = _mm_set1_epi8('}');
@@ -125,10 +130,16 @@ static inline struct raw raw_sse2(const char *at)
         raw.opens |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, open)) << i;
         raw.closes |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, close)) << i;
     }
+    /* There is no table lookup for vectors at this level: byte by byte, where a string may begin. */
+    for (uint64_t quotes = raw.quotes & ~(UINT64_C(1) << 63); quotes != 0; quotes &= quotes - 1) {
+        unsigned next = (unsigned)__builtin_ctzll(quotes) + 1;
+        unsigned char byte = (unsigned char)at[next];
+        raw.firsts |= (uint64_t)(byte >= 0x80 || (names->low[byte & 15] >> (byte >> 4 & 7) & 1) != 0) << next;
+    }
     return raw;
 }
 
-static void scan_sse2(struct structure *structure, struct view text)
+static void scan_sse2(struct structure *structure, struct view text, const struct structure_names *names)
 {
     SCAN_BODY(raw_sse2, between_quotes)
 }
@@ -142,8 +153,11 @@ static inline __attribute__((target(CARRYLESS), always_inline)) uint64_t between
     return (uint64_t)_mm_cvtsi128_si64(product);
 }
 
-static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2(const char *at)
+static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2(const char *at, const struct structure_names *names)
 {
+    const __m256i low = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)names->low));
+    const __m256i high = _mm256_broadcastsi128_si256(_mm_setr_epi8(1, 2, 4, 8, 16, 32, 64, (char)128, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m256i nibble = _mm256_set1_epi8(15);
     const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\'), fold = _mm256_set1_epi8(0x20);
     const __m256i open = _mm256_set1_epi8('{'), close = _mm256_set1_epi8('}');
     struct raw raw = { 0 };
@@ -154,26 +168,33 @@ static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2
         raw.backslashes |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, backslash)) << i;
         raw.opens |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(folded, open)) << i;
         raw.closes |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(folded, close)) << i;
+        __m256i groups = _mm256_shuffle_epi8(high, _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble));
+        __m256i none = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(low, bytes), groups), _mm256_setzero_si256());
+        raw.firsts |= (uint64_t)(uint32_t)(~_mm256_movemask_epi8(none) | _mm256_movemask_epi8(bytes)) << i;
     }
     return raw;
 }
 
-__attribute__((target("avx2," CARRYLESS))) static void scan_avx2(struct structure *structure, struct view text)
+__attribute__((target("avx2," CARRYLESS))) static void scan_avx2(struct structure *structure, struct view text, const struct structure_names *names)
 {
     SCAN_BODY(raw_avx2, between_quotes_carryless)
 }
 
-static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct raw raw_avx512(const char *at)
+static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct raw raw_avx512(const char *at, const struct structure_names *names)
 {
+    const __m512i low = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)names->low));
+    const __m512i high = _mm512_broadcast_i32x4(_mm_setr_epi8(1, 2, 4, 8, 16, 32, 64, (char)128, 0, 0, 0, 0, 0, 0, 0, 0));
     __m512i bytes = _mm512_loadu_si512(at), folded = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
 
+    __m512i groups = _mm512_shuffle_epi8(high, _mm512_and_si512(_mm512_srli_epi16(bytes, 4), _mm512_set1_epi8(15)));
     return (struct raw){ .quotes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')),
                          .backslashes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\\')),
                          .opens = _mm512_cmpeq_epi8_mask(folded, _mm512_set1_epi8('{')),
-                         .closes = _mm512_cmpeq_epi8_mask(folded, _mm512_set1_epi8('}')) };
+                         .closes = _mm512_cmpeq_epi8_mask(folded, _mm512_set1_epi8('}')),
+                         .firsts = _mm512_test_epi8_mask(_mm512_shuffle_epi8(low, bytes), groups) | _mm512_movepi8_mask(bytes) };
 }
 
-__attribute__((target("avx512bw,avx512f," CARRYLESS))) static void scan_avx512(struct structure *structure, struct view text)
+__attribute__((target("avx512bw,avx512f," CARRYLESS))) static void scan_avx512(struct structure *structure, struct view text, const struct structure_names *names)
 {
     SCAN_BODY(raw_avx512, between_quotes_carryless)
 }
@@ -207,20 +228,20 @@ void structure_done(struct structure *structure)
     *structure = (struct structure){ 0 };
 }
 
-void structure_scan(struct structure *structure, struct view text)
+void structure_scan(struct structure *structure, struct view text, const struct structure_names *names)
 {
     vec_room((void **)&structure->blocks, &structure->capacity, text.len / STRUCTURE_BLOCK_BYTES + 1, sizeof *structure->blocks);
     switch (structure->level) {
 #ifdef HAVE_VECTORS
-    case STRUCTURE_AVX512: scan_avx512(structure, text); break;
-    case STRUCTURE_AVX2: scan_avx2(structure, text); break;
-    case STRUCTURE_SSE2: scan_sse2(structure, text); break;
+    case STRUCTURE_AVX512: scan_avx512(structure, text, names); break;
+    case STRUCTURE_AVX2: scan_avx2(structure, text, names); break;
+    case STRUCTURE_SSE2: scan_sse2(structure, text, names); break;
 #else
     case STRUCTURE_AVX512:
     case STRUCTURE_AVX2:
     case STRUCTURE_SSE2:
 #endif
     case STRUCTURE_LEVELS:
-    case STRUCTURE_PORTABLE: scan_portable(structure, text); break;
+    case STRUCTURE_PORTABLE: scan_portable(structure, text, names); break;
     }
 }

@@ -2,10 +2,14 @@
  * the processor has. Brackets inside strings and escaped quotes are left out, so that with these bits alone keys and strings are
  * found without looking at their bytes, and what no rule looks at is skipped by counting brackets.
  *
- *     text      {"a":"x\"}","b":[1]}
- *     marks     11 11 1     11 11 1 1 1        quotes and brackets
- *     opens     1                   1
- *     closes                          1 1
+ * Of the strings that begin, those that cannot be a name in use are left out too: a string whose first byte begins none of the names
+ * has no mark. So most members of an object are not even passed by. Whether a marked string is a name or a value is seen behind it.
+ *
+ *     text      {"a":"x\"}","b":[1]}       names in use begin with b
+ *     quotes     1 1 1    1 1 1
+ *     marks     1           1   1 11
+ *     opens     1               1
+ *     closes                      11
  */
 #ifndef SLUICE_CORE_STRUCTURE_H
 #define SLUICE_CORE_STRUCTURE_H
@@ -15,11 +19,17 @@
 enum { STRUCTURE_BLOCK_BYTES = 64 };
 
 struct structure_block {
-    uint64_t marks, opens, closes;
+    uint64_t quotes, opens, closes;
+    uint64_t marks;                 /* brackets, and the quotes that begin strings that may be names in use */
 };
 
 /* Each is right on its own, and tested on its own. */
 enum structure_level { STRUCTURE_PORTABLE, STRUCTURE_SSE2, STRUCTURE_AVX2, STRUCTURE_AVX512, STRUCTURE_LEVELS };
+
+/* Bytes that names in use begin with: bit (byte >> 4) of low[byte & 15]. Those beyond ASCII always count as such. */
+struct structure_names {
+    uint8_t low[16];
+};
 
 struct structure {
     enum structure_level level;
@@ -32,6 +42,6 @@ struct structure {
 enum structure_level structure_level_max(void); /* what this processor has */
 void structure_init(struct structure *structure);
 void structure_done(struct structure *structure);
-void structure_scan(struct structure *structure, struct view text);
+void structure_scan(struct structure *structure, struct view text, const struct structure_names *names);
 
 #endif

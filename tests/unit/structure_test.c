@@ -8,7 +8,14 @@
 enum { ROUNDS = 4000, TEXT_MAX = 400 };
 static const char *const level_names[STRUCTURE_LEVELS] = { "portable", "SSE2", "AVX2", "AVX-512" };
 
-static void mark_slowly(const char *text, size_t len, struct structure_block *blocks)
+static bool begins_name(const struct structure_names *names, char c)
+{
+    unsigned char byte = (unsigned char)c;
+    return byte >= 0x80 || (names->low[byte & 15] >> (byte >> 4) & 1) != 0;
+}
+
+/* The text is padded with spaces to whole blocks; what a quote at the end of a block begins is not known there. */
+static void mark_slowly(const char *text, size_t len, const struct structure_names *names, struct structure_block *blocks)
 {
     bool in_string = false, escaped = false;
 
@@ -20,8 +27,12 @@ static void mark_slowly(const char *text, size_t len, struct structure_block *bl
         escaped = text[i] == '\\' && !escape;
         switch (text[i]) {
         case '"':
-            block->marks |= escape ? 0 : bit;
-            in_string ^= !escape;
+            if (escape)
+                break;
+            block->quotes |= bit;
+            in_string = !in_string;
+            if (in_string && (i % STRUCTURE_BLOCK_BYTES == STRUCTURE_BLOCK_BYTES - 1 || begins_name(names, i + 1 < len ? text[i + 1] : ' ')))
+                block->marks |= bit;
             break;
         case '{': case '[':
             block->opens |= in_string ? 0 : bit;
@@ -34,18 +45,18 @@ static void mark_slowly(const char *text, size_t len, struct structure_block *bl
     }
 }
 
-static void expect_marks(const char *text, size_t len)
+static void expect_marks(const char *text, size_t len, const struct structure_names *names)
 {
     struct structure_block expected[TEXT_MAX / STRUCTURE_BLOCK_BYTES + 1];
 
-    mark_slowly(text, len, expected);
+    mark_slowly(text, len, names, expected);
     for (unsigned level = 0; level <= structure_level_max(); level++) {
         struct structure structure;
         char *exact = malloc(len == 0 ? 1 : len); /* so that a read behind the end is seen */
         memcpy(exact, text, len);
         structure_init(&structure);
         structure.level = level;
-        structure_scan(&structure, (struct view){ .data = exact, .len = len });
+        structure_scan(&structure, (struct view){ .data = exact, .len = len }, names);
         EXPECT_EQ(len / STRUCTURE_BLOCK_BYTES + 1, structure.count);
         EXPECT_EQ(memchr(text, '\\', len) != NULL, structure.escapes);
         if (memcmp(expected, structure.blocks, structure.count * sizeof expected[0]) != 0)
@@ -57,7 +68,7 @@ static void expect_marks(const char *text, size_t len)
 
 TEST(every_width_marks_the_same)
 {
-    static const char letters[] = "\"\"\"\\\\{}[]:, ax1";
+    static const char letters[] = "\"\"\"\\\\{}[]:, ax1\xC3\xA9";
     char text[TEXT_MAX];
     uint64_t random = 99;
 
@@ -69,7 +80,10 @@ TEST(every_width_marks_the_same)
             unsigned pick = (unsigned)(random >> 33);
             text[i] = pick % rare == 0 ? letters[pick / 8 % (sizeof letters - 1)] : 'b';
         }
-        expect_marks(text, len);
+        struct structure_names names = { .low = { 0 } };
+        for (size_t n = 0; n < sizeof names.low && round % 3 > 0; n++)
+            names.low[n] = (uint8_t)(round % 3 == 1 ? 0xFF : random >> n);
+        expect_marks(text, len, &names);
     }
 }
 
@@ -82,6 +96,6 @@ TEST(a_run_of_backslashes_over_the_edge_of_a_block_escapes_what_follows_an_odd_o
             text[0] = '"';
             memset(text + before, '\\', run);
             memcpy(text + before + run, "\"[\"]", 4);
-            expect_marks(text, before + run + 4);
+            expect_marks(text, before + run + 4, &(struct structure_names){ .low = { 0 } });
         }
 }
