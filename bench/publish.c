@@ -190,7 +190,7 @@ int main(int argc, char **argv)
         produce(atof(argv[2]), (size_t)atol(argv[3]), (unsigned)atoi(argv[4]));
     bench_init(&bench, argc, argv, "publish: 256-byte events, one rule that matches each, one paused function");
     rate_row(&bench, "publish_1", 1, 256 << 10, 8);
-    rate_row(&bench, "publish_8", 8, 128 << 10, 4);
+    rate_row(&bench, "publish_8", 8, 64 << 10, 2);
     one_at_a_time(&bench);
     return bench_done(&bench);
 }
