@@ -43,8 +43,11 @@ struct image_path {
     uint32_t literals[IMAGE_LITERALS];                          /* predicates, or IMAGE_NONE */
     uint32_t weak, weak_count;     /* in words, pairs (conjunction, predicate): whose access is exists or anything-but here */
     uint32_t absent, absent_count; /* the same for exists: false */
-    uint32_t joined;               /* some conjunction shares arrays between this path and another */
+    uint32_t joined;               /* enum path_joined */
 };
+
+/* Whether some conjunction shares arrays between a path and another, and then which of its values matter to that. */
+enum path_joined { PATH_ALONE, PATH_JOINED, PATH_JOINED_IF_TRUE };
 
 enum image_operator_kind {
     OPERATOR_EXACT, OPERATOR_FOLD_EXACT,   /* slots by text */

@@ -75,7 +75,7 @@ static bool paths_are_fine(const struct image *image)
         const struct image_path *path = &image->paths[p];
         bool operators = path->string_operators <= path->number_operators && path->number_operators <= path->operators_end &&
                          path->operators_end <= image->operators_count;
-        if (!operators || path->node >= image->nodes_count || !pairs_are_fine(image, path->weak, path->weak_count) ||
+        if (!operators || path->node >= image->nodes_count || path->joined > PATH_JOINED_IF_TRUE || !pairs_are_fine(image, path->weak, path->weak_count) ||
             !pairs_are_fine(image, path->absent, path->absent_count))
             return false;
         for (unsigned i = 0; i < IMAGE_LITERALS; i++)
@@ -261,7 +261,7 @@ static bool join_is_fine(const struct image *image, uint32_t join)
     for (uint32_t i = 0; i < image->words[join]; i++) {
         uint32_t field = image->words[join + 1 + i * 2], node = image->words[join + 2 + i * 2];
         if (field >= image->fields_count || node >= image->nodes_count ||
-            (node != 0 && image->paths[image->fields[field].path].joined == 0)) /* or its values would never be recorded */
+            (node != 0 && image->paths[image->fields[field].path].joined == PATH_ALONE)) /* or its values would never be recorded */
             return false;
     }
     return true;

@@ -407,8 +407,14 @@ static void put_paths(struct layout *layout)
     const struct compile *compile = layout->compile;
 
     for (size_t p = 0; p < compile->leaf_nodes.count; p++)
-        VEC_PUSH(&layout->paths, (struct image_path){ .node = compile->leaf_nodes.items[p], .joined = compile->joined.items[p],
-                                                      .literals = { IMAGE_NONE, IMAGE_NONE, IMAGE_NONE } });
+        VEC_PUSH(&layout->paths, (struct image_path){ .node = compile->leaf_nodes.items[p], .literals = { IMAGE_NONE, IMAGE_NONE, IMAGE_NONE },
+                                                      .joined = compile->joined.items[p] != 0 ? PATH_JOINED_IF_TRUE : PATH_ALONE });
+    for (size_t p = 0; p < compile->predicates.count; p++) { /* these are true of values that no table finds */
+        const struct predicate *predicate = &compile->predicates.items[p];
+        struct image_path *path = &layout->paths.items[predicate->path];
+        if (path->joined != PATH_ALONE && predicate->kind >= KIND_EXISTS)
+            path->joined = PATH_JOINED;
+    }
 }
 
 static void name_begins(struct layout *layout, unsigned char byte)
