@@ -16,8 +16,10 @@ static void buts_fail(struct match_scratch *state, uint32_t list)
 
     for (uint32_t i = 1; i <= buts[0]; i++) {
         struct but_state *but = &state->buts.items[buts[i]];
-        if (but->epoch != state->epoch)
+        if (but->epoch != state->epoch) {
             *but = (struct but_state){ .epoch = state->epoch, .leaf = STATE_NO_ARRAY };
+            STATE_PUSH(&state->failed, buts[i]);
+        }
         if (but->leaf != state->leaf) { /* two of its others may be true of the same value */
             but->leaf = state->leaf;
             but->fails_count++;

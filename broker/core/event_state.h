@@ -78,6 +78,8 @@ struct match_scratch {
     VEC(uint32_t) nodes;           /* epoch: an array with an object or array in it was met there */
     VEC(uint32_t) touched;         /* paths with values */
     VEC(uint32_t) triggered;       /* access of predicates that are true */
+    VEC(uint32_t) failed;          /* buts with a value that one of their others is true of */
+    VEC(uint64_t) bulk;            /* one path's bits, while those of failed buts are taken out */
     VEC(uint64_t) found[FOUND_LEVELS];
     VEC(uint32_t) ids, merged;
 
