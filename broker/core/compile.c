@@ -288,7 +288,7 @@ static uint32_t but_predicate(struct compile *compile, uint32_t path, const stru
     if (predicate == known) {
         compile->predicates.items[predicate].but = (uint32_t)compile->buts.count;
         uint32_t words = words_put(compile, others, count);
-        VEC_PUSH(&compile->buts, (struct image_but){ .others = words, .others_count = (uint32_t)count });
+        VEC_PUSH(&compile->buts, (struct image_but){ .others = words, .others_count = (uint32_t)count, .path = path });
         for (size_t i = 0; i < count; i++)
             compile->predicates.items[others[i]].fails_count++;
     }

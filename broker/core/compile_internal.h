@@ -65,6 +65,7 @@ struct conjunction {
     uint32_t join;            /* in words */
     uint32_t remainder;
     uint32_t access;          /* a field, or IMAGE_NONE: always looked at */
+    bool bulk;                /* the rule is this, and this is one predicate that most events satisfy */
 };
 
 struct index {

@@ -16,8 +16,10 @@ static void buts_fail(struct match_scratch *state, uint32_t list)
 
     for (uint32_t i = 1; i <= buts[0]; i++) {
         struct but_state *but = &state->buts.items[buts[i]];
-        if (but->epoch != state->epoch)
+        if (but->epoch != state->epoch) {
             *but = (struct but_state){ .epoch = state->epoch, .leaf = STATE_NO_ARRAY };
+            STATE_PUSH(&state->failed, buts[i]);
+        }
         if (but->leaf != state->leaf) { /* two of its others may be true of the same value */
             but->leaf = state->leaf;
             but->fails_count++;
@@ -51,22 +53,26 @@ static inline void leaf_begin(struct match_scratch *state, uint32_t path, uint32
         STATE_PUSH(&state->touched, path);
     }
     state->leaf = at->leaves_count++;
-    state->recording = state->record && state->image->paths[path].joined != 0;
-    if (!state->recording)
-        return;
-    if (at->count > 0)
-        at->disordered |= state->leaves.items[at->first].context > context;
-    at->first = (uint32_t)state->leaves.count; /* the latest one */
-    at->count++;
-    STATE_PUSH(&state->leaves, (struct leaf){ .path = path, .context = context, .first = (uint32_t)state->true_of_leaf.count });
+    uint32_t joined = state->image->paths[path].joined;
+    state->recording = state->record && joined != PATH_ALONE;
+    at->missed |= !state->record && joined != PATH_ALONE;
+    state->context = context;
+    state->true_first = (uint32_t)state->true_of_leaf.count;
 }
 
-static inline void leaf_end(struct match_scratch *state)
+/* Where only values that make a predicate true can matter to a join, no others are recorded. */
+static inline void leaf_end(struct match_scratch *state, uint32_t path)
 {
-    if (!state->recording)
+    uint32_t count = (uint32_t)state->true_of_leaf.count - state->true_first;
+
+    if (!state->recording || (count == 0 && state->image->paths[path].joined == PATH_JOINED_IF_TRUE))
         return;
-    struct leaf *leaf = &state->leaves.items[state->leaves.count - 1];
-    leaf->count = (uint32_t)state->true_of_leaf.count - leaf->first;
+    struct path_state *at = &state->paths.items[path];
+    if (at->count > 0)
+        at->disordered |= state->leaves.items[at->first].context > state->context;
+    at->first = (uint32_t)state->leaves.count; /* the latest one */
+    at->count++;
+    STATE_PUSH(&state->leaves, (struct leaf){ .path = path, .context = state->context, .first = state->true_first, .count = count });
 }
 
 static inline void watched(struct match_scratch *state, uint32_t path, struct value value)
@@ -273,7 +279,7 @@ void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t contex
     leaf_begin(state, path, context);
     for (uint32_t i = tables->string_operators; i < tables->number_operators; i++)
         evaluate_operator(state, &state->image->operators[i], &value);
-    leaf_end(state);
+    leaf_end(state, path);
 }
 
 /* ---- numbers ---- */
@@ -379,7 +385,7 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
             }
         }
     }
-    leaf_end(state);
+    leaf_end(state, path);
 }
 
 void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t context, double value)
@@ -396,7 +402,7 @@ void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t contex
         else if (operator->kind == OPERATOR_RANGES)
             find_ranges(state, operator, value);
     }
-    leaf_end(state);
+    leaf_end(state, path);
 }
 
 void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t context, enum literal literal)
@@ -408,5 +414,5 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
     leaf_begin(state, path, context);
     if (id != IMAGE_NONE)
         is_true(state, id);
-    leaf_end(state);
+    leaf_end(state, path);
 }

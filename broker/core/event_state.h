@@ -25,6 +25,7 @@ struct path_state {
     uint32_t leaves_count;
     uint32_t first, count;    /* of those recorded, in leaves_sorted, once sorted; until then first is the latest leaf */
     bool disordered;          /* contexts did not come ascending */
+    bool missed;              /* there was a value before recording began */
 };
 
 struct but_state {
@@ -77,6 +78,8 @@ struct match_scratch {
     VEC(uint32_t) nodes;           /* epoch: an array with an object or array in it was met there */
     VEC(uint32_t) touched;         /* paths with values */
     VEC(uint32_t) triggered;       /* access of predicates that are true */
+    VEC(uint32_t) failed;          /* buts with a value that one of their others is true of */
+    VEC(uint64_t) bulk;            /* one path's bits, while those of failed buts are taken out */
     VEC(uint64_t) found[FOUND_LEVELS];
     VEC(uint32_t) ids, merged;
 
@@ -89,6 +92,8 @@ struct match_scratch {
     bool record;                   /* an array was met that fields may share: values at joined paths are recorded from here on */
     bool recording;                /* the value at hand is one of them */
     uint32_t leaf;                 /* the number of the value at hand at its path */
+    uint32_t context;              /* and its context */
+    uint32_t true_first;           /* and the first in true_of_leaf that is its own */
 
     VEC(struct join_state) now, next;
     VEC(uint64_t) seen;            /* by context: the round in which the state of it alone was last added */
@@ -127,9 +132,6 @@ void walk_json_portable(struct match_scratch *state, uint32_t node, struct view 
 void walk_json_vector(struct match_scratch *state, uint32_t node, struct view text);
 void walk_mpack(struct match_scratch *state, uint32_t node, struct view value);
 void walk_event(struct match_scratch *state, const struct event *event);
-
-/* From `node` down by a name of an event, which may hold dots. IMAGE_NONE: no rule looks there. */
-uint32_t walk_step(const struct image *image, uint32_t node, struct view name);
 
 void walk_open_object(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);
 void walk_open_array(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);

@@ -42,9 +42,14 @@ struct image_path {
     uint32_t string_operators, number_operators, operators_end; /* [string, number) for strings, [number, end) for numbers */
     uint32_t literals[IMAGE_LITERALS];                          /* predicates, or IMAGE_NONE */
     uint32_t weak, weak_count;     /* in words, pairs (conjunction, predicate): whose access is exists or anything-but here */
+    uint32_t bulk, bulk_count;     /* the same where that is all a rule asks: in words, triples (place, low, high): the 64 rules from
+                                    * 64 * place on, as bits */
     uint32_t absent, absent_count; /* the same for exists: false */
-    uint32_t joined;               /* some conjunction shares arrays between this path and another */
+    uint32_t joined;               /* enum path_joined */
 };
+
+/* Whether some conjunction shares arrays between a path and another, and then which of its values matter to that. */
+enum path_joined { PATH_ALONE, PATH_JOINED, PATH_JOINED_IF_TRUE };
 
 enum image_operator_kind {
     OPERATOR_EXACT, OPERATOR_FOLD_EXACT,   /* slots by text */
@@ -92,6 +97,8 @@ struct image_predicate {
 /* anything-but: true of a value if none of the others is. */
 struct image_but {
     uint32_t others, others_count; /* in words: predicates of the same path */
+    uint32_t path;
+    uint32_t bulk, bulk_count;     /* in words: the bits that it stands for in its path's bulk, by triple * 64 + bit */
 };
 
 struct image_field {

@@ -69,13 +69,29 @@ static bool pairs_are_fine(const struct image *image, uint32_t first, uint32_t c
     return true;
 }
 
+/* Bits stand for rules that are there. */
+static bool bulk_is_fine(const struct image *image, const struct image_path *path)
+{
+    if (!fits(path->bulk, (uint64_t)path->bulk_count * 3, image->words_count))
+        return false;
+    for (uint32_t i = 0; i < path->bulk_count; i++) {
+        const uint32_t *triple = image->words + path->bulk + (size_t)i * 3;
+        uint64_t bits = triple[1] | (uint64_t)triple[2] << 32, rule = (uint64_t)triple[0] * 64;
+        if (bits != 0 && rule + 63 - (unsigned)__builtin_clzll(bits) >= image->rules_count)
+            return false;
+        if (rule >= image->rules_count)
+            return false;
+    }
+    return true;
+}
+
 static bool paths_are_fine(const struct image *image)
 {
     for (uint32_t p = 0; p < image->paths_count; p++) {
         const struct image_path *path = &image->paths[p];
         bool operators = path->string_operators <= path->number_operators && path->number_operators <= path->operators_end &&
                          path->operators_end <= image->operators_count;
-        if (!operators || path->node >= image->nodes_count || !pairs_are_fine(image, path->weak, path->weak_count) ||
+        if (!operators || path->node >= image->nodes_count || !bulk_is_fine(image, path) || path->joined > PATH_JOINED_IF_TRUE || !pairs_are_fine(image, path->weak, path->weak_count) ||
             !pairs_are_fine(image, path->absent, path->absent_count))
             return false;
         for (unsigned i = 0; i < IMAGE_LITERALS; i++)
@@ -236,6 +252,13 @@ static bool access_is_fine(const struct image *image, uint32_t access)
     return (access & IMAGE_RULE) != 0 ? (access & ~IMAGE_RULE) < image->rules_count : access < image->conjunctions_count;
 }
 
+static bool bulk_places_are_fine(const struct image *image, const struct image_but *but)
+{
+    uint64_t places = (uint64_t)image->paths[but->path].bulk_count * 64;
+
+    return words_below(image, but->bulk, but->bulk_count, places > UINT32_MAX ? UINT32_MAX : (uint32_t)places);
+}
+
 static bool predicates_are_fine(const struct image *image)
 {
     for (uint32_t p = 0; p < image->predicates_count; p++) {
@@ -247,7 +270,9 @@ static bool predicates_are_fine(const struct image *image)
             return false;
     }
     for (uint32_t b = 0; b < image->buts_count; b++)
-        if (!words_below(image, image->buts[b].others, image->buts[b].others_count, image->predicates_count))
+        if (!words_below(image, image->buts[b].others, image->buts[b].others_count, image->predicates_count) ||
+            image->buts[b].path >= image->paths_count ||
+            (image->buts[b].bulk_count > 0 && !bulk_places_are_fine(image, &image->buts[b])))
             return false;
     return true;
 }
@@ -261,7 +286,7 @@ static bool join_is_fine(const struct image *image, uint32_t join)
     for (uint32_t i = 0; i < image->words[join]; i++) {
         uint32_t field = image->words[join + 1 + i * 2], node = image->words[join + 2 + i * 2];
         if (field >= image->fields_count || node >= image->nodes_count ||
-            (node != 0 && image->paths[image->fields[field].path].joined == 0)) /* or its values would never be recorded */
+            (node != 0 && image->paths[image->fields[field].path].joined == PATH_ALONE)) /* or its values would never be recorded */
             return false;
     }
     return true;

@@ -270,7 +270,7 @@ static bool is_recorded(const struct match_scratch *state, const struct join_fie
 {
     for (uint32_t i = 0; i < join->count; i++) {
         const struct path_state *path = &state->paths.items[field_at(state, join, i)->path];
-        if (path->epoch == state->epoch && path->count != path->leaves_count && shares_array(state, join, i))
+        if (path->epoch == state->epoch && path->missed && shares_array(state, join, i))
             return false;
     }
     return true;

@@ -87,6 +87,21 @@ static enum access_list access_list_of(const struct predicate *predicate)
     }
 }
 
+/* A rule that asks for no more than that something is there, or is anything but this: such rules match most events, by the
+ * thousand, so they are kept as bits. */
+static bool is_bulk(const struct compile *compile, const struct conjunction *conjunction)
+{
+    const struct conjunction *all = compile->conjunctions.items, *end = all + compile->conjunctions.count;
+    bool alone = (conjunction == all || conjunction[-1].rule != conjunction->rule) &&
+                 (conjunction + 1 == end || conjunction[1].rule != conjunction->rule);
+
+    if (!alone || conjunction->remainder != IMAGE_NONE || conjunction->join != IMAGE_NONE || conjunction->access == IMAGE_NONE)
+        return false;
+    const struct field *field = &compile->fields.items[conjunction->access];
+    return field->predicates_count == 1 &&
+           access_list_of(&compile->predicates.items[compile->words.items[field->predicates]]) == ACCESS_WEAK;
+}
+
 static void count_accesses(struct layout *layout)
 {
     struct compile *compile = layout->compile;
@@ -100,13 +115,14 @@ static void count_accesses(struct layout *layout)
             continue;
         }
         const struct field *field = &compile->fields.items[conjunction->access];
+        conjunction->bulk = is_bulk(compile, conjunction);
         for (uint32_t i = 0; i < field->predicates_count; i++) {
             struct predicate *predicate = &compile->predicates.items[compile->words.items[field->predicates + i]];
             ASSERT(predicate->path < layout->paths.count && layout->paths.items != NULL);
             struct image_path *path = &layout->paths.items[predicate->path];
             predicate->accesses_count++;
             switch (access_list_of(predicate)) {
-            case ACCESS_WEAK: path->weak_count++; break;
+            case ACCESS_WEAK: path->weak_count += !conjunction->bulk; break;
             case ACCESS_ABSENT: path->absent_count++; break;
             case ACCESS_OWN:
                 /* A range may hold for many values of one event: it is enough to learn it from the first. */
@@ -183,7 +199,10 @@ static void fill_lists(struct layout *layout)
             ASSERT(predicate->path < layout->paths.count && layout->paths.items != NULL);
             struct image_path *path = &layout->paths.items[predicate->path];
             switch (access_list_of(predicate)) {
-            case ACCESS_WEAK: pair_put(compile, path->weak, &path->weak_count, c, id); break;
+            case ACCESS_WEAK:
+                if (!conjunction->bulk)
+                    pair_put(compile, path->weak, &path->weak_count, c, id);
+                break;
             case ACCESS_ABSENT: pair_put(compile, path->absent, &path->absent_count, c, id); break;
             case ACCESS_OWN:
                 if (predicate->accesses_count == 1) {
@@ -207,6 +226,79 @@ static void fill_lists(struct layout *layout)
             list[++list[0]] = predicate->but;
         }
     }
+}
+
+/* ---- rules as bits ---- */
+
+struct bulk_entry {
+    uint32_t path, rule, but; /* but: IMAGE_NONE for exists */
+};
+
+static int compare_bulk(const void *left, const void *right)
+{
+    const struct bulk_entry *a = left, *b = right;
+
+    if (a->path != b->path)
+        return a->path < b->path ? -1 : 1;
+    return (a->rule > b->rule) - (a->rule < b->rule);
+}
+
+/* The triples of each path, and the place of each entry in them: returned by entry. */
+static uint32_t *bulk_triples(struct layout *layout, const struct bulk_entry *entries, size_t count)
+{
+    struct compile *compile = layout->compile;
+    uint32_t *places = malloc((count + 1) * sizeof *places);
+
+    ASSERT(places != NULL);
+    for (size_t i = 0; i < count; i++) {
+        struct image_path *path = &layout->paths.items[entries[i].path];
+        uint32_t word = entries[i].rule / 64, bit = entries[i].rule % 64;
+        if (path->bulk_count == 0)
+            path->bulk = (uint32_t)compile->words.count;
+        if (path->bulk_count == 0 || compile->words.items[compile->words.count - 3] != word) {
+            VEC_PUSH(&compile->words, word);
+            VEC_PUSH(&compile->words, 0);
+            VEC_PUSH(&compile->words, 0);
+            path->bulk_count++;
+        }
+        compile->words.items[compile->words.count - 2 + bit / 32] |= 1u << bit % 32;
+        places[i] = (path->bulk_count - 1) * 64 + bit;
+    }
+    return places;
+}
+
+static void put_bulk(struct layout *layout)
+{
+    struct compile *compile = layout->compile;
+    VEC(struct bulk_entry) entries = { 0 };
+
+    for (size_t c = 0; c < compile->conjunctions.count; c++) {
+        const struct conjunction *conjunction = &compile->conjunctions.items[c];
+        if (!conjunction->bulk)
+            continue;
+        const struct predicate *predicate =
+            &compile->predicates.items[compile->words.items[compile->fields.items[conjunction->access].predicates]];
+        VEC_PUSH(&entries, (struct bulk_entry){ .path = predicate->path, .rule = conjunction->rule,
+                                                .but = predicate->kind == KIND_BUT ? predicate->but : IMAGE_NONE });
+    }
+    if (entries.count > 1)
+        qsort(entries.items, entries.count, sizeof *entries.items, compare_bulk);
+    uint32_t *places = bulk_triples(layout, entries.items, entries.count);
+    for (size_t i = 0; i < entries.count; i++)
+        if (entries.items[i].but != IMAGE_NONE)
+            compile->buts.items[entries.items[i].but].bulk_count++;
+    for (size_t b = 0; b < compile->buts.count; b++) {
+        compile->buts.items[b].bulk = words_skip(compile, compile->buts.items[b].bulk_count);
+        compile->buts.items[b].bulk_count = 0;
+    }
+    for (size_t i = 0; i < entries.count; i++) {
+        struct image_but *but = entries.items[i].but == IMAGE_NONE ? NULL : &compile->buts.items[entries.items[i].but];
+        if (but != NULL)
+            compile->words.items[but->bulk + but->bulk_count++] = places[i];
+    }
+    layout->price += entries.count;
+    free(places);
+    VEC_DONE(&entries);
 }
 
 static void mark_judged(struct compile *compile)
@@ -409,8 +501,14 @@ static void put_paths(struct layout *layout)
     const struct compile *compile = layout->compile;
 
     for (size_t p = 0; p < compile->leaf_nodes.count; p++)
-        VEC_PUSH(&layout->paths, (struct image_path){ .node = compile->leaf_nodes.items[p], .joined = compile->joined.items[p],
-                                                      .literals = { IMAGE_NONE, IMAGE_NONE, IMAGE_NONE } });
+        VEC_PUSH(&layout->paths, (struct image_path){ .node = compile->leaf_nodes.items[p], .literals = { IMAGE_NONE, IMAGE_NONE, IMAGE_NONE },
+                                                      .joined = compile->joined.items[p] != 0 ? PATH_JOINED_IF_TRUE : PATH_ALONE });
+    for (size_t p = 0; p < compile->predicates.count; p++) { /* these are true of values that no table finds */
+        const struct predicate *predicate = &compile->predicates.items[p];
+        struct image_path *path = &layout->paths.items[predicate->path];
+        if (path->joined != PATH_ALONE && predicate->kind >= KIND_EXISTS)
+            path->joined = PATH_JOINED;
+    }
 }
 
 static void name_begins(struct layout *layout, unsigned char byte)
@@ -555,6 +653,7 @@ enum sluice_err compile_finish(struct compile *compile, void **ret_base, size_t 
     mark_judged(compile);
     reserve_lists(&layout);
     fill_lists(&layout);
+    put_bulk(&layout);
     put_operators(&layout);
     put_nodes(&layout);
     price_exact(&layout);

@@ -48,6 +48,8 @@ struct match_scratch *match_scratch_free(struct match_scratch *scratch)
     VEC_DONE(&scratch->nodes);
     VEC_DONE(&scratch->touched);
     VEC_DONE(&scratch->triggered);
+    VEC_DONE(&scratch->failed);
+    VEC_DONE(&scratch->bulk);
     for (unsigned level = 0; level < FOUND_LEVELS; level++)
         VEC_DONE(&scratch->found[level]);
     VEC_DONE(&scratch->ids);
@@ -105,7 +107,7 @@ void state_begin(struct match_scratch *state, const struct image *image)
         forget(state);
     state->epoch++;
     state->image = image;
-    state->touched.count = state->triggered.count = state->leaves.count = state->true_of_leaf.count = 0;
+    state->touched.count = state->triggered.count = state->failed.count = state->leaves.count = state->true_of_leaf.count = 0;
     state->contexts.count = state->arrays.count = state->frames.count = 0;
     state->sorted = state->record = false;
     STATE_PUSH(&state->contexts, (struct context){ .array = STATE_NO_ARRAY, .end = UINT32_MAX });

@@ -34,6 +34,40 @@ static inline void found_put(struct match_scratch *state, uint32_t rule)
     }
 }
 
+static inline void found_put_word(struct match_scratch *state, size_t place, uint64_t rules)
+{
+    uint64_t *word = &state->found[0].items[place];
+
+    if (rules == 0)
+        return;
+    if (*word == 0)
+        for (unsigned level = 1; level < FOUND_LEVELS; level++, place /= 64)
+            state->found[level].items[place / 64] |= UINT64_C(1) << place % 64;
+    *word |= rules;
+}
+
+/* All rules that ask for nothing but a value at this path, or anything but some: less those of buts that no value passes. */
+static void look_at_bulk(struct match_scratch *state, uint32_t id)
+{
+    const struct image *image = state->image;
+    const struct image_path *path = &image->paths[id];
+    const uint32_t *triples = image->words + path->bulk;
+
+    VEC_ROOM(&state->bulk, path->bulk_count);
+    uint64_t *bits = state->bulk.items;
+    for (uint32_t i = 0; i < path->bulk_count; i++)
+        bits[i] = triples[i * 3 + 1] | (uint64_t)triples[i * 3 + 2] << 32;
+    for (size_t i = 0; i < state->failed.count; i++) {
+        const struct image_but *but = &image->buts[state->failed.items[i]];
+        if (but->path != id || state->buts.items[state->failed.items[i]].fails_count < state->paths.items[id].leaves_count)
+            continue;
+        for (uint32_t b = 0; b < but->bulk_count; b++)
+            bits[image->words[but->bulk + b] / 64] &= ~(UINT64_C(1) << image->words[but->bulk + b] % 64);
+    }
+    for (uint32_t i = 0; i < path->bulk_count; i++)
+        found_put_word(state, triples[i * 3], bits[i]);
+}
+
 /* Adds their ids, ascending; leaves nothing found. */
 static void found_take(struct match_scratch *state)
 {
@@ -118,6 +152,8 @@ enum sluice_err resolve(struct match_scratch *state, bool *ret_again)
     }
     for (size_t i = 0; i < state->touched.count && err == SLUICE_OK; i++) {
         const struct image_path *path = &image->paths[state->touched.items[i]];
+        if (path->bulk_count > 0)
+            look_at_bulk(state, state->touched.items[i]);
         if (path->weak_count > 0)
             err = look_at_pairs(state, path->weak, path->weak_count, ret_again);
     }

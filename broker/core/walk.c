@@ -1,34 +1,13 @@
 /* What the readers of both formats share: names to nodes, arrays and their items, and the fields of an envelope. */
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
-#include "broker/core/text_hash.h"
+#include "broker/core/walk_names.h"
 #include "schemas/codec/ids.h"
 
 /* ---- names ---- */
 
-static bool has_dot(uint64_t word)
-{
-    uint64_t off = word ^ UINT64_C(0x2E2E2E2E2E2E2E2E);
-
-    return ((off - UINT64_C(0x0101010101010101)) & ~off & UINT64_C(0x8080808080808080)) != 0;
-}
-
-static uint32_t child_find(const struct image *image, const struct image_node *node, struct view name, uint64_t head, uint64_t tail)
-{
-    const struct image_child *slots = image->children + node->children;
-    uint32_t mask = node->children_count - 1, at = (uint32_t)text_hash_mix(head ^ name.len, tail) & mask;
-
-    for (; slots[at].node != IMAGE_NONE; at = (at + 1) & mask) {
-        if (slots[at].head != head || slots[at].tail != tail || slots[at].len != name.len)
-            continue;
-        if (name.len <= 16 || view_equals(image_text(image, image->nodes[slots[at].node].name), name))
-            return slots[at].node;
-    }
-    return IMAGE_NONE;
-}
-
 /* One part of a name at a time: {"a.b": 1} walks a, then b. */
-static uint32_t step_dotted(const struct image *image, uint32_t node, struct view name)
+uint32_t walk_step_dotted(const struct image *image, uint32_t node, struct view name)
 {
     bool more = true;
 
@@ -38,27 +17,11 @@ static uint32_t step_dotted(const struct image *image, uint32_t node, struct vie
         more = dot != NULL;
         if (image->nodes[node].children_count == 0)
             return IMAGE_NONE;
-        node = child_find(image, &image->nodes[node], first, text_head(first.data, first.len), text_tail(first.data, first.len));
+        node = walk_child(image, &image->nodes[node], first, text_head(first.data, first.len), text_tail(first.data, first.len));
         if (more)
             name = (struct view){ .data = dot + 1, .len = name.len - first.len - 1 };
     }
     return node;
-}
-
-uint32_t walk_step(const struct image *image, uint32_t node, struct view name)
-{
-    const struct image_node *here = &image->nodes[node];
-
-    if (here->children_count == 0)
-        return IMAGE_NONE;
-    uint64_t head = text_head(name.data, name.len), tail = text_tail(name.data, name.len);
-    if ((here->children_lengths >> (name.len < 63 ? name.len : 63) & 1) != 0) {
-        uint32_t child = child_find(image, here, name, head, tail);
-        if (child != IMAGE_NONE) /* no node has a dot in its name */
-            return child;
-    }
-    bool dotted = name.len <= 16 ? has_dot(head) || has_dot(tail) : memchr(name.data, '.', name.len) != NULL;
-    return dotted ? step_dotted(image, node, name) : IMAGE_NONE;
 }
 
 /* ---- containers ---- */

@@ -7,6 +7,7 @@
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
 #include "broker/core/scan.h"
+#include "broker/core/walk_names.h"
 
 /* In the loops below this is a local whose address goes nowhere, so that it lives in registers: taking a mark is then a few cycles,
  * and through memory it would be three times as many. Hence INLINE on all that is given its address. */

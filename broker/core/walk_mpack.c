@@ -4,6 +4,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
+#include "broker/core/walk_names.h"
 
 /* bin has no JSON form of its own: it is seen as the base64 text that functions get. */
 static struct view base64(struct match_scratch *state, struct view bytes)
