@@ -65,7 +65,7 @@ static void look_at_bulk(struct match_scratch *state, uint32_t id)
             bits[image->words[but->bulk + b] / 64] &= ~(UINT64_C(1) << image->words[but->bulk + b] % 64);
     }
     for (uint32_t i = 0; i < path->bulk_count; i++)
-        found_put_word(state, triples[i * 3], bits[i]);
+        found_put_word(state, triples[(size_t)i * 3], bits[i]);
 }
 
 /* Adds their ids, ascending; leaves nothing found. */
