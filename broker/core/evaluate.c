@@ -75,10 +75,9 @@ static inline void leaf_end(struct match_scratch *state, uint32_t path)
     STATE_PUSH(&state->leaves, (struct leaf){ .path = path, .context = state->context, .first = state->true_first, .count = count });
 }
 
-static inline void watched(struct match_scratch *state, uint32_t path, struct value value)
+static __attribute__((noinline)) void watched(struct match_scratch *state, uint32_t path, struct value value)
 {
-    if (__builtin_expect(state->watch != NULL, 0))
-        state->watch(state->watch_ctx, path, &value);
+    state->watch(state->watch_ctx, path, &value);
 }
 
 /* ---- tables ---- */
@@ -270,15 +269,28 @@ static void evaluate_operator(struct match_scratch *state, const struct image_op
     }
 }
 
+static __attribute__((noinline)) void evaluate_operators(struct match_scratch *state, const struct image_path *tables, struct view text)
+{
+    struct string_value value;
+
+    value.text = text;
+    value.folded_known = value.ip_known = value.is_ip = false; /* what they guard is not cleared: this runs for every value */
+    for (uint32_t i = tables->string_operators; i < tables->number_operators; i++)
+        evaluate_operator(state, &state->image->operators[i], &value);
+}
+
 void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
 {
     const struct image_path *tables = &state->image->paths[path];
-    struct string_value value = { .text = text };
+    const struct image_operator *first = &state->image->operators[tables->string_operators];
 
-    watched(state, path, (struct value){ .type = VALUE_STRING, .text = text });
+    if (__builtin_expect(state->watch != NULL, 0))
+        watched(state, path, (struct value){ .type = VALUE_STRING, .text = text });
     leaf_begin(state, path, context);
-    for (uint32_t i = tables->string_operators; i < tables->number_operators; i++)
-        evaluate_operator(state, &state->image->operators[i], &value);
+    if (tables->number_operators - tables->string_operators == 1 && first->kind == OPERATOR_EXACT)
+        find_text(state, first, text); /* by far the most frequent */
+    else if (tables->string_operators < tables->number_operators)
+        evaluate_operators(state, tables, text);
     leaf_end(state, path);
 }
 
@@ -326,9 +338,11 @@ static bool ranges_may_change(const struct match_scratch *state, const struct im
 
     if (state->recording || decimal->too_long || decimal->exponent > 0 || decimal->exponent < -22)
         return !decimal->too_long;
-    double near = (double)decimal->digits / powers[-decimal->exponent] * (decimal->negative ? -1 : 1), off = near * tolerance;
-    uint32_t interval = leaf_of(state, operator, near - off);
-    if (interval != leaf_of(state, operator, near + off))
+    double near = (double)decimal->digits / powers[-decimal->exponent], off = near * tolerance;
+    const double *bounds = state->image->numbers + operator->slots;
+    near = decimal->negative ? -near : near;
+    uint32_t low = interval_of(bounds, operator->slots_count, near - off), interval = 2 * low;
+    if (low < operator->slots_count && bounds[low] <= near + off)
         return true;
     for (uint32_t node = operator->extra + interval; node > 0; node /= 2)
         for (uint32_t i = starts[node]; i < starts[node + 1]; i++)
@@ -363,7 +377,8 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
     struct number number = { .comparable = false };
     bool known = false;
 
-    watched(state, path, (struct value){ .type = VALUE_NUMBER, .text = text });
+    if (__builtin_expect(state->watch != NULL, 0))
+        watched(state, path, (struct value){ .type = VALUE_NUMBER, .text = text });
     leaf_begin(state, path, context);
     if (tables->number_operators < tables->operators_end) {
         struct decimal decimal = decimal_of_text(text);
@@ -393,7 +408,8 @@ void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t contex
     const struct image_path *tables = &state->image->paths[path];
 
     value = value == 0 ? 0 : value; /* no -0 */
-    watched(state, path, (struct value){ .type = VALUE_NUMBER, .number_known = true, .number = number_of_double(value) });
+    if (__builtin_expect(state->watch != NULL, 0))
+        watched(state, path, (struct value){ .type = VALUE_NUMBER, .number_known = true, .number = number_of_double(value) });
     leaf_begin(state, path, context);
     for (uint32_t i = tables->number_operators; i < tables->operators_end; i++) {
         const struct image_operator *operator = &state->image->operators[i];
@@ -410,7 +426,8 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
     static const enum value_type types[] = { [LITERAL_TRUE] = VALUE_TRUE, [LITERAL_FALSE] = VALUE_FALSE, [LITERAL_NULL] = VALUE_NULL };
     uint32_t id = state->image->paths[path].literals[literal];
 
-    watched(state, path, (struct value){ .type = types[literal] });
+    if (__builtin_expect(state->watch != NULL, 0))
+        watched(state, path, (struct value){ .type = types[literal] });
     leaf_begin(state, path, context);
     if (id != IMAGE_NONE)
         is_true(state, id);

@@ -53,7 +53,8 @@ static void look_at_bulk(struct match_scratch *state, uint32_t id)
     const struct image_path *path = &image->paths[id];
     const uint32_t *triples = image->words + path->bulk;
 
-    VEC_ROOM(&state->bulk, path->bulk_count);
+    if (state->bulk.capacity < path->bulk_count)
+        VEC_ROOM(&state->bulk, path->bulk_count);
     uint64_t *bits = state->bulk.items;
     for (uint32_t i = 0; i < path->bulk_count; i++)
         bits[i] = triples[i * 3 + 1] | (uint64_t)triples[i * 3 + 2] << 32;
@@ -79,7 +80,8 @@ static void found_take(struct match_scratch *state)
             size_t g = t * 64 + (unsigned)__builtin_ctzll(tops[t]);
             for (; groups[g] != 0; groups[g] &= groups[g] - 1) {
                 size_t w = g * 64 + (unsigned)__builtin_ctzll(groups[g]);
-                VEC_ROOM(&state->ids, state->ids.count + 64);
+                if (state->ids.capacity < state->ids.count + 64)
+                    VEC_ROOM(&state->ids, state->ids.count + 64);
                 uint32_t *ids = state->ids.items;
                 size_t count = state->ids.count;
                 uint64_t alive = state->dead == NULL ? words[w] : words[w] & ~state->dead[w];
