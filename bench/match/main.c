@@ -137,7 +137,7 @@ static int compare_times(const void *left, const void *right)
 enum mode { MODE_STRUCTURAL, MODE_STRICT };
 
 struct figures {
-    double rate, strict_rate, matches; /* events per CPU-second; rules matched per event */
+    double rate, best, strict_rate, matches; /* events per CPU-second: the median pass and the best; rules matched per event */
     double add_us, bytes;              /* per rule */
     double p99_us;
 };
@@ -161,7 +161,7 @@ static size_t run(const struct match_set *set, struct match_scratch *scratch, co
 
 /* The median of several passes, each over all events as often as makes it long enough to be measured. */
 static double rate_of(const struct options *options, const struct match_set *set, struct match_scratch *scratch,
-                      const struct events *events, enum mode mode, size_t *ret_matches)
+                      const struct events *events, enum mode mode, size_t *ret_matches, double *ret_best)
 {
     double rates[PASSES];
     int passes = options->brief ? BRIEF_PASSES : PASSES;
@@ -178,6 +178,7 @@ static double rate_of(const struct options *options, const struct match_set *set
         rates[p] = (double)(rounds * events->count) / seconds;
     }
     qsort(rates, (size_t)passes, sizeof rates[0], compare_doubles);
+    *ret_best = rates[passes - 1];
     return rates[passes / 2];
 }
 
@@ -210,6 +211,7 @@ static struct figures measure(const struct options *options, const struct row *r
     struct rule_list list;
     struct sluice_error error;
     size_t matches;
+    double strict_best;
 
     row_rules(row, options->brief ? BRIEF_RULES : SIZE_MAX, &list);
     double started = cpu_seconds();
@@ -220,9 +222,9 @@ static struct figures measure(const struct options *options, const struct row *r
     figures.add_us = (cpu_seconds() - started) * 1e6 / (double)list.count;
     struct match_cost cost = match_set_cost(set);
     figures.bytes = (double)(cost.bytes - cost.text_bytes) / (double)list.count; /* whatever the engine, the operands' texts are there */
-    figures.rate = rate_of(options, set, scratch, events, MODE_STRUCTURAL, &matches);
+    figures.rate = rate_of(options, set, scratch, events, MODE_STRUCTURAL, &matches, &figures.best);
     figures.matches = (double)matches / (double)events->count;
-    figures.strict_rate = rate_of(options, set, scratch, events, MODE_STRICT, &matches);
+    figures.strict_rate = rate_of(options, set, scratch, events, MODE_STRICT, &matches, &strict_best);
     figures.p99_us = p99_of(set, scratch, events);
     match_set_free(set);
     match_scratch_free(scratch);
@@ -250,6 +252,7 @@ static void print_row(const struct options *options, const struct row *row, cons
 {
     if (options->json) {
         print_json(row->section, row->name, "", f->rate, "events/CPU-s", row->floor, row->target, f->rate >= row->target);
+        print_json(row->section, row->name, "best pass", f->best, "events/CPU-s", row->floor, row->target, f->best >= row->target);
         print_json(row->section, row->name, "strict", f->strict_rate, "events/CPU-s", 0, row->target / 2.5, f->strict_rate >= f->rate / 2.5);
         print_json(row->section, row->name, "p99", f->p99_us, "us", 0, 0, true);
         if (row->count > 0) {
@@ -258,7 +261,7 @@ static void print_row(const struct options *options, const struct row *row, cons
         }
         return;
     }
-    printf("%-3s %-26s %10.1f %9.1f %8.1f %6.2fx %9.1f %6.2f %8.2f %8.2f %8.1f %7.2f\n", row->section, row->name, f->rate / 1e3, row->target / 1e3,
+    printf("%-3s %-26s %10.1f %9.1f %9.1f %8.1f %6.2fx %9.1f %6.2f %8.2f %8.2f %8.1f %7.2f\n", row->section, row->name, f->rate / 1e3, f->best / 1e3, row->target / 1e3,
            row->floor / 1e3, row->floor > 0 ? f->rate / row->floor : 0, f->strict_rate / 1e3, f->rate / f->strict_rate, f->matches, f->p99_us,
            f->bytes, f->add_us);
 }
@@ -266,7 +269,7 @@ static void print_row(const struct options *options, const struct row *row, cons
 static void print_head(void)
 {
     printf("events per CPU-second, thousands, one thread; strict checks the text too, x: how many times slower that is\n");
-    printf("%-3s %-26s %10s %9s %8s %7s %9s %6s %8s %8s %8s %7s\n", "", "", "events/s", "target", "floor", "", "strict", "x", "matches", "p99 us",
+    printf("%-3s %-26s %10s %9s %9s %8s %7s %9s %6s %8s %8s %8s %7s\n", "", "", "events/s", "best", "target", "floor", "", "strict", "x", "matches", "p99 us",
            "B/rule", "us/add");
 }
 
