@@ -11,6 +11,7 @@
 #include <nng/protocol/reqrep0/req.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -45,6 +46,11 @@ static void pause_ms(int64_t ms)
 
 /* ---- the owner of the door, on the loop's thread ---- */
 
+struct counts {
+    unsigned sequences, events, gone, controls;
+    size_t publishes, parked; /* that are held now */
+};
+
 struct bench {
     struct ev_loop *loop;
     ev_async stop;
@@ -53,20 +59,21 @@ struct bench {
     pthread_t thread;
     char ipc[128], tcp[64], path[100];
     uint16_t port;
-    unsigned reply_bytes;       /* of each control answer */
+    atomic_uint reply_bytes;    /* of each control answer */
+    atomic_bool hold_publishes;
 
     struct mail ask;            /* see on_loop() */
     void (*asked)(struct bench *bench);
     sem_t answered;
+    struct counts seen;         /* as they were when the loop last answered: what the test's own thread may read */
     struct bus_stats stats;
 
-    bool hold_publishes;
+    /* The loop's own, but for a function that runs there, and a test that knows that nothing more can come. */
+    struct counts counts;
     VEC(struct publish) publishes;          /* held */
     VEC(uint64_t) parked;                   /* nexts */
     uint64_t sequences[SEEN_MAX];           /* of publishes, as they came */
-    unsigned sequences_count, events;
     uint8_t ends[SEEN_MAX];                 /* per request: how often answered or gone */
-    unsigned gone, nexts, controls;
     unsigned turn;                          /* see note_turn() */
 };
 
@@ -86,9 +93,9 @@ static void on_publish(void *ctx, const struct publish *publish)
 {
     struct bench *bench = ctx;
 
-    ASSERT(bench->sequences_count < SEEN_MAX);
-    bench->sequences[bench->sequences_count++] = publish->sequence;
-    bench->events += publish->count;
+    ASSERT(bench->counts.sequences < SEEN_MAX);
+    bench->sequences[bench->counts.sequences++] = publish->sequence;
+    bench->counts.events += publish->count;
     if (bench->hold_publishes)
         VEC_PUSH(&bench->publishes, *publish);
     else
@@ -100,7 +107,6 @@ static void on_next(void *ctx, uint64_t request, uint64_t instance, unsigned eve
     struct bench *bench = ctx;
 
     (void)instance, (void)events_max, (void)results, (void)count;
-    bench->nexts++;
     VEC_PUSH(&bench->parked, request);
 }
 
@@ -109,11 +115,11 @@ static void on_control(void *ctx, uint64_t request, struct view command, struct 
     struct bench *bench = ctx;
 
     (void)command;
-    bench->controls++;
+    bench->counts.controls++;
     end_once(bench, request);
-    char *big = bench->reply_bytes > 0 ? calloc(1, bench->reply_bytes) : NULL;
-    bus_answer_control(bench->door, request, SLUICE_OK, NULL,
-                       big != NULL ? (struct view){ .data = big, .len = bench->reply_bytes } : arguments);
+    size_t bytes = bench->reply_bytes;
+    char *big = bytes > 0 ? calloc(1, bytes) : NULL;
+    bus_answer_control(bench->door, request, SLUICE_OK, NULL, big != NULL ? (struct view){ .data = big, .len = bytes } : arguments);
     free(big);
 }
 
@@ -122,7 +128,7 @@ static void on_gone(void *ctx, uint64_t request)
     struct bench *bench = ctx;
 
     end_once(bench, request);
-    bench->gone++;
+    bench->counts.gone++;
     for (size_t i = 0; i < bench->publishes.count; i++)
         if (bench->publishes.items[i].reply == request)
             bench->publishes.items[i--] = bench->publishes.items[--bench->publishes.count];
@@ -149,10 +155,13 @@ static void on_asked(struct mail *mail)
 
     bench->asked(bench);
     bus_door_stats(bench->door, &bench->stats);
+    bench->seen = bench->counts;
+    bench->seen.publishes = bench->publishes.count;
+    bench->seen.parked = bench->parked.count;
     sem_post(&bench->answered);
 }
 
-/* Runs on the loop's thread, and fetches the stats. What the loop's thread wrote before is seen after. */
+/* Runs on the loop's thread, and fetches the stats and the counts. */
 static void on_loop(struct bench *bench, void (*function)(struct bench *bench))
 {
     bench->asked = function;
@@ -172,7 +181,7 @@ static void release_publishes(struct bench *bench)
     bench->publishes.count = 0;
 }
 
-/* Waits until *counter, which the loop's thread writes, is what is expected. */
+/* Waits until the condition, on what on_loop() fetches, holds. */
 #define WAIT_FOR(bench_, condition_)                                                         \
     do {                                                                                     \
         int64_t until_ = now_ms() + WAIT_MS_MAX;                                             \
@@ -474,7 +483,7 @@ TEST(stock_req_sockets_and_contexts_are_served_over_ipc_and_tcp)
             nng_aio_set_msg(aio[i], msg);
             nng_ctx_send(ctx[i], aio[i]);
         }
-        WAIT_FOR(bench, bench->publishes.count == CONTEXTS);
+        WAIT_FOR(bench, bench->seen.publishes == CONTEXTS);
         on_loop(bench, release_publishes);
         for (unsigned i = 0; i < CONTEXTS; i++) {
             nng_aio_wait(aio[i]);
@@ -522,7 +531,7 @@ TEST(our_own_client_is_served_over_ipc_and_tcp)
         EXPECT_EQ(20000, acked);
         (void)sluice_producer_close(producer, WAIT_MS_MAX, NULL);
         WAIT_FOR(bench, bench->stats.peers == 0);
-        EXPECT_EQ(20000, bench->events);
+        EXPECT_EQ(20000, bench->seen.events);
         bench_close(bench);
     }
 }
@@ -689,14 +698,14 @@ TEST(held_requests_are_gone_once_when_their_peer_is)
     }
     put_next(&body);
     EXPECT(raw_send(other, 2, &body));
-    WAIT_FOR(bench, bench->publishes.count == 10 && bench->parked.count == 11);
+    WAIT_FOR(bench, bench->seen.publishes == 10 && bench->seen.parked == 11);
     EXPECT_EQ(21, bench->stats.held);
     close(raw.fd);
-    WAIT_FOR(bench, bench->gone == 20);
-    EXPECT_EQ(1, bench->parked.count);
+    WAIT_FOR(bench, bench->seen.gone == 20);
+    EXPECT_EQ(1, bench->seen.parked);
     WAIT_FOR(bench, bench->stats.peers == 1);
     close(other.fd);
-    WAIT_FOR(bench, bench->gone == 21 && bench->stats.peers == 0);
+    WAIT_FOR(bench, bench->seen.gone == 21 && bench->stats.peers == 0);
     EXPECT_EQ(0, bench->stats.held);
     bytes_done(&body);
     bench_close(bench);
@@ -714,7 +723,7 @@ TEST(requests_of_a_connection_come_in_order)
         put_publish(&body, 1 + i, (i * 7919) % 9000);
         EXPECT(raw_send(raw, i, &body));
     }
-    WAIT_FOR(bench, bench->sequences_count == REQUESTS);
+    WAIT_FOR(bench, bench->seen.sequences == REQUESTS);
     for (unsigned i = 0; i < REQUESTS; i++)
         if (bench->sequences[i] != 1 + i)
             test_fail(__FILE__, __LINE__, "request %u came as number %llu", i, (unsigned long long)bench->sequences[i]);
@@ -751,7 +760,7 @@ TEST(more_held_requests_than_allowed_are_refused_for_later)
     EXPECT_EQ(BUS_PEER_REQUESTS_MAX, id);
     WAIT_FOR(bench, bench->stats.held == BUS_PEER_REQUESTS_MAX);
     close(raw.fd);
-    WAIT_FOR(bench, bench->gone == BUS_PEER_REQUESTS_MAX);
+    WAIT_FOR(bench, bench->seen.gone == BUS_PEER_REQUESTS_MAX);
     bytes_done(&body);
     bench_close(bench);
 }
@@ -771,7 +780,7 @@ TEST(a_peer_that_never_reads_is_not_read_from_and_others_are_served)
         sent++;
     EXPECT(sent < SEEN_MAX / 2);
     on_loop(bench, nothing);
-    EXPECT(bench->controls <= BUS_UNSENT_BYTES_STALL / bench->reply_bytes + 2);
+    EXPECT(bench->seen.controls <= BUS_UNSENT_BYTES_STALL / bench->reply_bytes + 2);
     put_publish(&body, 1, 0);
     EXPECT(raw_send(other, 1, &body));
     EXPECT_EQ(SLUICE_OK, raw_receive(other, NULL));
@@ -835,7 +844,7 @@ TEST(connections_cut_while_data_moves_leave_nothing_behind)
     on_loop(bench, nothing);
     for (unsigned round = 0; round < 500; round++) {
         if (round % 100 == 0)
-            bench->hold_publishes = round % 200 == 100; /* only read on the loop's thread, and either will do */
+            bench->hold_publishes = round % 200 == 100;
         cut_in_the_middle(bench, round);
     }
     WAIT_FOR(bench, bench->stats.peers == 1);
@@ -864,7 +873,7 @@ TEST(closing_with_connections_in_all_states_takes_no_time)
     put_next(&body);
     EXPECT(raw_send(parked, 1, &body));
     EXPECT(raw_write(half, "\0\0\0\0\0\1", 6));
-    WAIT_FOR(bench, bench->parked.count == 1);
+    WAIT_FOR(bench, bench->seen.parked == 1);
     bench_close(bench);
     uint8_t greeting[FRAME_GREETING_BYTES];
     EXPECT(raw_read(silent, greeting, sizeof greeting));
@@ -899,7 +908,7 @@ TEST(a_thousand_idle_connections_cost_little_and_wake_nobody)
         put_next(&body);
         EXPECT(raw_send(peers[opened], 2, &body));
     }
-    WAIT_FOR(bench, bench->parked.count == wanted);
+    WAIT_FOR(bench, bench->seen.parked == wanted);
     EXPECT_EQ(wanted, bench->stats.peers);
     EXPECT(bench->stats.input_bytes <= (size_t)wanted * 2 * BUS_READ_BYTES_MIN);
     on_loop(bench, note_turn);
@@ -912,7 +921,7 @@ TEST(a_thousand_idle_connections_cost_little_and_wake_nobody)
     EXPECT_EQ(SLUICE_OK, raw_receive(peers[0], NULL));
     for (unsigned i = 0; i < opened; i++)
         close(peers[i].fd);
-    WAIT_FOR(bench, bench->gone == wanted && bench->stats.peers == 0);
+    WAIT_FOR(bench, bench->seen.gone == wanted && bench->stats.peers == 0);
     bytes_done(&body);
     bench_close(bench);
 }
