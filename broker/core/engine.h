@@ -55,6 +55,24 @@ struct publish_answer {
     size_t refusals_count;
 };
 
+struct failure {
+    struct view type, message, output;
+};
+
+/* How a synchronous invocation ended. */
+enum invoke_outcome {
+    INVOKE_DONE,                 /* result: what the function returned */
+    INVOKE_FAILED,               /* failure says why; result: the error as the runtime posted it, byte for byte; empty: it posted none */
+    INVOKE_THROTTLED,            /* no place became free within INVOKE_WAIT_MS_MAX */
+    INVOKE_STOPPED,              /* the daemon stops, or the function was removed */
+};
+struct invoke_answer {
+    enum invoke_outcome outcome;
+    const struct failure *failure; /* NULL unless FAILED */
+    struct view result;
+    int64_t waited_us, ran_us;   /* until a place was found; from then on */
+};
+
 struct world {
     void *ctx;
     struct reader reader;
@@ -110,9 +128,6 @@ void engine_instance_started(struct engine *engine, uint64_t instance, int64_t p
 enum sluice_err engine_instance_wants(struct engine *engine, uint64_t instance, unsigned events_max, struct now now);
 void engine_instance_wants_cancel(struct engine *engine, uint64_t instance); /* a parked request went away unanswered */
 
-struct failure {
-    struct view type, message, output;
-};
 /* Deliveries first .. first+count-1 of the lease: done, or failed. SLUICE_ESTALE: no such lease or settled before. */
 enum sluice_err engine_result(struct engine *engine, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
                               const struct failure *failure, struct now now);

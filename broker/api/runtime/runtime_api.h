@@ -1,0 +1,83 @@
+/* runtime_api.h - the Lambda Runtime API (2018-06-01), the Extensions and the Telemetry API: what a function's process finds at
+ * AWS_LAMBDA_RUNTIME_API. Facts: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+ *
+ *   runtime_open() ──> its own loopback port ──> process started with it in its environment, runtime_started()
+ *   GET next ──on_wants──> (the engine finds work) ──runtime_deliver()──> answered ──POST response | error──on_result──> GET next ...
+ *
+ * One port an instance: clients need host:port, and the port says who speaks. A connection is admitted only from a process of the instance's
+ * process group. An id belongs to the instance, never to a connection: runtimes use one to five of them.
+ * Translates and bounds; decides nothing. On the loop's thread; callbacks come from the loop, never from inside a call. */
+#ifndef SLUICE_API_RUNTIME_API_H
+#define SLUICE_API_RUNTIME_API_H
+
+#include "broker/core/engine.h"
+#include "broker/edge/http.h"
+
+struct runtime_api;
+
+enum {
+    RUNTIME_RESPONSE_BYTES_MAX = 6291556,    /* 6 MiB + 100: over it 413, and the caller gets Function.ResponseSizeTooLarge */
+    RUNTIME_STREAM_BYTES_MAX = 200 << 20,    /* of a streamed response */
+    RUNTIME_LINE_BYTES_MAX = 1 << 20,        /* one header line: X-Ray error causes are that long */
+    RUNTIME_CONNECTIONS_MAX = 256,           /* of one instance */
+    RUNTIME_EXTENSIONS_MAX = 10,
+};
+
+/* One invocation, as it is handed over. Copied. */
+struct runtime_invocation {
+    uint64_t lease;
+    const char *request_id;          /* UUID text */
+    const char *arn;                 /* as invoked */
+    const char *trace_id;            /* "Root=1-...;Parent=...;Sampled=0"; NULL: one is made */
+    int64_t deadline_ms;             /* wall */
+    struct view payload;             /* a JSON text */
+    struct view client_context;      /* JSON; data NULL: none */
+    bool streams;                    /* the caller takes a streamed response as it comes: on_stream_* instead of one whole on_result */
+};
+
+struct runtime_events {
+    void *ctx;
+    /* A request for work is parked: engine_instance_wants(). The first ends INIT. */
+    void (*on_wants)(void *ctx, uint64_t instance);
+    void (*on_wants_cancel)(void *ctx, uint64_t instance);   /* it went away unanswered */
+    /* The invocation of `lease` ended. failure NULL: `result` is the function's response; else `result` is the error's body as it was
+     * posted, byte for byte. `content_type` of a response as the runtime sent it; data NULL: none. */
+    void (*on_result)(void *ctx, uint64_t instance, uint64_t lease, const struct failure *failure, struct view result, struct view content_type);
+    /* A streamed response of an invocation with `streams`: begins once, pieces, and then on_result with the end (result empty; failure from
+     * the trailers). begin returns false if the caller is gone: the rest is read and dropped. piece returns true while more may come at once;
+     * false: reading stops until runtime_resume(). */
+    bool (*on_stream_begin)(void *ctx, uint64_t instance, uint64_t lease, struct view content_type);
+    bool (*on_stream_piece)(void *ctx, uint64_t instance, uint64_t lease, struct view piece);
+    /* init/error was posted; body as it came. The process ends by itself soon. */
+    void (*on_init_error)(void *ctx, uint64_t instance, const struct failure *failure, struct view body);
+};
+
+enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api, struct sluice_error *reterr);
+void runtime_api_free(struct runtime_api *api);
+
+/* Before the process is started: clients that find nobody listening exit. ret_address: "127.0.0.1:PORT" of this instance, lives until runtime_close().
+ * `function` is copied. SLUICE_ELIMIT: no descriptor or port. */
+enum sluice_err runtime_open(struct runtime_api *api, uint64_t instance, const struct config_function *function, const char **ret_address,
+                             struct sluice_error *reterr);
+void runtime_started(struct runtime_api *api, uint64_t instance, pid_t pid);    /* leader of its process group */
+/* Answers a parked `next` of the instance; there is one (the engine counts them). */
+void runtime_deliver(struct runtime_api *api, uint64_t instance, const struct runtime_invocation *invocation);
+/* The lease is over without the runtime's word (timeout): its id is no longer current. */
+void runtime_forget(struct runtime_api *api, uint64_t instance, uint64_t lease);
+void runtime_resume(struct runtime_api *api, uint64_t instance, uint64_t lease);
+/* The instance is to end: extensions get SHUTDOWN (reason "spindown", "timeout", "failure"), parked `next` requests of the runtime are closed. True if
+ * an extension is registered, so that the process has time to end. */
+bool runtime_shutdown(struct runtime_api *api, uint64_t instance, const char *reason, int64_t deadline_ms);
+void runtime_close(struct runtime_api *api, uint64_t instance);                 /* it is gone */
+
+/* Records for telemetry subscribers of the instance: platform.* by the daemon, function lines by the capture. */
+bool runtime_telemetry_wanted(const struct runtime_api *api, uint64_t instance);
+void runtime_telemetry(struct runtime_api *api, uint64_t instance, const char *type, struct view record_json);
+
+/* lambda_environment.c: the whole environment of a Lambda function's process (documented variables, AWS_ENDPOINT_URL when `endpoint_url` is not
+ * NULL, then the function's own), NULL-terminated, in the arena. */
+struct arena;
+const char *const *lambda_environment(struct arena *arena, const struct config_function *function, const char *runtime_address,
+                                      const char *endpoint_url, const char *log_stream);
+
+#endif
