@@ -115,6 +115,7 @@ struct publish {
     uint64_t epoch, sequence, lowest;
     struct view events;          /* `count` envelopes, one after the other; must stay until answered or cancelled */
     uint32_t count;
+    uint32_t function;           /* deliver to this function, as an Invoke does; 0: to those whose rules match */
 };
 /* Always answered once through publish_answered(): at once when nothing was taken, else from engine_committed(). */
 void engine_publish(struct engine *engine, const struct publish *publish, bool accepts, const char *full_reason, struct now now);
