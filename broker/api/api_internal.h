@@ -20,8 +20,6 @@
 #include "schemas/codec/json.h"
 
 enum {
-    API_BODIES_BYTES_MAX = 512 << 20,    /* announced bodies of all connections; over it a large one is answered 503 with Retry-After */
-    API_BODY_SMALL_BYTES = 16 << 10,     /* not counted: with HTTP_CONNECTIONS_MAX they are 64 MiB */
     API_DRAIN_BYTES = 32 << 20,          /* of a body nobody wants is read and thrown away, so that the peer reads why */
     API_EVENTS_BYTES_MAX = 128 << 20,    /* envelopes waiting for their commit, all doors together; over it 429 */
     INVOKE_BYTES_MAX = 6 << 20,          /* payload of a synchronous Invoke */
@@ -48,7 +46,7 @@ struct api {
     struct map invocations;              /* handle -> struct invocation * */
     struct map publishings;              /* handle -> struct publishing * */
     uint64_t handle_last;
-    size_t bodies_bytes, events_bytes;
+    size_t events_bytes;                 /* of envelopes waiting for their commit */
     struct once *once;
     struct bytes text, scratch;          /* an answer in the making; within one callback */
     struct match_scratch *match;         /* of TestEventPattern; made when it is first asked */
@@ -70,7 +68,6 @@ struct call {
     struct http_exchange *exchange;
     void (*serve)(struct call *call);    /* the request is whole: answer, or wait */
     char request_id[UUID_TEXT_LEN + 1];
-    size_t body_reserved;
     unsigned status;                     /* answered with; 0: not yet */
     struct invocation *invocation;       /* waits for it, or streams its response */
     struct publishing *publishing;       /* waits for it */

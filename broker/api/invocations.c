@@ -172,7 +172,8 @@ void invocations_close(struct api *api)
         if ((slot->key & API_HANDLE_BIT) == 0 || slot->key == UINT64_MAX)
             continue;
         struct invocation *invocation = (struct invocation *)(uintptr_t)slot->value;
-        ASSERT(list_empty(&invocation->calls)); /* the listener was closed before */
+        ASSERT(list_empty(&invocation->calls)); /* the listener was closed before: what is left runs, and nobody waits for it */
+        api->hands.invoke_cancel(api->hands.ctx, slot->key);
         free(invocation);
     }
     map_done(&api->invocations);
