@@ -46,17 +46,6 @@ uint64_t api_handle(struct api *api)
 
 /* ---- texts ---- */
 
-bool view_is_any_case(struct view text, const char *word)
-{
-    return text.len == strlen(word) && strncasecmp(text.data, word, text.len) == 0;
-}
-
-bool view_begins(struct view text, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    return text.len >= len && memcmp(text.data, prefix, len) == 0;
-}
-
 static bool view_ends_any_case(struct view text, const char *suffix)
 {
     size_t len = strlen(suffix);
