@@ -21,7 +21,7 @@ struct world_options {
 };
 
 struct world_report {
-    uint64_t events, deliveries, handed, succeeded, dead, expired, discarded, crashes, commits, refused;
+    uint64_t events, deliveries, handed, succeeded, dead, expired, discarded, crashes, commits, refused, rules_works;
     struct callers_figures callers;
 };
 /* Ends the program when an invariant is broken. */
