@@ -268,7 +268,7 @@ static void api_end(void *ctx, struct http_exchange *exchange, enum http_end end
         invocation_leave(call);
     if (call->publishing != NULL)
         publishing_leave(call);
-    stream_free(call->stream);
+    web_free(call->web);
     api->counts.requests[call->status / 100]++;
     list_remove(&call->link);
     free(call);

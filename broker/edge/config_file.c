@@ -1,4 +1,4 @@
-/* Read all files, spread their top level, sort functions and rules by name over all of them, read each section, and hand out the
+/* Read all files, spread their top level, sort functions, rules and routes by name over all of them, read each section, and hand out the
  * config only if no mistake was told. */
 #include "broker/edge/config_file.h"
 
@@ -18,13 +18,14 @@ enum { CONFIG_FILES_MAX = 1000 };
 enum slot { SLOT_BUS, SLOT_HTTP, SLOT_TOKEN_FILE, SLOT_DATA, SLOTS };
 static const char *const slot_names[SLOTS] = { "listen.bus", "listen.http", "listen.token-file", "data" };
 
-enum section { SECTION_FUNCTIONS, SECTION_RULES, SECTIONS };
+enum section { SECTION_FUNCTIONS, SECTION_RULES, SECTION_ROUTES, SECTIONS };
 static const struct {
     const char *key, *what;
     size_t entries_max;
 } sections[SECTIONS] = {
     [SECTION_FUNCTIONS] = { "functions", "function", CONFIG_FUNCTIONS_MAX },
     [SECTION_RULES] = { "rules", "rule", CONFIG_RULES_MAX },
+    [SECTION_ROUTES] = { "routes", "route", CONFIG_ROUTES_MAX },
 };
 
 struct reading {
@@ -186,8 +187,8 @@ static void entries_gather(struct reading *reading, enum section section, const 
 
 static void file_spread(struct reading *reading, const struct yaml_file *file)
 {
-    enum { TOP_LISTEN, TOP_DATA, TOP_BUSES, TOP_FUNCTIONS, TOP_RULES, TOP_KEYS };
-    static const char *const top_keys[TOP_KEYS] = { "listen", "data", "buses", "functions", "rules" };
+    enum { TOP_LISTEN, TOP_DATA, TOP_BUSES, TOP_FUNCTIONS, TOP_RULES, TOP_ROUTES, TOP_KEYS };
+    static const char *const top_keys[TOP_KEYS] = { "listen", "data", "buses", "functions", "rules", "routes" };
     static const char *const listen_keys[] = { "bus", "http", "token-file" };
     const struct yaml_node *top[TOP_KEYS], *listen[3];
 
@@ -203,6 +204,7 @@ static void file_spread(struct reading *reading, const struct yaml_file *file)
     buses_read(reading, file, top[TOP_BUSES]);
     entries_gather(reading, SECTION_FUNCTIONS, file, top[TOP_FUNCTIONS]);
     entries_gather(reading, SECTION_RULES, file, top[TOP_RULES]);
+    entries_gather(reading, SECTION_ROUTES, file, top[TOP_ROUTES]);
 }
 
 /* ---- functions and rules over all files ---- */
@@ -295,6 +297,7 @@ static void read_all(struct reading *reading, const char *path)
     data_read(reading);
     config_functions_read(loader, reading->entries[SECTION_FUNCTIONS].items, (unsigned)reading->entries[SECTION_FUNCTIONS].count);
     config_rules_read(loader, reading->entries[SECTION_RULES].items, (unsigned)reading->entries[SECTION_RULES].count);
+    config_routes_read(loader, reading->entries[SECTION_ROUTES].items, (unsigned)reading->entries[SECTION_ROUTES].count);
     buses_finish(reading);
 }
 
