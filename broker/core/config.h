@@ -105,6 +105,7 @@ struct config {
     const char *const *bus_listeners;    /* nng URLs, NULL-terminated; empty: not said, the daemon listens on its default socket */
     const char *token_file;              /* NULL: none */
     const char *http;                    /* "host:port"; NULL: no HTTP */
+    const char *const *http_hosts;       /* more names it is reached by, NULL-terminated; NULL: none */
     const char *data;                    /* the data directory; NULL: not said */
     const char *const *buses;            /* all known ones, "default" included, sorted, NULL-terminated */
     unsigned buses_count;

@@ -15,8 +15,8 @@
 
 enum { CONFIG_FILES_MAX = 1000 };
 
-enum slot { SLOT_BUS, SLOT_HTTP, SLOT_TOKEN_FILE, SLOT_DATA, SLOTS };
-static const char *const slot_names[SLOTS] = { "listen.bus", "listen.http", "listen.token-file", "data" };
+enum slot { SLOT_BUS, SLOT_HTTP, SLOT_HTTP_HOSTS, SLOT_TOKEN_FILE, SLOT_DATA, SLOTS };
+static const char *const slot_names[SLOTS] = { "listen.bus", "listen.http", "listen.http-hosts", "listen.token-file", "data" };
 
 enum section { SECTION_FUNCTIONS, SECTION_RULES, SECTION_ROUTES, SECTIONS };
 static const struct {
@@ -189,15 +189,15 @@ static void file_spread(struct reading *reading, const struct yaml_file *file)
 {
     enum { TOP_LISTEN, TOP_DATA, TOP_BUSES, TOP_FUNCTIONS, TOP_RULES, TOP_ROUTES, TOP_KEYS };
     static const char *const top_keys[TOP_KEYS] = { "listen", "data", "buses", "functions", "rules", "routes" };
-    static const char *const listen_keys[] = { "bus", "http", "token-file" };
-    const struct yaml_node *top[TOP_KEYS], *listen[3];
+    static const char *const listen_keys[] = { "bus", "http", "http-hosts", "token-file" };
+    const struct yaml_node *top[TOP_KEYS], *listen[4];
 
     if (file->nodes_count == 0 || yaml_is_empty(&file->nodes[0])) /* nothing but comments: all defaults */
         return;
     (void)yaml_map_spread(file, &file->nodes[0], "the configuration", top_keys, TOP_KEYS, top);
     if (top[TOP_LISTEN] != NULL) {
-        (void)yaml_map_spread(file, top[TOP_LISTEN], "'listen'", listen_keys, 3, listen);
-        for (unsigned i = 0; i < 3; i++)
+        (void)yaml_map_spread(file, top[TOP_LISTEN], "'listen'", listen_keys, 4, listen);
+        for (unsigned i = 0; i < 4; i++)
             slot_put(reading, (enum slot)(SLOT_BUS + i), file, listen[i]);
     }
     slot_put(reading, SLOT_DATA, file, top[TOP_DATA]);
@@ -293,7 +293,8 @@ static void read_all(struct reading *reading, const char *path)
         file_spread(reading, reading->files.items[i]);
     for (unsigned section = 0; section < SECTIONS; section++)
         entries_sort(reading, (enum section)section);
-    config_listen_read(loader, &reading->slots[SLOT_BUS], &reading->slots[SLOT_HTTP], &reading->slots[SLOT_TOKEN_FILE]);
+    config_listen_read(loader, &reading->slots[SLOT_BUS], &reading->slots[SLOT_HTTP], &reading->slots[SLOT_HTTP_HOSTS],
+                       &reading->slots[SLOT_TOKEN_FILE]);
     data_read(reading);
     config_functions_read(loader, reading->entries[SECTION_FUNCTIONS].items, (unsigned)reading->entries[SECTION_FUNCTIONS].count);
     config_rules_read(loader, reading->entries[SECTION_RULES].items, (unsigned)reading->entries[SECTION_RULES].count);

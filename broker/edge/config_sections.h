@@ -34,7 +34,7 @@ void config_rules_read(struct loader *loader, const struct config_entry *entries
 /* After the functions. */
 void config_routes_read(struct loader *loader, const struct config_entry *entries, unsigned count);
 void config_listen_read(struct loader *loader, const struct config_slot *bus, const struct config_slot *http,
-                        const struct config_slot *token_file);
+                        const struct config_slot *http_hosts, const struct config_slot *token_file);
 
 /* ---- config_lambda.c ---- */
 struct config_lambda {              /* what a function of protocol lambda says of itself; NULL: nothing */
