@@ -4,7 +4,8 @@
  *   engine_look.c   what can be seen from outside
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
  *   queue_input.c  what templates make, and cannot make
- *   schedule.c  one function's turn: leases, instances, scaling, timers */
+ *   lease.c     what is out with an instance              instance.c  the life of an instance
+ *   schedule.c  one function's turn: who gets what, scaling, timers */
 #ifndef SLUICE_CORE_ENGINE_INTERNAL_H
 #define SLUICE_CORE_ENGINE_INTERNAL_H
 
@@ -265,12 +266,20 @@ void settle_too_old(struct engine *engine, struct function *function, const stru
 /* The stored event cannot be read: a dead letter without its event. */
 void settle_corrupt(struct engine *engine, struct function *function, struct delivery delivery, struct now now);
 
-/* schedule.c */
-void function_turn(struct engine *engine, struct function *function, struct now now);
-void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
+/* lease.c */
+bool lease_to(struct engine *engine, struct instance *instance, unsigned max, struct now now);
 void lease_end(struct engine *engine, struct lease *lease);     /* all items are settled or given back */
 void lease_lost(struct engine *engine, struct lease *lease, bool attempted, const struct failure *failure, struct now now);
+void lease_timeouts(struct engine *engine, struct function *function, struct now now);
+
+/* instance.c */
+struct instance *instance_new(struct engine *engine, struct function *function, struct now now);
+void instance_free(struct engine *engine, struct instance *instance);
+void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
 void instance_set_state(struct instance *instance, enum instance_state state);
 void instance_update_free(struct instance *instance);
+
+/* schedule.c */
+void function_turn(struct engine *engine, struct function *function, struct now now);
 
 #endif
