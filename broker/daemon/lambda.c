@@ -1,0 +1,153 @@
+/* lambda.c - functions that speak the Runtime API: what the engine decides becomes an answered `next`, what they post a result.
+ *
+ *   engine ── world.start ──> runtime_open(), environment, process      world.deliver, world.invoke ──> runtime_deliver()
+ *   engine <── wants, result, init failed <── runtime events */
+#include "broker/daemon/broker.h"
+
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "broker/api/api.h"
+#include "broker/api/runtime/runtime_api.h"
+#include "broker/base/arena.h"
+#include "broker/base/assert.h"
+#include "broker/daemon/request_id.h"
+#include "broker/edge/log.h"
+
+#define LAMBDA_ARN_FORMAT "arn:aws:lambda:" EVENT_REGION_DEFAULT ":" EVENT_ACCOUNT_DEFAULT ":function:%s"
+enum { ARN_BYTES_MAX = 256, ENVIRONMENT_ARENA_BYTES = 16 << 10 };
+
+/* ---- what the process says ---- */
+
+static void on_wants(void *ctx, uint64_t instance)
+{
+    struct broker *broker = ctx;
+
+    broker_read(broker);
+    /* It drains: the request stays parked until runtime_shutdown() closes it. */
+    (void)engine_instance_wants(broker->engine, instance, 1, clock_now());
+}
+
+static void on_wants_cancel(void *ctx, uint64_t instance)
+{
+    struct broker *broker = ctx;
+
+    broker_read(broker);
+    engine_instance_wants_cancel(broker->engine, instance);
+}
+
+static void on_result(void *ctx, uint64_t instance, uint64_t lease, const struct failure *failure, struct view result, struct view content_type)
+{
+    struct broker *broker = ctx;
+
+    (void)content_type;
+    broker_read(broker);
+    (void)engine_result(broker->engine, instance, lease, 0, 1, failure, result, clock_now());
+}
+
+static bool on_stream_begin(void *ctx, uint64_t instance, uint64_t lease, struct view content_type)
+{
+    struct broker *broker = ctx;
+    uint64_t invoke;
+
+    (void)instance;
+    return engine_lease_invoke(broker->engine, lease, &invoke) && (invoke & API_HANDLE_BIT) != 0 &&
+           api_stream_begin(broker->api, invoke, content_type);
+}
+
+static bool on_stream_piece(void *ctx, uint64_t instance, uint64_t lease, struct view piece)
+{
+    struct broker *broker = ctx;
+    uint64_t invoke;
+
+    (void)instance;
+    return !engine_lease_invoke(broker->engine, lease, &invoke) || api_stream_piece(broker->api, invoke, piece);
+}
+
+static void on_init_error(void *ctx, uint64_t instance, const struct failure *failure, struct view body)
+{
+    struct broker *broker = ctx;
+
+    broker_read(broker);
+    engine_instance_init_failed(broker->engine, instance, failure, body, clock_now());
+}
+
+bool broker_open_runtime(struct broker *broker, struct sluice_error *reterr)
+{
+    struct runtime_events events = {
+        .ctx = broker,
+        .on_wants = on_wants,
+        .on_wants_cancel = on_wants_cancel,
+        .on_result = on_result,
+        .on_stream_begin = on_stream_begin,
+        .on_stream_piece = on_stream_piece,
+        .on_init_error = on_init_error,
+    };
+
+    broker->environment = arena_new(ENVIRONMENT_ARENA_BYTES);
+    return runtime_api_new(broker->loop, &events, &broker->runtime, reterr) == SLUICE_OK;
+}
+
+/* ---- what the engine wants ---- */
+
+/* "2026/11/22/[$LATEST]" and 32 hexadecimal digits, as CloudWatch's streams are called: one an instance. */
+static void log_stream_name(char *out, size_t size)
+{
+    uint64_t random[2] = { 0 };
+    time_t now = (time_t)(clock_now().wall_ms / 1000);
+    struct tm date;
+
+    (void)!getrandom(random, sizeof random, 0); /* a name; too little randomness makes a poorer one */
+    (void)gmtime_r(&now, &date);
+    (void)snprintf(out, size, "%04d/%02d/%02d/[$LATEST]%016llx%016llx", date.tm_year + 1900, date.tm_mon + 1, date.tm_mday,
+                   (unsigned long long)random[0], (unsigned long long)random[1]);
+}
+
+enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const struct config_function *function, struct sluice_error *reterr)
+{
+    char stream[64];
+    const char *address;
+
+    enum sluice_err err = runtime_open(broker->runtime, instance, function, &address, reterr);
+    if (err != SLUICE_OK)
+        return err;
+    arena_reset(broker->environment);
+    log_stream_name(stream, sizeof stream);
+    const char *const *environment =
+        lambda_environment(broker->environment, function, address, broker->http_url[0] == '\0' ? NULL : broker->http_url, stream);
+    err = instances_start(broker->instances, instance, function, environment, reterr);
+    if (err != SLUICE_OK)
+        runtime_close(broker->runtime, instance);
+    return err;
+}
+
+void lambda_deliver(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handover)
+{
+    char id[REQUEST_ID_BYTES], arn[ARN_BYTES_MAX];
+    struct target_view target;
+    uint32_t function;
+
+    request_id_of(handover, id);
+    (void)snprintf(arn, sizeof arn, LAMBDA_ARN_FORMAT,
+                   engine_instance_find(broker->engine, instance, &function, NULL) ? engine_function_name(broker->engine, function) : "");
+    (void)target;
+    bytes_clear(&broker->handover);
+    broker_put_input(broker, handover, &broker->handover);
+    runtime_deliver(broker->runtime, instance, &(struct runtime_invocation){
+        .lease = lease, .request_id = id, .arn = arn, .deadline_ms = deadline_ms, .payload = bytes_view(&broker->handover) });
+}
+
+void lambda_invoke(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct api_invocation *invocation)
+{
+    runtime_deliver(broker->runtime, instance, &(struct runtime_invocation){
+        .lease = lease,
+        .request_id = invocation->request_id,
+        .arn = invocation->arn,
+        .trace_id = NULL,
+        .deadline_ms = deadline_ms,
+        .payload = invocation->payload,
+        .client_context = invocation->client_context,
+        .streams = invocation->streams,
+    });
+}

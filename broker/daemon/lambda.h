@@ -1,0 +1,20 @@
+/* lambda.h - invocations and functions that speak the Runtime API, between the engine, broker/api and broker/edge. */
+#ifndef SLUICE_DAEMON_LAMBDA_H
+#define SLUICE_DAEMON_LAMBDA_H
+
+#include "broker/api/api.h"
+#include "broker/daemon/broker.h"
+
+enum { LAMBDA_ARN_BYTES = 160 };
+
+bool lambda_open(struct broker *broker, struct sluice_error *reterr);
+void lambda_close(struct broker *broker);
+/* "arn:aws:lambda:REGION:ACCOUNT:function:NAME" */
+void lambda_arn(const char *function, char ret_arn[LAMBDA_ARN_BYTES]);
+
+/* world.start, .deliver and .invoke for an instance of protocol lambda. */
+enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const struct config_function *function, struct sluice_error *reterr);
+void lambda_deliver(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handover);
+void lambda_invoke(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct api_invocation *invocation);
+
+#endif
