@@ -270,6 +270,40 @@ static void row_cold(struct bench *bench, const struct runtime *runtime)
     bench_at_most(bench, name, bench_median(ours, starts), "us", floor + 3000);
 }
 
+/* ---- a peer, in the same run: bench/peers/serverless-offline ---- */
+
+/* SLUICE_PEER="PORT PATH": another server that invokes the same node handler. Its rate, beside ours with `runtime: nodejs`. */
+static void rows_of_peer(struct bench *bench, const char *peer)
+{
+    struct bench_daemon daemon;
+    char yaml[8192], code[400], path[500], peer_path[256];
+    unsigned port;
+
+    if (sscanf(peer, "%u %255s", &port, peer_path) != 2) {
+        (void)fprintf(stderr, "bench: SLUICE_PEER is '%s'; it must be a port and a path\n", peer);
+        exit(2);
+    }
+    (void)snprintf(code, sizeof code, "%s/peer", bench->directory);
+    (void)snprintf(path, sizeof path, "%s/index.mjs", code);
+    FILE *file = mkdir(code, 0700) != 0 ? NULL : fopen(path, "we");
+    if (file == NULL || fputs(runtimes[0].code, file) < 0 || fclose(file) != 0)
+        exit(1);
+    for (unsigned clients = 1; clients <= CLIENTS_MANY; clients += CLIENTS_MANY - 1) {
+        (void)snprintf(yaml, sizeof yaml, "functions:\n  noop: {runtime: nodejs, handler: index.handler, code: %s, timeout: 60s, scale: {max: %u}}\n", code,
+                       clients);
+        bench_daemon_start_http(bench, &daemon, "beside", yaml);
+        (void)load_run((uint16_t)daemon.http_port, INVOKE_PATH("noop"), clients, 1);
+        (void)load_run((uint16_t)port, peer_path, clients, 1);
+        struct load_result ours = load_run((uint16_t)daemon.http_port, INVOKE_PATH("noop"), clients, 3), theirs = load_run((uint16_t)port, peer_path, clients, 3);
+        bench_daemon_stop(&daemon);
+        bench_note(bench, "node handler, %u clients: ours %.0f/s p50 %.0f us, the peer %.0f/s p50 %.0f us", clients, ours.per_s, ours.p50_us,
+                   theirs.per_s, theirs.p50_us);
+        char name[64];
+        (void)snprintf(name, sizeof name, "invoke_node_%u_beside_peer", clients);
+        bench_rate(bench, name, ours.per_s, "invokes/s", theirs.per_s, 1);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct bench bench;
@@ -281,5 +315,7 @@ int main(int argc, char **argv)
     row_parked(&bench);
     for (size_t i = 0; i < sizeof runtimes / sizeof *runtimes; i++)
         row_cold(&bench, &runtimes[i]);
+    if (getenv("SLUICE_PEER") != NULL)
+        rows_of_peer(&bench, getenv("SLUICE_PEER"));
     return bench_done(&bench);
 }
