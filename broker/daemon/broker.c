@@ -112,7 +112,7 @@ static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, uns
     if (failure != NULL)
         why = (struct failure){ .type = failure->type, .message = failure->message, .output = failure->output };
     broker_read(broker);
-    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, clock_now());
+    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, (struct view){ 0 }, clock_now());
 }
 
 static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)

@@ -13,6 +13,7 @@ static const char *protocol_text(enum function_protocol protocol)
     case PROTOCOL_STDIO: return "stdio";
     case PROTOCOL_STDIO_LINES: return "stdio-lines";
     case PROTOCOL_NATIVE: return "native";
+    case PROTOCOL_LAMBDA: return "lambda";
     }
     return NULL;
 }
@@ -279,7 +280,8 @@ static json_t *show_scaling(const struct function_info *info)
 {
     const struct config_function *config = info->config;
     char inputs[160], bound[64] = "", text[320];
-    unsigned parallel = config != NULL && config->protocol == PROTOCOL_NATIVE ? config->concurrency : 1;
+    bool at_once = config != NULL && (config->protocol == PROTOCOL_NATIVE || config->protocol == PROTOCOL_LAMBDA);
+    unsigned parallel = at_once ? config->concurrency : 1;
     double wanted = ceil((info->target.work + info->target.backlog) / parallel);
 
     int len = snprintf(inputs, sizeof inputs, "ready %llu, in flight %llu, %.1f/s arriving", (unsigned long long)info->ready,

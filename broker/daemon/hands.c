@@ -66,7 +66,7 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
 {
     struct broker *broker = ctx;
     struct sluice_error error;
-    enum sluice_err err = instances_start(broker->instances, instance, function, &error);
+    enum sluice_err err = instances_start(broker->instances, instance, function, NULL, &error);
 
     if (err == SLUICE_OK)
         return true;
@@ -244,6 +244,7 @@ struct world broker_world(struct broker *broker)
         .deliver = world_deliver,
         .stop = world_stop,
         .kill = world_kill,
+        /* .invoke, .invoke_answered: no door asks for synchronous invocations. */
         .log = world_log,
         .cpu_us = world_cpu_us,
         .rules_open = world_rules_open,

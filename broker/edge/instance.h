@@ -46,6 +46,12 @@ struct instance {
     bool too_large;                  /* its answer: killed, further output ignored */
 };
 
+/* native and lambda functions are spoken to elsewhere: their stdin is empty, and both outputs are log. */
+static inline bool instance_has_pipes(enum function_protocol protocol)
+{
+    return protocol == PROTOCOL_STDIO || protocol == PROTOCOL_STDIO_LINES;
+}
+
 /* ---- instances.c, for the protocols ---- */
 void instance_signal(struct instance *instance, int signal);
 void instance_grace_start(struct instance *instance);                                   /* KILL after STOP_GRACE_MS */

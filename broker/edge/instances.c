@@ -23,7 +23,7 @@ struct instances {
     struct instances_events events;
     struct captures *captures;
     char *bus_url;
-    int null_fd;                                 /* stdin of native instances */
+    int null_fd;                                 /* stdin of native and lambda instances */
     struct arena *arena;                         /* of one start */
     struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
     char scratch[READ_BYTES];                    /* what pipe_read() reads into, on behalf of all */
@@ -67,7 +67,7 @@ static void output_take(struct instance *instance, struct view data)
         return;
     if (instance->protocol == PROTOCOL_STDIO)
         stdio_read(instance, data);
-    else
+    else if (instance->protocol == PROTOCOL_STDIO_LINES)
         stdio_lines_read(instance, data);
 }
 
@@ -288,7 +288,8 @@ static struct instance *instance_new(struct instances *instances, uint64_t id, c
     return instance;
 }
 
-static enum sluice_err instance_spawn(struct instance *instance, const struct config_function *function, struct sluice_error *reterr)
+static enum sluice_err instance_spawn(struct instance *instance, const struct config_function *function, const char *const *environment,
+                                      struct sluice_error *reterr)
 {
     struct instances *instances = instance->all;
 
@@ -297,16 +298,17 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
     if (!pipes_make(instance))
         return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s': no pipe for another instance: %s; raise the limit of open files",
                            function->name, strerror(errno));
-    bool native = function->protocol == PROTOCOL_NATIVE;
+    bool piped = instance_has_pipes(function->protocol);
     arena_reset(instances->arena);
     struct spawn_request request = {
         .instance = instance->id,
         .command = function->command,
-        .environment = environment_make(instances->arena, instances->bus_url, instance->id, function),
+        .environment = environment != NULL ? environment
+                                           : environment_make(instances->arena, instances->bus_url, instance->id, function),
         .directory = function->directory,
         .memory_bytes = function->memory_bytes,
-        .stdin_fd = native ? instances->null_fd : instance->child_stdin_fd,
-        .stdout_fd = native ? instance->child_stderr_fd : instance->child_stdout_fd,
+        .stdin_fd = piped ? instance->child_stdin_fd : instances->null_fd,
+        .stdout_fd = piped ? instance->child_stdout_fd : instance->child_stderr_fd,
         .stderr_fd = instance->child_stderr_fd,
     };
     return spawner_spawn(instances->spawner, &request, reterr);
@@ -315,13 +317,13 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
 /* ---- the interface ---- */
 
 enum sluice_err instances_start(struct instances *instances, uint64_t id, const struct config_function *function,
-                                struct sluice_error *reterr)
+                                const char *const *environment, struct sluice_error *reterr)
 {
     ASSERT(table_find(instances, id) == NULL);
     struct instance *instance = instance_new(instances, id, function);
     if (instance == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for an instance", function->name);
-    enum sluice_err err = instance_spawn(instance, function, reterr);
+    enum sluice_err err = instance_spawn(instance, function, environment, reterr);
     if (err != SLUICE_OK) {
         instance_free(instance);
         return err;
@@ -338,7 +340,7 @@ void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease,
     ASSERT(count > 0);
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return; /* on_gone says so, or has */
-    ASSERT(instance->protocol != PROTOCOL_NATIVE);
+    ASSERT(instance_has_pipes(instance->protocol));
     VEC_PUSH(&instance->leases, (struct leased){ .lease = lease, .count = count });
     input_put(instance, inputs, count);
     if (instance->protocol == PROTOCOL_STDIO)

@@ -37,7 +37,7 @@ struct invocation_failure {
 
 struct instances_events {
     void *ctx;
-    /* The process runs (stdio, stdio-lines). Native instances become ready by their first `next` on the bus instead. */
+    /* The process runs (stdio, stdio-lines, lambda). Lambda and native instances become ready by their first request for work, elsewhere. */
     void (*on_started)(void *ctx, uint64_t instance, pid_t pid);
     /* Deliveries first .. first+count-1 of the lease are done; failure NULL: succeeded. stdio: one call for the whole lease, at exit.
      * stdio-lines: in order, consecutive successes together. May deliver more to the same instance from within. */
@@ -53,11 +53,12 @@ enum sluice_err instances_new(struct ev_loop *loop, const char *program, const c
                               const struct instances_events *events, struct instances **ret_instances, struct sluice_error *reterr);
 void instances_free(struct instances *instances); /* kills and reaps everything first (spawner_stop); no more callbacks */
 
-/* `function` must outlive the instance's start only (copied). SLUICE_EUNAVAILABLE: the spawner is not ready. */
+/* `function` must outlive the instance's start only (copied). `environment`: the whole of it, ready-made; NULL: made here, of the function's own
+ * and what is inherited. SLUICE_EUNAVAILABLE: the spawner is not ready. */
 enum sluice_err instances_start(struct instances *instances, uint64_t instance, const struct config_function *function,
-                                struct sluice_error *reterr);
+                                const char *const *environment, struct sluice_error *reterr);
 /* stdio: once per instance, may come right after instances_start(): the lines, then EOF. stdio-lines: appended to what is
- * outstanding. inputs: one line of JSON each, without its line break; copied. Never for native. */
+ * outstanding. inputs: one line of JSON each, without its line break; copied. Never for native and lambda. */
 void instances_deliver(struct instances *instances, uint64_t instance, uint64_t lease, const struct view *inputs, unsigned count);
 /* Orderly end: stdin closed behind what was delivered, TERM to the group, KILL after STOP_GRACE_MS. Takes no more deliveries. */
 void instances_stop(struct instances *instances, uint64_t instance);

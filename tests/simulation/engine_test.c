@@ -146,7 +146,7 @@ static const struct failure said_no = { .type = VIEW_LITERAL("No"), .message = V
 static void fail_last(struct bench *bench)
 {
     uint64_t instance = bench->instance;
-    EXPECT_EQ(SLUICE_OK, engine_result(bench->engine, instance, bench->lease, 0, 1, &said_no, bench->now));
+    EXPECT_EQ(SLUICE_OK, engine_result(bench->engine, instance, bench->lease, 0, 1, &said_no, (struct view){ 0 }, bench->now));
     engine_instance_gone(bench->engine, instance, &(struct instance_gone){ .reason = VIEW_LITERAL("exit status 1"), .output = VIEW_LITERAL("") },
                          bench->now);
     engine_tick(bench->engine, bench->now);

@@ -136,7 +136,7 @@ static void start_command(uint64_t instance, enum function_protocol protocol, co
                                         .protocol = protocol, .concurrency = 4, .batch_size = 10 };
     struct sluice_error error;
 
-    if (instances_start(bench.instances, instance, &function, &error) != SLUICE_OK)
+    if (instances_start(bench.instances, instance, &function, NULL, &error) != SLUICE_OK)
         test_fail(__FILE__, __LINE__, "%s", error.text);
 }
 
@@ -310,7 +310,7 @@ TEST(a_memory_limit_holds)
     struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO,
                                         .memory_bytes = 64 << 20 };
     given_instances();
-    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL));
+    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
     deliver(1, 1, "{}");
     WAIT_FOR(bench.loop, bench.gone.count == 1);
     EXPECT_EQ(END_EXITED, bench.gone.items[0].reason);
@@ -548,7 +548,7 @@ TEST(with_the_spawner_all_instances_are_lost_and_others_start_later)
         EXPECT_EQ(END_SPAWNER_LOST, bench.gone.items[i].reason);
     EXPECT(process_gone(bench.pids[1]) && process_gone(bench.pids[2]));
     struct config_function function = { .name = "f", .command = (const char *[]){ "/bin/true", NULL }, .directory = "/" };
-    EXPECT_EQ(SLUICE_EUNAVAILABLE, instances_start(bench.instances, 5, &function, NULL));
+    EXPECT_EQ(SLUICE_EUNAVAILABLE, instances_start(bench.instances, 5, &function, NULL, NULL));
     WAIT_FOR(bench.loop, bench.ready == 2);
     EXPECT(process_gone(escaped));
     start_shell(6, PROTOCOL_STDIO, "exit 0");
