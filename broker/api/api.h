@@ -54,6 +54,8 @@ void api_publish_answered(struct api *api, uint64_t reply, const struct publish_
 /* For the instance that takes it: from now on it counts as running, and is not cancelled when a caller who will ask again hangs up.
  * NULL: its caller is gone (and was cancelled). */
 const struct api_invocation *api_invocation_find(const struct api *api, uint64_t invoke);
+/* {"errorType": ..., "errorMessage": ...} as Lambda says it for a function that could not answer by itself; appended. */
+void api_put_failure(struct bytes *out, const char *request_id, const struct failure *failure);
 /* log_tail: of the invocation, from START to REPORT; used if asked for. */
 void api_invoke_answered(struct api *api, uint64_t invoke, const struct invoke_answer *answer, struct view log_tail);
 /* Streamed response; see runtime_api.h. */

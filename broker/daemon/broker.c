@@ -11,6 +11,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/daemon/control.h"
+#include "broker/daemon/lambda.h"
 #include "broker/daemon/rule_index.h"
 #include "broker/edge/log.h"
 #include "schemas/codec/address.h"
@@ -37,10 +38,27 @@ static void broker_read_end(struct broker *broker)
 
 /* ---- from the edges into the engine ---- */
 
+void broker_publish(struct broker *broker, const struct publish *publish)
+{
+    VEC_PUSH(&broker->publishes, *publish); /* the turn takes them as fast as commits go */
+}
+
+void broker_publish_cancel(struct broker *broker, uint64_t reply)
+{
+    engine_publish_cancel(broker->engine, reply);
+    for (size_t i = broker->publishes_head; i < broker->publishes.count; i++) {
+        if (broker->publishes.items[i].reply != reply)
+            continue;
+        memmove(&broker->publishes.items[i], &broker->publishes.items[i + 1],
+                (broker->publishes.count - i - 1) * sizeof *broker->publishes.items);
+        broker->publishes.count--;
+        return;
+    }
+}
+
 static void bus_on_publish(void *ctx, const struct publish *publish)
 {
-    struct broker *broker = ctx;
-    VEC_PUSH(&broker->publishes, *publish); /* the turn takes them as fast as commits go */
+    broker_publish(ctx, publish);
 }
 
 static void bus_on_next(void *ctx, uint64_t request, uint64_t instance, unsigned events_max, const struct bus_result *results, unsigned count)
@@ -78,15 +96,7 @@ static void bus_on_gone(void *ctx, uint64_t request)
     struct broker *broker = ctx;
 
     control_gone(broker->control, request);
-    engine_publish_cancel(broker->engine, request);
-    for (size_t i = broker->publishes_head; i < broker->publishes.count; i++) {
-        if (broker->publishes.items[i].reply != request)
-            continue;
-        memmove(&broker->publishes.items[i], &broker->publishes.items[i + 1],
-                (broker->publishes.count - i - 1) * sizeof *broker->publishes.items);
-        broker->publishes.count--;
-        return;
-    }
+    broker_publish_cancel(broker, request);
     for (size_t i = 0; i < broker->parked.count; i++) {
         if (broker->parked.items[i].request != request)
             continue;
@@ -100,11 +110,12 @@ static void instance_on_started(void *ctx, uint64_t instance, pid_t pid)
 {
     struct broker *broker = ctx;
     broker_read(broker);
+    runtime_started(broker->runtime, instance, pid);
     engine_instance_started(broker->engine, instance, pid, clock_now());
 }
 
 static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                               const struct invocation_failure *failure)
+                               const struct invocation_failure *failure, struct view result)
 {
     struct broker *broker = ctx;
     struct failure why;
@@ -112,7 +123,7 @@ static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, uns
     if (failure != NULL)
         why = (struct failure){ .type = failure->type, .message = failure->message, .output = failure->output };
     broker_read(broker);
-    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, (struct view){ 0 }, clock_now());
+    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, result, clock_now());
 }
 
 static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)
@@ -141,6 +152,7 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
                                                   .input_unread = end->input_unread,
                                                   .cpu_us = end->cpu_us },
                          clock_now());
+    runtime_close(broker->runtime, instance);
 }
 
 static void instance_on_spawner_ready(void *ctx)
@@ -169,6 +181,7 @@ static void broker_committed(struct mail *mail)
     struct broker *broker = (struct broker *)(void *)((char *)mail - offsetof(struct broker, committed));
 
     broker->committing = false;
+    histogram_add(&broker->commits, clock_now().mono.us - broker->commit_began.us, 1);
     if (broker->outcome == COMMIT_FATAL) {
         log_format(LOG_ERROR, "event=commit-refused action=stop reason=\"%s\" msg=\"the disk refused a commit; nothing of it was acked\"",
                    broker->outcome_text);
@@ -418,12 +431,16 @@ static bool open_edges(struct broker *broker)
     if (instances_new(broker->loop, broker->options.program, broker->data, bus_url_of_functions(broker), &instance_events,
                       &broker->instances, &error) != SLUICE_OK)
         return say("spawner-failed", &error);
+    if (!lambda_open(broker, &error))
+        return say("runtime-api-failed", &error);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         listener_folder(broker->listeners[i]);
     struct bus_options options = { .listeners = (const char *const *)broker->listeners,
                                    .token = token_read(broker->config->config.token_file) };
     if (bus_door_open(broker->mailbox, &options, &bus_events, &broker->bus, &error) != SLUICE_OK)
         return say("bus-failed", &error);
+    if (!broker_open_http(broker, &error))
+        return say("http-failed", &error);
     return true;
 }
 
@@ -522,7 +539,7 @@ int broker_run(struct broker *broker)
     engine_totals(broker->engine, &totals);
     broker_read_end(broker);
     char line[1024];
-    int len = snprintf(line, sizeof line, "ready pid=%d bus=%s http=- pending=%llu recovered_ms=%lld\n", (int)getpid(), broker->listeners[0],
+    int len = snprintf(line, sizeof line, "ready pid=%d bus=%s http=%s pending=%llu recovered_ms=%lld\n", (int)getpid(), broker->listeners[0], broker->http[0] == '\0' ? "-" : broker->http,
                        (unsigned long long)totals.pending,
                        (long long)((clock_now().mono.us - broker->started.mono.us) / 1000));
     (void)!write(STDERR_FILENO, line, (size_t)len);
@@ -535,7 +552,9 @@ void broker_close(struct broker *broker)
 {
     if (broker->bus != NULL)
         bus_door_close(broker->bus);
+    api_close(broker->api);
     instances_free(broker->instances);
+    lambda_close(broker);
     broker_read_end(broker);
     control_free(broker->control); /* a worker may still read the store */
     store_close(broker->store);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "broker/daemon/lambda.h"
 #include "schemas/codec/ids.h"
@@ -12,17 +13,10 @@
 struct invocation {
     struct api_invocation asked; /* views into the call's arguments */
     char arn[LAMBDA_ARN_BYTES];
+    uint8_t id[UUID_BYTES];
     bool asynchronous, wants_log;
     struct bytes envelope;       /* asynchronous: the event, until it is acked */
 };
-
-struct invocation *invocation_free(struct invocation *invocation)
-{
-    if (invocation != NULL)
-        bytes_done(&invocation->envelope);
-    free(invocation);
-    return NULL;
-}
 
 static struct call *call_of(const struct control *control, uint64_t handle)
 {
@@ -41,20 +35,12 @@ const struct api_invocation *control_invocation(const struct control *control, u
     return call == NULL ? NULL : &call->invocation->asked;
 }
 
-static void request_id_new(char id[REQUEST_ID_BYTES])
-{
-    uint8_t uuid[UUID_BYTES], bits[UUID_BYTES];
-
-    random_fill(bits, sizeof bits);
-    uuid7_make(clock_now().wall_ms, bits, uuid);
-    uuid_format(uuid, id);
-}
-
 /* An event of kind invoke for this function alone; acked when it is on the disk. */
 static json_t *invoke_later(struct call *call, uint32_t function)
 {
     struct invocation *invocation = call->invocation;
-    struct event event = { .kind = EVENT_KIND_INVOKE, .id = view_of(invocation->asked.request_id), .detail = invocation->asked.payload };
+    struct event event = { .kind = EVENT_KIND_INVOKE, .id = { (const char *)invocation->id, UUID_BYTES }, .id_is_uuid = true,
+                           .detail = invocation->asked.payload };
 
     envelope_encode(&event, &invocation->envelope);
     if (invocation->envelope.failed)
@@ -82,7 +68,10 @@ json_t *control_function_invoke(struct call *call)
     ASSERT(invocation != NULL);
     invocation->asynchronous = call_number(call, "async") != 0;
     invocation->wants_log = call_number(call, "log") != 0;
-    request_id_new(invocation->asked.request_id);
+    uint8_t random[UUID_BYTES] = { 0 };
+    (void)!getrandom(random, sizeof random, 0); /* too little randomness makes a poorer id */
+    uuid7_make(call->now.wall_ms, random, invocation->id);
+    uuid_to_text(invocation->id, invocation->asked.request_id);
     lambda_arn(engine_function_name(broker->engine, function), invocation->arn);
     invocation->asked.invoke = call->request | CONTROL_HANDLE_BIT;
     invocation->asked.function = function;
@@ -96,16 +85,20 @@ json_t *control_function_invoke(struct call *call)
     return NULL; /* an error unparks it: see call_run() */
 }
 
-void control_invoke_gone(struct call *call)
+void invocation_forget(struct call *call)
 {
     struct broker *broker = call->control->broker;
+    struct invocation *invocation = call->invocation;
 
-    if (call->invocation == NULL)
+    if (invocation == NULL)
         return;
-    if (call->invocation->asynchronous)
+    if (invocation->asynchronous)
         broker_publish_cancel(broker, call->request | CONTROL_HANDLE_BIT);
     else
         engine_invoke_cancel(broker->engine, call->request | CONTROL_HANDLE_BIT);
+    bytes_done(&invocation->envelope);
+    free(invocation);
+    call->invocation = NULL;
 }
 
 void control_publish_answered(struct control *control, uint64_t reply, const struct publish_answer *answer)
@@ -122,14 +115,14 @@ void control_publish_answered(struct control *control, uint64_t reply, const str
                                                                        "outcome", "accepted"));
 }
 
-void control_invoke_answered(struct control *control, uint64_t invoke, const struct invoke_answer *answer, struct view log_tail)
+void control_invoke_answered(struct control *control, uint64_t invoke, const struct invoke_answer *answer, struct view log_text)
 {
     struct call *call = call_of(control, invoke);
 
     if (call == NULL)
         return;
     const char *id = call->invocation->asked.request_id;
-    json_t *log = call->invocation->wants_log ? json_view(log_tail) : json_null(), *result = NULL;
+    json_t *log = call->invocation->wants_log ? json_view(log_text) : json_null(), *result = NULL;
     struct bytes error = { 0 };
     switch (answer->outcome) {
     case INVOKE_DONE:
@@ -137,8 +130,9 @@ void control_invoke_answered(struct control *control, uint64_t invoke, const str
                            (json_int_t)answer->ran_us);
         break;
     case INVOKE_FAILED:
-        lambda_put_error(answer, id, &error);
-        result = json_pack("{s:s,s:s,s:o,s:o,s:I}", "request_id", id, "outcome", "failed", "payload", json_view(bytes_view(&error)), "log", log,
+        if (answer->result.len == 0)
+            api_put_failure(&error, id, answer->failure);
+        result = json_pack("{s:s,s:s,s:o,s:o,s:I}", "request_id", id, "outcome", "failed", "payload", json_view(answer->result.len > 0 ? answer->result : bytes_view(&error)), "log", log,
                            "ran_us", (json_int_t)answer->ran_us);
         break;
     case INVOKE_THROTTLED:

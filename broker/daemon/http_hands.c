@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "broker/api/api.h"
+#include "broker/api/runtime/runtime_api.h"
+#include "broker/base/histogram.h"
 #include "broker/edge/log.h"
 
 static const struct config *hand_config(void *ctx)
@@ -50,6 +52,41 @@ static void hand_look(void *ctx)
     broker_read(ctx);
 }
 
+/* ---- figures ---- */
+
+static void put_histogram(struct bytes *out, const char *name, const char *help, const struct histogram *histogram)
+{
+    uint64_t below = 0;
+
+    bytes_put_format(out, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        below += histogram->buckets[i];
+        if (i < HISTOGRAM_BUCKETS - 1)
+            bytes_put_format(out, "%s_bucket{le=\"%g\"} %llu\n", name, histogram_bound_s(i), (unsigned long long)below);
+        else
+            bytes_put_format(out, "%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)below);
+    }
+    bytes_put_format(out, "%s_sum %.9g\n%s_count %llu\n", name, histogram->sum_s, name, (unsigned long long)histogram->count);
+}
+
+static void put_gauge(struct bytes *out, const char *name, const char *help, double value)
+{
+    bytes_put_format(out, "# HELP %s %s\n# TYPE %s gauge\n%s %.17g\n", name, help, name, name, value);
+}
+
+static void hand_metrics(void *ctx, struct bytes *out)
+{
+    const struct broker *broker = ctx;
+    struct store_usage usage;
+
+    store_usage(broker->store, &usage);
+    put_histogram(out, "sluice_commit_seconds", "From handing a commit to the disk until it is there.", &broker->commits);
+    put_gauge(out, "sluice_store_used_bytes", "Of the data file, in use.", (double)usage.used_bytes);
+    put_gauge(out, "sluice_store_file_bytes", "Size of the data file.", (double)usage.file_bytes);
+    put_gauge(out, "sluice_store_map_bytes", "What the data file may grow to.", (double)usage.map_bytes);
+    put_gauge(out, "sluice_uptime_seconds", "Since the daemon was started.", (double)(clock_now().mono.us - broker->started.mono.us) / 1e6);
+}
+
 static bool hand_ready(void *ctx, const char **ret_reason)
 {
     struct broker *broker = ctx;
@@ -74,7 +111,7 @@ bool broker_open_http(struct broker *broker, struct sluice_error *reterr)
         .publish_cancel = hand_publish_cancel,
         .resume = hand_resume,
         .look = hand_look,
-        .metrics = broker_put_metrics,
+        .metrics = hand_metrics,
         .ready = hand_ready,
     };
 
@@ -85,6 +122,9 @@ bool broker_open_http(struct broker *broker, struct sluice_error *reterr)
     /* What was configured, with the port that it has become. */
     const char *colon = strrchr(address, ':');
     int host = colon == NULL ? (int)strlen(address) : (int)(colon - address);
-    (void)snprintf(broker->http, sizeof broker->http, "%.*s:%u", host, address, (unsigned)api_port(broker->api));
+    unsigned port = api_port(broker->api);
+    (void)snprintf(broker->http, sizeof broker->http, "%.*s:%u", host, address, port);
+    bool any = strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0;
+    (void)snprintf(broker->http_url, sizeof broker->http_url, "http://%.*s:%u", any ? 9 : host, any ? "127.0.0.1" : address, port);
     return true;
 }

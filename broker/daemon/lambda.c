@@ -2,21 +2,27 @@
  *
  *   engine ── world.start ──> runtime_open(), environment, process      world.deliver, world.invoke ──> runtime_deliver()
  *   engine <── wants, result, init failed <── runtime events */
-#include "broker/daemon/broker.h"
+#include "broker/daemon/lambda.h"
 
 #include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
 
-#include "broker/api/api.h"
-#include "broker/api/runtime/runtime_api.h"
 #include "broker/base/arena.h"
-#include "broker/base/assert.h"
-#include "broker/daemon/request_id.h"
 #include "broker/edge/log.h"
+#include "schemas/codec/json.h"
 
-#define LAMBDA_ARN_FORMAT "arn:aws:lambda:" EVENT_REGION_DEFAULT ":" EVENT_ACCOUNT_DEFAULT ":function:%s"
-enum { ARN_BYTES_MAX = 256, ENVIRONMENT_ARENA_BYTES = 16 << 10 };
+enum { ENVIRONMENT_ARENA_BYTES = 16 << 10 };
+
+bool lambda_payload_check(struct view payload, struct sluice_error *reterr)
+{
+    return json_check(payload, JSON_ANY, JSON_DEPTH_MAX, reterr) == SLUICE_OK;
+}
+
+void lambda_arn(const char *function, char ret_arn[LAMBDA_ARN_BYTES])
+{
+    (void)snprintf(ret_arn, LAMBDA_ARN_BYTES, "arn:aws:lambda:" EVENT_REGION_DEFAULT ":" EVENT_ACCOUNT_DEFAULT ":function:%s", function);
+}
 
 /* ---- what the process says ---- */
 
@@ -73,7 +79,7 @@ static void on_init_error(void *ctx, uint64_t instance, const struct failure *fa
     engine_instance_init_failed(broker->engine, instance, failure, body, clock_now());
 }
 
-bool broker_open_runtime(struct broker *broker, struct sluice_error *reterr)
+bool lambda_open(struct broker *broker, struct sluice_error *reterr)
 {
     struct runtime_events events = {
         .ctx = broker,
@@ -87,6 +93,14 @@ bool broker_open_runtime(struct broker *broker, struct sluice_error *reterr)
 
     broker->environment = arena_new(ENVIRONMENT_ARENA_BYTES);
     return runtime_api_new(broker->loop, &events, &broker->runtime, reterr) == SLUICE_OK;
+}
+
+void lambda_close(struct broker *broker)
+{
+    if (broker->runtime != NULL)
+        runtime_api_free(broker->runtime);
+    if (broker->environment != NULL)
+        arena_free(broker->environment);
 }
 
 /* ---- what the engine wants ---- */
@@ -122,20 +136,34 @@ enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const str
     return err;
 }
 
+/* Of an asynchronous Invoke it is what its caller was told. */
+struct request_id lambda_request_id(const struct handover *handover)
+{
+    struct request_id id = { "" };
+    struct event event;
+
+    if (!envelope_decode_stored(handover->envelope, &event))
+        return id; /* its record passed its check, so this does not happen */
+    if (event.kind != EVENT_KIND_INVOKE || !event.id_is_uuid)
+        return request_id_of_delivery(event.id, handover->delivery);
+    uuid_to_text((const uint8_t *)event.id.data, id.text);
+    return id;
+}
+
 void lambda_deliver(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handover)
 {
-    char id[REQUEST_ID_BYTES], arn[ARN_BYTES_MAX];
-    struct target_view target;
+    struct request_id id = lambda_request_id(handover);
+    char arn[LAMBDA_ARN_BYTES];
+    struct instance_info info;
     uint32_t function;
 
-    request_id_of(handover, id);
-    (void)snprintf(arn, sizeof arn, LAMBDA_ARN_FORMAT,
-                   engine_instance_find(broker->engine, instance, &function, NULL) ? engine_function_name(broker->engine, function) : "");
-    (void)target;
+    if (!engine_instance_find(broker->engine, instance, &function, &info))
+        return; /* the engine has just named it */
+    lambda_arn(engine_function_name(broker->engine, function), arn);
     bytes_clear(&broker->handover);
     broker_put_input(broker, handover, &broker->handover);
     runtime_deliver(broker->runtime, instance, &(struct runtime_invocation){
-        .lease = lease, .request_id = id, .arn = arn, .deadline_ms = deadline_ms, .payload = bytes_view(&broker->handover) });
+        .lease = lease, .request_id = id.text, .arn = arn, .deadline_ms = deadline_ms, .payload = bytes_view(&broker->handover) });
 }
 
 void lambda_invoke(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct api_invocation *invocation)
@@ -144,7 +172,7 @@ void lambda_invoke(struct broker *broker, uint64_t instance, uint64_t lease, int
         .lease = lease,
         .request_id = invocation->request_id,
         .arn = invocation->arn,
-        .trace_id = NULL,
+        .trace_id = invocation->trace_id.data, /* NUL-terminated */
         .deadline_ms = deadline_ms,
         .payload = invocation->payload,
         .client_context = invocation->client_context,

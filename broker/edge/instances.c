@@ -150,7 +150,7 @@ static void instance_gone(struct instance *instance, struct instance_end *end)
         stdio_exited(instance, end);
     else if (instance->protocol == PROTOCOL_STDIO_LINES)
         stdio_lines_exited(instance);
-    end->output_tail = instance_output(instance, instance->protocol == PROTOCOL_STDIO ? tail_view(&instance->answer) : VIEW_LITERAL(""));
+    end->output_tail = instance_output(instance, instance->protocol == PROTOCOL_STDIO ? stdio_tail(instance) : VIEW_LITERAL(""));
     events->on_gone(events->ctx, instance->id, end);
     instance_free(instance);
 }
@@ -333,7 +333,7 @@ enum sluice_err instances_start(struct instances *instances, uint64_t id, const 
     return SLUICE_OK;
 }
 
-void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+static void hand_over(struct instances *instances, uint64_t id, const struct leased *leased, const struct view *inputs, unsigned count)
 {
     struct instance *instance = table_find(instances, id);
 
@@ -341,12 +341,22 @@ void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease,
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return; /* on_gone says so, or has */
     ASSERT(instance_has_pipes(instance->protocol));
-    VEC_PUSH(&instance->leases, (struct leased){ .lease = lease, .count = count });
+    VEC_PUSH(&instance->leases, *leased);
     input_put(instance, inputs, count);
     if (instance->protocol == PROTOCOL_STDIO)
         input_end(instance);
     else
         input_write(instance);
+}
+
+void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+{
+    hand_over(instances, id, &(struct leased){ .lease = lease, .count = count }, inputs, count);
+}
+
+void instances_invoke(struct instances *instances, uint64_t id, uint64_t lease, struct view input)
+{
+    hand_over(instances, id, &(struct leased){ .lease = lease, .count = 1, .result_wanted = true }, &input, 1);
 }
 
 void instances_stop(struct instances *instances, uint64_t id)
@@ -377,6 +387,18 @@ bool instances_pid(const struct instances *instances, uint64_t id, pid_t *ret_pi
         return false;
     *ret_pid = instance->pid;
     return true;
+}
+
+struct view instances_log(struct instances *instances, uint64_t id)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL)
+        return VIEW_LITERAL("");
+    /* What was written before the answer that asks for it has arrived is in the pipe by now. */
+    if (instance->errors.fd >= 0)
+        (void)pipe_read(instance, &instance->errors, instances->scratch, READS_PER_TURN_MAX, errors_take);
+    return tail_view(&instance->captured.tail);
 }
 
 enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out)

@@ -17,7 +17,7 @@ struct result {
     uint64_t instance, lease;
     unsigned first, count;
     bool failed;
-    char type[64], message[256], output[256];
+    char type[64], message[256], output[256], returned[256];
 };
 
 struct gone {
@@ -52,7 +52,7 @@ static void heard_started(void *ctx, uint64_t instance, pid_t pid)
 }
 
 static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                         const struct invocation_failure *failure)
+                         const struct invocation_failure *failure, struct view returned)
 {
     struct result result = { .instance = instance, .lease = lease, .first = first, .count = count, .failed = failure != NULL };
 
@@ -63,6 +63,7 @@ static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned 
         text_copy(result.message, sizeof result.message, failure->message);
         text_copy(result.output, sizeof result.output, failure->output);
     }
+    text_copy(result.returned, sizeof result.returned, returned);
     VEC_PUSH(&bench.results, result);
     for (; bench.refill > 0 && count > 0; count--, bench.refill--)
         instances_deliver(bench.instances, instance, 1000 + bench.refill, &VIEW_LITERAL("{\"refilled\":true}"), 1);
