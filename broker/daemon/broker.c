@@ -1,5 +1,6 @@
 #include "broker/daemon/broker.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -114,14 +115,24 @@ static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, uns
     (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, clock_now());
 }
 
+/* "killed", as Lambda's messages spell it; the C library says "Killed". */
+static void signal_text(int number, char ret_text[64])
+{
+    (void)snprintf(ret_text, 64, "%s", strsignal(number));
+    ret_text[0] = (char)tolower((unsigned char)ret_text[0]);
+}
+
 static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)
 {
     struct broker *broker = ctx;
-    char reason[128];
+    char reason[128], signal_name[64];
 
     switch (end->reason) {
     case END_EXITED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: exit status %d", end->code); break;
-    case END_SIGNALLED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: %s", strsignal(end->code)); break;
+    case END_SIGNALLED:
+        signal_text(end->code, signal_name);
+        (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: %s", signal_name);
+        break;
     case END_SPAWN_FAILED:
         (void)snprintf(reason, sizeof reason, "cannot be started: %s: %s", end->step == NULL ? "spawn" : end->step, strerror(end->code));
         break;
@@ -129,6 +140,8 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
     }
     if (end->reason == END_EXITED && end->code == 0)
         (void)snprintf(reason, sizeof reason, "Runtime exited without providing a reason");
+    if (end->out_of_memory)
+        (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: killed");
     broker_read(broker);
     broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);

@@ -40,7 +40,8 @@ void stdio_exited(struct instance *instance, const struct instance_end *end)
     } else if (end->reason == END_EXITED && end->code == 0) {
         events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, NULL);
     } else if (end->reason == END_EXITED) {
-        (void)snprintf(message, sizeof message, "Runtime exited with error: exit status %d", end->code);
+        (void)snprintf(message, sizeof message, end->out_of_memory ? "Runtime exited with error: signal: killed"
+                                                                    : "Runtime exited with error: exit status %d", end->code);
         struct invocation_failure failure = {
             .type = VIEW_LITERAL("Runtime.ExitError"), .message = view_of(message), .output = output };
         events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure);
