@@ -53,6 +53,7 @@ struct config_function {
     unsigned retry_attempts;             /* tries in all, at least 1 */
     int64_t backoff_min_ms, backoff_max_ms, max_age_ms;
     enum event_shape input;
+    bool report;                         /* START, END and REPORT in its log, around every invocation */
 };
 
 /* Stored in the targets table: never renumbered. */

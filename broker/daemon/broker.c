@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,10 @@ static void bus_on_next(void *ctx, uint64_t request, uint64_t instance, unsigned
     struct now now = clock_now();
 
     broker_read(broker);
+    invocations_ready(broker->invocations, instance);
+    for (unsigned i = 0; i < count; i++)
+        invocations_end(broker->invocations, instance, results[i].lease, UINT_MAX,
+                        results[i].failures_count > 0 ? results[i].failures[0].failure.type : (struct view){ 0 });
     for (unsigned i = 0; i < count; i++)
         (void)engine_result_batch(broker->engine, instance, results[i].lease, results[i].failures, results[i].failures_count, now);
     if (events_max == 0) { /* results only: it is leaving */
@@ -100,6 +105,7 @@ static void instance_on_started(void *ctx, uint64_t instance, pid_t pid)
 {
     struct broker *broker = ctx;
     broker_read(broker);
+    invocations_ready(broker->invocations, instance);
     engine_instance_started(broker->engine, instance, pid, clock_now());
 }
 
@@ -112,6 +118,7 @@ static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, uns
     if (failure != NULL)
         why = (struct failure){ .type = failure->type, .message = failure->message, .output = failure->output };
     broker_read(broker);
+    invocations_end(broker->invocations, instance, lease, count, failure == NULL ? (struct view){ 0 } : failure->type);
     (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, clock_now());
 }
 
@@ -143,6 +150,7 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
     if (end->out_of_memory)
         (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: killed");
     broker_read(broker);
+    invocations_gone(broker->invocations, instance, end);
     broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);
     engine_instance_gone(broker->engine, instance,
@@ -429,6 +437,8 @@ static bool open_edges(struct broker *broker)
     if (instances_new(broker->loop, broker->options.program, broker->data, bus_url_of_functions(broker), &instance_events,
                       &broker->instances, &error) != SLUICE_OK)
         return say("spawner-failed", &error);
+    if (invocations_new(broker->loop, broker->mailbox, broker->instances, broker->data, &broker->invocations, &error) != SLUICE_OK)
+        return say("usage-refused", &error);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         listener_folder(broker->listeners[i]);
     struct bus_options options = { .listeners = (const char *const *)broker->listeners,
@@ -544,6 +554,7 @@ void broker_close(struct broker *broker)
 {
     if (broker->bus != NULL)
         bus_door_close(broker->bus);
+    invocations_free(broker->invocations);
     instances_free(broker->instances);
     broker_read_end(broker);
     control_free(broker->control); /* a worker may still read the store */

@@ -10,6 +10,7 @@
 #include <ev.h>
 
 #include "broker/core/engine.h"
+#include "broker/daemon/invocations.h"
 #include "broker/edge/bus_door.h"
 #include "broker/edge/config_file.h"
 #include "broker/edge/instances.h"
@@ -36,6 +37,7 @@ struct broker {
     struct store *store;
     struct engine *engine;
     struct instances *instances;
+    struct invocations *invocations;
     struct bus_door *bus;
     struct control *control;
     struct config_file *config;

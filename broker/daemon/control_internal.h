@@ -129,6 +129,9 @@ command_run control_function_list, control_function_show, control_function_logs;
 command_run control_rule_list, control_reload;
 command_run control_dead_letter_list, control_dead_letter_show, control_dead_letter_redrive, control_dead_letter_purge;
 
+/* control_usage.c: rows of its last `days` (an argument) on which it ran, newest first. */
+json_t *control_usage(const struct call *call, const char *function);
+
 struct balance *balance_new(struct control *control);
 struct balance *balance_free(struct balance *balance);
 struct searcher *searcher_new(struct control *control);

@@ -9,6 +9,7 @@
 #include "broker/base/assert.h"
 #include "broker/core/input.h"
 #include "broker/daemon/control.h"
+#include "broker/daemon/request_id.h"
 #include "broker/edge/log.h"
 
 static bool read_batch_after(void *ctx, uint32_t function, uint64_t after, struct batch_row *ret_row)
@@ -67,8 +68,10 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
     struct sluice_error error;
     enum sluice_err err = instances_start(broker->instances, instance, function, &error);
 
-    if (err == SLUICE_OK)
+    if (err == SLUICE_OK) {
+        invocations_started(broker->invocations, instance, function);
         return true;
+    }
     if (err == SLUICE_ELIMIT) /* the spawner has enough to do: come back in a moment */
         ev_timer_again(broker->loop, &broker->start_again);
     else if (err != SLUICE_EUNAVAILABLE)
@@ -137,10 +140,25 @@ static void deliver_native(struct broker *broker, uint64_t instance, uint64_t le
     bus_answer_next(broker->bus, request, SLUICE_OK, NULL, lease, deadline_ms, bytes_view(&broker->handover), count);
 }
 
+/* The id is made for those who see it. */
+static void invocation_begin(struct broker *broker, uint64_t instance, uint64_t lease, const struct handover *first, unsigned count)
+{
+    struct request_id id;
+    struct event event;
+
+    if (invocations_reported(broker->invocations, instance) && envelope_decode_stored(first->envelope, &event)) {
+        id = request_id_of_delivery(event.id, first->delivery);
+        invocations_begin(broker->invocations, instance, lease, count, id.text);
+    } else {
+        invocations_begin(broker->invocations, instance, lease, count, NULL);
+    }
+}
+
 static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers, unsigned count)
 {
     struct broker *broker = ctx;
 
+    invocation_begin(broker, instance, lease, &handovers[0], count);
     if (engine_instance_is_native(broker->engine, instance)) {
         deliver_native(broker, instance, lease, deadline_ms, handovers, count);
         return;
@@ -193,6 +211,8 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     struct broker *broker = ctx;
 
     log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    if (strcmp(reason, "timeout") == 0)
+        invocations_killed(broker->invocations, instance);
     control_instance_stopped(broker->control, instance, reason);
     instances_kill(broker->instances, instance);
 }

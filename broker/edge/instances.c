@@ -218,6 +218,8 @@ static void on_exited(void *ctx, uint64_t id, const struct spawner_exit *exit)
         .code = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
         .cpu_us = time_us(usage->ru_utime) + time_us(usage->ru_stime),
         .memory_peak_bytes = exit->cgroup_peak_bytes > 0 ? exit->cgroup_peak_bytes : (int64_t)usage->ru_maxrss * 1024,
+        .exec_us = exit->exec_us,
+        .exit_us = exit->exit_us,
         .out_of_memory = ended_out_of_memory(exit),
     };
 

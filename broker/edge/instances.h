@@ -30,6 +30,7 @@ struct instance_end {
     struct view output_tail;             /* last captured output, at most OUTPUT_TAIL_BYTES */
     bool out_of_memory;                  /* the kernel killed it, or one of its processes, at its limit */
     int64_t cpu_us, memory_peak_bytes;
+    int64_t exec_us, exit_us;            /* as spawner_exit; 0: it did not run, or the spawner could not say */
 };
 
 struct invocation_failure {

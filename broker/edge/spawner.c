@@ -288,7 +288,8 @@ static void dispatch(struct spawner *spawner, const struct packet *packet)
         case WIRE_EXITED: {
             const struct wire_exited *exited = message;
             struct spawner_exit exit = { .wait_status = (int)exited->status, .usage = exited->usage,
-                                         .cgroup_peak_bytes = exited->cgroup_peak_bytes, .out_of_memory = exited->out_of_memory != 0 };
+                                         .cgroup_peak_bytes = exited->cgroup_peak_bytes, .exec_us = exited->exec_us,
+                                         .exit_us = exited->exit_us, .out_of_memory = exited->out_of_memory != 0 };
             events->on_exited(events->ctx, head->instance, &exit);
             break;
         }

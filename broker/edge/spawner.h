@@ -40,6 +40,7 @@ struct spawner_exit {
     int wait_status;
     struct rusage usage;             /* of the leader and what it waited for; ru_maxrss is at least what the spawner itself takes */
     int64_t cgroup_peak_bytes;       /* of the whole instance; 0: not known */
+    int64_t exec_us, exit_us;        /* when it was exec'd and when it was reaped, on the monotonic clock */
     bool out_of_memory;              /* the kernel killed a process of it at the limit */
 };
 

@@ -44,6 +44,7 @@ struct leader {
     uint64_t instance;
     pid_t pid;
     bool in_cgroup;
+    int64_t exec_us;
 };
 
 struct stranger {                    /* a child that is no leader and names no instance */
@@ -68,12 +69,17 @@ static void say(const char *what, const char *path)
     (void)fprintf(stderr, "level=error event=spawner-failed path=\"%s\" reason=\"%s\" msg=\"the spawner %s\"\n", path, strerror(errno), what);
 }
 
-static int64_t mono_ms(void)
+static int64_t mono_us(void)
 {
     struct timespec now;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t mono_ms(void)
+{
+    return mono_us() / 1000;
 }
 
 /* ---- starting ---- */
@@ -205,7 +211,7 @@ static void spawn(struct spawner_process *spawner, const struct wire_spawn *requ
         reply_failed(spawner, request->head.instance, error_number, STEP_PIDFD);
         return;
     }
-    VEC_PUSH(&spawner->leaders, (struct leader){ .instance = request->head.instance, .pid = pid, .in_cgroup = in_cgroup });
+    VEC_PUSH(&spawner->leaders, (struct leader){ .instance = request->head.instance, .pid = pid, .in_cgroup = in_cgroup, .exec_us = mono_us() });
     struct wire_started *started = packet_add(&spawner->reply, WIRE_STARTED, request->head.instance, sizeof *started);
     started->pid = pid;
     packet_add_fd(&spawner->reply, pidfd);
@@ -285,6 +291,8 @@ static bool reap_one(struct spawner_process *spawner)
     exited->status = status;
     exited->out_of_memory = use.out_of_memory;
     exited->cgroup_peak_bytes = use.peak_bytes;
+    exited->exec_us = leader.exec_us;
+    exited->exit_us = mono_us();
     exited->usage = usage;
     cgroup_leave(spawner, leader.in_cgroup, leader.instance);
     spawner->leaders.items[i] = spawner->leaders.items[--spawner->leaders.count];

@@ -52,6 +52,7 @@ struct wire_exited {
     struct wire_head head;
     int64_t status, out_of_memory;
     int64_t cgroup_peak_bytes;       /* 0: not known */
+    int64_t exec_us, exit_us;        /* on the monotonic clock */
     struct rusage usage;
 };
 
