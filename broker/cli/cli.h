@@ -26,6 +26,7 @@ enum option {
     OPTION_HELP, OPTION_JSON, OPTION_URL,                                       /* of every command */
     OPTION_SOURCE, OPTION_TYPE, OPTION_DETAIL, OPTION_BUS, OPTION_ID, OPTION_FILE, OPTION_TIMEOUT, /* event put */
     OPTION_AFTER, OPTION_MAX,                                                   /* event tail */
+    OPTION_DAYS,                                                                /* function show */
     OPTION_FOLLOW, OPTION_BYTES,                                                /* function logs */
     OPTION_PAYLOAD, OPTION_ASYNC, OPTION_LOG,                                   /* function invoke */
     OPTION_PATTERN, OPTION_EVENT, OPTION_EXPLAIN,                               /* rule test */

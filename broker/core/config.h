@@ -58,6 +58,7 @@ struct config_function {
     int64_t backoff_min_ms, backoff_max_ms, max_age_ms;
     bool retry_given;                    /* the three above were said: they hold for asynchronous invocations too */
     enum event_shape input;
+    bool report;                         /* START, END and REPORT in its log, around every invocation */
 };
 
 /* Stored in the targets table: never renumbered. */

@@ -1,7 +1,9 @@
 #include "broker/daemon/broker.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +69,10 @@ static void bus_on_next(void *ctx, uint64_t request, uint64_t instance, unsigned
     struct now now = clock_now();
 
     broker_read(broker);
+    invocations_ready(broker->invocations, instance);
+    for (unsigned i = 0; i < count; i++)
+        invocations_end(broker->invocations, instance, results[i].lease, UINT_MAX,
+                        results[i].failures_count > 0 ? results[i].failures[0].failure.type : (struct view){ 0 });
     for (unsigned i = 0; i < count; i++)
         (void)engine_result_batch(broker->engine, instance, results[i].lease, results[i].failures, results[i].failures_count, now);
     if (events_max == 0) { /* results only: it is leaving */
@@ -111,6 +117,7 @@ static void instance_on_started(void *ctx, uint64_t instance, pid_t pid)
     struct broker *broker = ctx;
     broker_read(broker);
     runtime_started(broker->runtime, instance, pid);
+    invocations_ready(broker->invocations, instance);
     engine_instance_started(broker->engine, instance, pid, clock_now());
 }
 
@@ -123,17 +130,28 @@ static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, uns
     if (failure != NULL)
         why = (struct failure){ .type = failure->type, .message = failure->message, .output = failure->output };
     broker_read(broker);
+    invocations_end(broker->invocations, instance, lease, count, failure == NULL ? (struct view){ 0 } : failure->type);
     (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, result, clock_now());
+}
+
+/* "killed", as Lambda's messages spell it; the C library says "Killed". */
+static void signal_text(int number, char ret_text[64])
+{
+    (void)snprintf(ret_text, 64, "%s", strsignal(number));
+    ret_text[0] = (char)tolower((unsigned char)ret_text[0]);
 }
 
 static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)
 {
     struct broker *broker = ctx;
-    char reason[128];
+    char reason[128], signal_name[64];
 
     switch (end->reason) {
     case END_EXITED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: exit status %d", end->code); break;
-    case END_SIGNALLED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: %s", strsignal(end->code)); break;
+    case END_SIGNALLED:
+        signal_text(end->code, signal_name);
+        (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: %s", signal_name);
+        break;
     case END_SPAWN_FAILED:
         (void)snprintf(reason, sizeof reason, "cannot be started: %s: %s", end->step == NULL ? "spawn" : end->step, strerror(end->code));
         break;
@@ -141,7 +159,10 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
     }
     if (end->reason == END_EXITED && end->code == 0)
         (void)snprintf(reason, sizeof reason, "Runtime exited without providing a reason");
+    if (end->out_of_memory)
+        (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: killed");
     broker_read(broker);
+    invocations_gone(broker->invocations, instance, end);
     broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);
     engine_instance_gone(broker->engine, instance,
@@ -433,6 +454,8 @@ static bool open_edges(struct broker *broker)
         return say("spawner-failed", &error);
     if (!lambda_open(broker, &error))
         return say("runtime-api-failed", &error);
+    if (invocations_new(broker->loop, broker->mailbox, broker->instances, broker->data, &broker->invocations, &error) != SLUICE_OK)
+        return say("usage-refused", &error);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         listener_folder(broker->listeners[i]);
     struct bus_options options = { .listeners = (const char *const *)broker->listeners,
@@ -553,6 +576,7 @@ void broker_close(struct broker *broker)
     if (broker->bus != NULL)
         bus_door_close(broker->bus);
     api_close(broker->api);
+    invocations_free(broker->invocations);
     instances_free(broker->instances);
     lambda_close(broker);
     broker_read_end(broker);

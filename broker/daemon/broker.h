@@ -11,6 +11,7 @@
 
 #include "broker/base/histogram.h"
 #include "broker/core/engine.h"
+#include "broker/daemon/invocations.h"
 #include "broker/edge/bus_door.h"
 #include "broker/edge/config_file.h"
 #include "broker/edge/instances.h"
@@ -41,6 +42,7 @@ struct broker {
     struct store *store;
     struct engine *engine;
     struct instances *instances;
+    struct invocations *invocations;
     struct bus_door *bus;
     struct api *api;             /* NULL: no HTTP port is configured */
     struct runtime_api *runtime;
@@ -66,6 +68,9 @@ struct broker {
     size_t publishes_head;
     VEC(struct parked_next) parked;
     struct bytes handover;       /* input lines and frames in the making */
+    struct bytes invocation_log; /* for a caller that asked for it */
+    uint64_t gone;               /* the instance whose end is being told, and its last output; 0: none */
+    struct view gone_log;
     VEC(struct view) inputs;
 
     ev_prepare turn;

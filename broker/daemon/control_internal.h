@@ -135,6 +135,9 @@ command_run control_dead_letter_list, control_dead_letter_show, control_dead_let
 
 /* The call is going away: what it waits for is cancelled, if it is not over. */
 void invocation_forget(struct call *call);
+/* control_usage.c: rows of its last `days` (an argument) on which it ran, newest first. */
+json_t *control_usage(const struct call *call, const char *function);
+
 struct balance *balance_new(struct control *control);
 struct balance *balance_free(struct balance *balance);
 struct searcher *searcher_new(struct control *control);

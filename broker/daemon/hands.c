@@ -71,11 +71,30 @@ static void world_publish_answered(void *ctx, uint64_t reply, const struct publi
         bus_answer_publish(broker->bus, reply, answer);
 }
 
-/* The end of the invocation's own log: an instance's lines since its START, if it has one place. */
+/* The invocation's own log, as far as the instance has done one at a time: START, its lines, END and REPORT. */
+static struct view invocation_log(struct broker *broker, const struct api_invocation *invocation, uint64_t instance)
+{
+    struct bytes *log = &broker->invocation_log;
+
+    bytes_clear(log);
+    bytes_put_format(log, "START RequestId: %s Version: $LATEST\n", invocation->request_id);
+    bytes_put_view(log, broker->gone == instance ? broker->gone_log : instances_log(broker->instances, instance));
+    if (log->len > 0 && log->data[log->len - 1] != '\n')
+        bytes_put_char(log, '\n');
+    bytes_put_view(log, invocations_last_report(broker->invocations, instance));
+    return log->failed ? (struct view){ 0 } : bytes_view(log);
+}
+
+static const struct api_invocation *invocation_find(const struct broker *broker, uint64_t invoke)
+{
+    return (invoke & API_HANDLE_BIT) != 0 ? api_invocation_find(broker->api, invoke) : control_invocation(broker->control, invoke);
+}
+
 static void world_invoke_answered(void *ctx, uint64_t invoke, const struct invoke_answer *answer)
 {
     struct broker *broker = ctx;
-    struct view log = answer->instance == 0 ? (struct view){ 0 } : instances_log(broker->instances, answer->instance);
+    const struct api_invocation *invocation = answer->instance == 0 ? NULL : invocation_find(broker, invoke);
+    struct view log = invocation == NULL || !invocation->tail ? (struct view){ 0 } : invocation_log(broker, invocation, answer->instance);
 
     if ((invoke & API_HANDLE_BIT) != 0)
         api_invoke_answered(broker->api, invoke, answer, log);
@@ -86,11 +105,13 @@ static void world_invoke_answered(void *ctx, uint64_t invoke, const struct invok
 static void world_invoke(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_ms, uint64_t invoke)
 {
     struct broker *broker = ctx;
-    const struct api_invocation *invocation =
-        (invoke & API_HANDLE_BIT) != 0 ? api_invocation_find(broker->api, invoke) : control_invocation(broker->control, invoke);
+    const struct api_invocation *invocation = invocation_find(broker, invoke);
     enum function_protocol protocol;
 
     ASSERT(invocation != NULL); /* one whose caller is gone was cancelled, and is not handed over */
+    invocations_begin(broker->invocations, instance, lease, 1, invocation->request_id);
+    if (invocation->tail)
+        instances_log_begin(broker->instances, instance);
     if (engine_instance_protocol(broker->engine, instance, &protocol) && protocol == PROTOCOL_LAMBDA) {
         lambda_invoke(broker, instance, lease, deadline_ms, invocation);
         return;
@@ -107,8 +128,10 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
     enum sluice_err err = function->protocol == PROTOCOL_LAMBDA ? lambda_start(broker, instance, function, &error)
                                                                 : instances_start(broker->instances, instance, function, NULL, &error);
 
-    if (err == SLUICE_OK)
+    if (err == SLUICE_OK) {
+        invocations_started(broker->invocations, instance, function);
         return true;
+    }
     if (err == SLUICE_ELIMIT) /* the spawner has enough to do: come back in a moment */
         ev_timer_again(broker->loop, &broker->start_again);
     else if (err != SLUICE_EUNAVAILABLE)
@@ -176,6 +199,17 @@ static void deliver_native(struct broker *broker, uint64_t instance, uint64_t le
     bus_answer_next(broker->bus, request, SLUICE_OK, NULL, lease, deadline_ms, bytes_view(&broker->handover), count);
 }
 
+/* The id is made for those who see it. */
+static void invocation_begin(struct broker *broker, uint64_t instance, uint64_t lease, const struct handover *first, unsigned count)
+{
+    struct request_id id;
+    bool reported = invocations_reported(broker->invocations, instance);
+
+    if (reported)
+        id = lambda_request_id(first);
+    invocations_begin(broker->invocations, instance, lease, count, reported ? id.text : NULL);
+}
+
 static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers, unsigned count)
 {
     struct broker *broker = ctx;
@@ -183,6 +217,7 @@ static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t 
     enum function_protocol protocol = PROTOCOL_STDIO;
 
     (void)engine_instance_protocol(broker->engine, instance, &protocol);
+    invocation_begin(broker, instance, lease, &handovers[0], count);
     if (protocol == PROTOCOL_NATIVE) {
         deliver_native(broker, instance, lease, deadline_ms, handovers, count);
         return;
@@ -241,6 +276,8 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     struct broker *broker = ctx;
 
     log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    if (strcmp(reason, "timeout") == 0)
+        invocations_killed(broker->invocations, instance);
     control_instance_stopped(broker->control, instance, reason);
     instances_kill(broker->instances, instance);
 }

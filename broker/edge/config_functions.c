@@ -11,11 +11,11 @@
 
 enum function_key {
     KEY_COMMAND, KEY_CODE, KEY_ENVIRONMENT, KEY_PROTOCOL, KEY_RUNTIME, KEY_HANDLER, KEY_TIMEOUT, KEY_MEMORY, KEY_CONCURRENCY,
-    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, FUNCTION_KEYS,
+    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, KEY_LOG, FUNCTION_KEYS,
 };
 static const char *const function_keys[FUNCTION_KEYS] = {
     "command", "code", "environment", "protocol", "runtime", "handler", "timeout", "memory", "concurrency",
-    "batch", "scale", "retry", "input",
+    "batch", "scale", "retry", "input", "log",
 };
 
 static const struct config_function function_defaults = {
@@ -247,6 +247,26 @@ static void retry_read(const struct yaml_file *file, const struct yaml_node *nod
     (void)yaml_get_duration(file, values[2], "retry.max-age", 1000, CONFIG_MAX_AGE_MS_MAX, &function->max_age_ms);
 }
 
+/* A filter or a native function may run a million invocations a second: their lines would be the greater part of the work. */
+static bool reports_by_default(enum function_protocol protocol)
+{
+    return protocol != PROTOCOL_STDIO_LINES && protocol != PROTOCOL_NATIVE;
+}
+
+static void log_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
+{
+    static const char *const keys[] = { "report" };
+    static const char *const names[] = { "none", "all" };
+    const struct yaml_node *values[1];
+    unsigned choice = reports_by_default(function->protocol);
+
+    if (node != NULL) {
+        (void)yaml_map_spread(file, node, "'log'", keys, 1, values);
+        (void)yaml_get_choice(file, values[0], "log.report", names, 2, &choice);
+    }
+    function->report = choice == 1;
+}
+
 static void function_read(struct loader *loader, const struct config_entry *entry, struct config_function *function)
 {
     static const char *const shapes[] = {
@@ -272,6 +292,7 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     batch_read(file, values[KEY_BATCH], function);
     scale_read(file, values[KEY_SCALE], function);
     retry_read(file, values[KEY_RETRY], function);
+    log_read(file, values[KEY_LOG], function);
     if (yaml_get_choice(file, values[KEY_INPUT], "input", shapes, 3, &shape))
         function->input = (enum event_shape)shape;
 }

@@ -11,6 +11,7 @@
 #include "broker/base/vec.h"
 #include "broker/edge/capture.h"
 #include "broker/edge/instances.h"
+#include "broker/edge/memory.h"
 
 enum { READ_BYTES = 64 << 10, READS_PER_TURN_MAX = 4 }; /* a pipe holds 64 KiB; 256 KiB a turn, then the others' turn */
 
@@ -27,6 +28,8 @@ struct instance {
     enum instance_state state;
     pid_t pid;                       /* 0 until started */
     int pidfd;
+    int64_t memory_bytes;            /* its limit; 0: none */
+    struct memory_meter meter;       /* open once it was asked for */
     int child_stdout_fd, child_stderr_fd; /* the child's ends, until it has them */
     int child_stdin_fd;              /* kept, never read from: it tells how much the process has not read. So no EPIPE either */
     struct ev_io input;              /* watches our ends of the pipes; .fd -1: closed */

@@ -28,7 +28,9 @@ struct instance_end {
     const char *step;                    /* of END_SPAWN_FAILED */
     bool input_unread;                   /* not a byte of what we wrote was read */
     struct view output_tail;             /* last captured output, at most OUTPUT_TAIL_BYTES */
+    bool out_of_memory;                  /* the kernel killed it, or one of its processes, at its limit */
     int64_t cpu_us, memory_peak_bytes;
+    int64_t exec_us, exit_us;            /* as spawner_exit; 0: it did not run, or the spawner could not say */
 };
 
 struct invocation_failure {
@@ -71,6 +73,13 @@ bool instances_pid(const struct instances *instances, uint64_t instance, pid_t *
 
 /* The end of an instance's captured output, what is in its pipe now included; until the loop comes round. Empty: gone. */
 struct view instances_log(struct instances *instances, uint64_t instance);
+void instances_log_begin(struct instances *instances, uint64_t instance);      /* what was captured before is no part of it */
+/* The most memory it used since this was last asked (memory.h); 0: not known. */
+int64_t instances_memory_peak(struct instances *instances, uint64_t instance);
+const struct cgroup *instances_memory_limits(const struct instances *instances);   /* known from on_spawner_ready on */
+
+/* Where captured output goes: for lines of our own in a function's log. */
+struct captures *instances_captures(const struct instances *instances);
 /* Captured output of a function, oldest first: the last `bytes_max` bytes of its log files. SLUICE_ENOTFOUND: none yet. */
 enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out);
 /* A count of captured bytes up to the end of that tail: grows by one with each for as long as the daemon runs. */

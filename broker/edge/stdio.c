@@ -58,7 +58,8 @@ void stdio_exited(struct instance *instance, const struct instance_end *end)
         events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, NULL,
                           leased->result_wanted ? bytes_view(&instance->answer) : (struct view){ 0 });
     } else if (end->reason == END_EXITED) {
-        (void)snprintf(message, sizeof message, "Runtime exited with error: exit status %d", end->code);
+        (void)snprintf(message, sizeof message, end->out_of_memory ? "Runtime exited with error: signal: killed"
+                                                                    : "Runtime exited with error: exit status %d", end->code);
         struct invocation_failure failure = {
             .type = VIEW_LITERAL("Runtime.ExitError"), .message = view_of(message), .output = output };
         events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure, (struct view){ 0 });

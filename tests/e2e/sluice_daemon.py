@@ -95,14 +95,15 @@ class Daemon:
 
     configuration: YAML text; `listen` is added unless it has one. Files beside it are found by relative paths.
     http: with an HTTP port, any free one: self.ready["http"].
-    folder: of everything; a fresh one in the temporary directory unless given."""
+    folder: of everything; a fresh one in the temporary directory unless given.
+    wrapper: the words of a command that becomes the daemon in the end."""
 
-    def __init__(self, configuration, folder=None, arguments=(), environment=None, http=False):
+    def __init__(self, configuration, folder=None, arguments=(), environment=None, wrapper=(), http=False):
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="sluice-"))
         self.url = f"ipc://{self.folder}/bus.sock"
         self.data = self.folder / "data"
         self.path = self.folder / "sluice.yaml"
-        self.arguments = list(arguments)
+        self.arguments, self.wrapper = list(arguments), list(wrapper)
         self.listen_http = ', http: "127.0.0.1:0"' if http else ""
         self.environment = {**os.environ, **(environment or {}), "SLUICE_URL": self.url}
         self.process = None
@@ -125,7 +126,7 @@ class Daemon:
     def start(self, wait=True, deadline_s=DEADLINE_S):
         assert self.process is None, "the daemon runs already"
         self.ready = None
-        command = [program("sluiced"), "--config", str(self.path), "--data", str(self.data), *self.arguments]
+        command = [*self.wrapper, program("sluiced"), "--config", str(self.path), "--data", str(self.data), *self.arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         env=self.environment, text=True, errors="replace")
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
@@ -186,7 +187,8 @@ class Daemon:
             raise Failure(f"the socket is still there{self._about()}")
         self.check_no_process_left(0)
         odd = [path for path in self.data.rglob("*") if path.relative_to(self.data).as_posix() not in DATA_FILES and
-               not re.fullmatch(r"logs(/[^/]+\.log(\.[12])?)?|rules(/[^/]+\.index)?", path.relative_to(self.data).as_posix())]
+               not re.fullmatch(r"logs(/[^/]+\.log(\.[12])?)?|rules(/[^/]+\.index)?|usage(/\d{4}-\d\d-\d\d\.tsv)?",
+                                path.relative_to(self.data).as_posix())]
         if odd:
             raise Failure(f"files are left that nobody knows: {odd}")
 
