@@ -35,6 +35,8 @@ enum {
 #define CONFIG_MEMORY_BYTES_MAX (INT64_C(1) << 50)
 
 enum function_protocol { PROTOCOL_STDIO, PROTOCOL_STDIO_LINES, PROTOCOL_NATIVE };
+/* What runs a Lambda function: a bootstrap of ours, `bootstrap` in its folder, or (NONE) a command that speaks the Runtime API itself. */
+enum function_runtime { RUNTIME_NONE, RUNTIME_NODEJS, RUNTIME_PYTHON, RUNTIME_PROVIDED };
 
 struct config_function {
     const char *name;
@@ -42,6 +44,8 @@ struct config_function {
     const char *directory;               /* `code`, else the configuration file's folder; absolute */
     const char *const *environment;      /* NULL-terminated "KEY=value" */
     enum function_protocol protocol;
+    enum function_runtime runtime;       /* of protocol lambda; its command is filled in */
+    const char *handler;                 /* of protocol lambda: _HANDLER; NULL: not given */
     int64_t timeout_ms;
     int64_t memory_bytes;                /* 0: no limit */
     unsigned concurrency;                /* invocations at once in one instance */
