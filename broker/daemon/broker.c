@@ -115,9 +115,13 @@ static void bus_on_gone(void *ctx, uint64_t request)
 static void instance_on_started(void *ctx, uint64_t instance, pid_t pid)
 {
     struct broker *broker = ctx;
+    enum function_protocol protocol;
+
     broker_read(broker);
-    runtime_started(broker->runtime, instance, pid);
-    invocations_ready(broker->invocations, instance);
+    if (engine_instance_protocol(broker->engine, instance, &protocol) && protocol == PROTOCOL_LAMBDA)
+        runtime_started(broker->runtime, instance, pid); /* ready with its first request for work */
+    else
+        invocations_ready(broker->invocations, instance);
     engine_instance_started(broker->engine, instance, pid, clock_now());
 }
 
@@ -165,6 +169,8 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
     invocations_gone(broker->invocations, instance, end);
     broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);
+    broker->gone = instance;
+    broker->gone_log = end->output_tail;
     engine_instance_gone(broker->engine, instance,
                          &(struct instance_gone){ .reason = view_of(reason),
                                                   .output = end->output_tail,
@@ -173,6 +179,7 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
                                                   .input_unread = end->input_unread,
                                                   .cpu_us = end->cpu_us },
                          clock_now());
+    broker->gone = 0;
     runtime_close(broker->runtime, instance);
 }
 
@@ -592,6 +599,7 @@ void broker_close(struct broker *broker)
     VEC_DONE(&broker->parked);
     VEC_DONE(&broker->inputs);
     bytes_done(&broker->handover);
+    bytes_done(&broker->invocation_log);
     if (!broker->fatal && broker->store != NULL)
         log_format(LOG_INFO, "event=stopped");
     notify_close(&broker->notify);

@@ -31,6 +31,7 @@ static void on_wants(void *ctx, uint64_t instance)
     struct broker *broker = ctx;
 
     broker_read(broker);
+    invocations_ready(broker->invocations, instance);
     /* It drains: the request stays parked until runtime_shutdown() closes it. */
     (void)engine_instance_wants(broker->engine, instance, 1, clock_now());
 }
@@ -49,6 +50,8 @@ static void on_result(void *ctx, uint64_t instance, uint64_t lease, const struct
 
     (void)content_type;
     broker_read(broker);
+    (void)instances_log(broker->instances, instance); /* what it wrote comes before END */
+    invocations_end(broker->invocations, instance, lease, 1, failure == NULL ? (struct view){ 0 } : failure->type);
     (void)engine_result(broker->engine, instance, lease, 0, 1, failure, result, clock_now());
 }
 
