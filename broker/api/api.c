@@ -46,17 +46,6 @@ uint64_t api_handle(struct api *api)
 
 /* ---- texts ---- */
 
-bool view_is_any_case(struct view text, const char *word)
-{
-    return text.len == strlen(word) && strncasecmp(text.data, word, text.len) == 0;
-}
-
-bool view_begins(struct view text, const char *prefix)
-{
-    size_t len = strlen(prefix);
-    return text.len >= len && memcmp(text.data, prefix, len) == 0;
-}
-
 static bool view_ends_any_case(struct view text, const char *suffix)
 {
     size_t len = strlen(suffix);
@@ -223,30 +212,10 @@ size_t call_body_announced(const struct call *call)
     return len;
 }
 
-/* What connections may make us hold, all together: a body is counted from its announcement. */
-static bool body_reserve(struct call *call, size_t bytes_max)
-{
-    struct api *api = call->api;
-    bool chunked = http_header(call->exchange, "transfer-encoding").data != NULL;
-    size_t len = chunked ? bytes_max : call_body_announced(call);
-
-    if (len <= API_BODY_SMALL_BYTES)
-        return true;
-    if (api->bodies_bytes + len > API_BODIES_BYTES_MAX)
-        return false;
-    api->bodies_bytes += len;
-    call->body_reserved = len;
-    return true;
-}
-
 void call_serve(struct call *call, void (*serve)(struct call *call), size_t body_bytes_max)
 {
     if (call_body_announced(call) > body_bytes_max) {
         call_refuse(call, 413, "the body has %zu bytes; at most %zu are taken here", call_body_announced(call), body_bytes_max);
-        return;
-    }
-    if (!body_reserve(call, body_bytes_max)) {
-        call_refuse(call, 503, "too many large requests at once; try again");
         return;
     }
     http_limit_body(call->exchange, body_bytes_max);
@@ -300,7 +269,6 @@ static void api_end(void *ctx, struct http_exchange *exchange, enum http_end end
     if (call->publishing != NULL)
         publishing_leave(call);
     stream_free(call->stream);
-    api->bodies_bytes -= call->body_reserved;
     api->counts.requests[call->status / 100]++;
     list_remove(&call->link);
     free(call);

@@ -10,6 +10,8 @@
 
 #include "broker/api/api.h"
 #include "broker/api/aws/names.h"
+#include "broker/api/histogram.h"
+#include "broker/api/text.h"
 #include "broker/base/arena.h"
 #include "broker/base/assert.h"
 #include "broker/base/list.h"
@@ -20,8 +22,6 @@
 #include "schemas/codec/json.h"
 
 enum {
-    API_BODIES_BYTES_MAX = 512 << 20,    /* announced bodies of all connections; over it a large one is answered 503 with Retry-After */
-    API_BODY_SMALL_BYTES = 16 << 10,     /* not counted: with HTTP_CONNECTIONS_MAX they are 64 MiB */
     API_DRAIN_BYTES = 32 << 20,          /* of a body nobody wants is read and thrown away, so that the peer reads why */
     API_EVENTS_BYTES_MAX = 128 << 20,    /* envelopes waiting for their commit, all doors together; over it 429 */
     INVOKE_BYTES_MAX = 6 << 20,          /* payload of a synchronous Invoke */
@@ -48,12 +48,13 @@ struct api {
     struct map invocations;              /* handle -> struct invocation * */
     struct map publishings;              /* handle -> struct publishing * */
     uint64_t handle_last;
-    size_t bodies_bytes, events_bytes;
+    size_t events_bytes;                 /* of envelopes waiting for their commit */
     struct once *once;
     struct bytes text, scratch;          /* an answer in the making; within one callback */
     struct match_scratch *match;         /* of TestEventPattern; made when it is first asked */
     uint8_t random[256];
     size_t random_left;
+    struct histogram invoke_waited, invoke_ran;
     struct {
         uint64_t requests[6];            /* by the first digit of the status; [0]: cut off before an answer */
         uint64_t unknown_bus;            /* events dropped for naming a bus that is not there, as EventBridge does */
@@ -70,7 +71,6 @@ struct call {
     struct http_exchange *exchange;
     void (*serve)(struct call *call);    /* the request is whole: answer, or wait */
     char request_id[UUID_TEXT_LEN + 1];
-    size_t body_reserved;
     unsigned status;                     /* answered with; 0: not yet */
     struct invocation *invocation;       /* waits for it, or streams its response */
     struct publishing *publishing;       /* waits for it */
@@ -103,11 +103,6 @@ void call_refuse_method(struct call *call, const char *allowed);          /* 405
 /* What an error of the engine is on HTTP: 429, 503, 404, 400 or 500. */
 unsigned status_of(enum sluice_err err);
 bool status_is_later(unsigned status);                                    /* ask again after a pause: Retry-After */
-void put_member(struct bytes *out, const char *name, struct view text);   /* "name":"text", */
-void put_member_number(struct bytes *out, const char *name, int64_t number);
-void put_object_end(struct bytes *out);                                   /* } in place of the last comma */
-void put_base64(struct bytes *out, struct view bytes);
-bool base64_decode(struct view text, struct bytes *out);                  /* standard alphabet, padded; false: it is not that */
 
 /* api.c */
 void api_uuid(struct api *api, uint8_t ret_uuid[UUID_BYTES]);
@@ -116,8 +111,6 @@ uint64_t api_handle(struct api *api);
 void call_serve(struct call *call, void (*serve)(struct call *call), size_t body_bytes_max);
 size_t call_body_announced(const struct call *call);                      /* Content-Length; 0: none */
 struct view call_host(const struct call *call);                           /* the Host, without its port */
-bool view_is_any_case(struct view text, const char *word);
-bool view_begins(struct view text, const char *prefix);
 
 /* ---- invocations.c: RequestResponse ---- */
 

@@ -172,7 +172,8 @@ void invocations_close(struct api *api)
         if ((slot->key & API_HANDLE_BIT) == 0 || slot->key == UINT64_MAX)
             continue;
         struct invocation *invocation = (struct invocation *)(uintptr_t)slot->value;
-        ASSERT(list_empty(&invocation->calls)); /* the listener was closed before */
+        ASSERT(list_empty(&invocation->calls)); /* the listener was closed before: what is left runs, and nobody waits for it */
+        api->hands.invoke_cancel(api->hands.ctx, slot->key);
         free(invocation);
     }
     map_done(&api->invocations);
@@ -254,7 +255,11 @@ void api_invoke_answered(struct api *api, uint64_t invoke, const struct invoke_a
         return;
     switch (answer->outcome) {
     case INVOKE_DONE:
-    case INVOKE_FAILED: invocation_done(invocation, answer, log_tail); break;
+    case INVOKE_FAILED:
+        histogram_add(&api->invoke_waited, answer->waited_us);
+        histogram_add(&api->invoke_ran, answer->ran_us);
+        invocation_done(invocation, answer, log_tail);
+        break;
     case INVOKE_THROTTLED: invocation_refused(invocation, SLUICE_ELIMIT, "no instance became free in time"); break;
     case INVOKE_STOPPED: invocation_refused(invocation, SLUICE_EUNAVAILABLE, "the daemon stops, or the function was removed"); break;
     }

@@ -502,7 +502,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
 
     *broker = (struct broker){ .options = *options, .started = clock_now() };
     notify_open(&broker->notify);
-    broker->config = config_file_load(options->config_path, stderr, NULL);
+    broker->config = config_file_load(options->config_path, options->runtimes, stderr, NULL);
     if (broker->config == NULL)
         return false;
     const char *data = options->data != NULL ? options->data : broker->config->config.data;

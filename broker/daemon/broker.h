@@ -29,6 +29,7 @@ struct broker_options {
     const char *config_path;
     const char *data;            /* NULL: what the configuration says */
     const char *program;         /* our own binary, for the spawner */
+    const char *runtimes;        /* where the bootstraps of Lambda functions lie */
 };
 
 struct parked_next {             /* a native instance's request for work */
