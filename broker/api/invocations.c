@@ -256,8 +256,8 @@ void api_invoke_answered(struct api *api, uint64_t invoke, const struct invoke_a
     switch (answer->outcome) {
     case INVOKE_DONE:
     case INVOKE_FAILED:
-        histogram_add(&api->invoke_waited, answer->waited_us);
-        histogram_add(&api->invoke_ran, answer->ran_us);
+        histogram_add(&api->invoke_waited, answer->waited_us, 1);
+        histogram_add(&api->invoke_ran, answer->ran_us, 1);
         invocation_done(invocation, answer, log_tail);
         break;
     case INVOKE_THROTTLED: invocation_refused(invocation, SLUICE_ELIMIT, "no instance became free in time"); break;

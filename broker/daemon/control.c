@@ -29,7 +29,7 @@ static const struct command commands[] = {
     { "function.invoke", LOOKS,
       { NAME_ARGUMENT, { .name = "payload", .type = ARGUMENT_TEXT }, { .name = "async", .type = ARGUMENT_NUMBER, .max = 1 },
         { .name = "log", .type = ARGUMENT_NUMBER, .max = 1 } },
-      control_function_invoke, .arguments_bytes_max = PROTOCOL_MESSAGE_BYTES_MAX },
+      control_function_invoke },
     { "rule.list", LOOKS, { PAGE_ARGUMENTS }, control_rule_list },
     { "dead-letter.list", LOOKS, { FUNCTION_ARGUMENT(false), PAGE_ARGUMENTS }, control_dead_letter_list },
     { "dead-letter.show", LOOKS,
@@ -102,7 +102,7 @@ static bool arguments_check(struct call *call, struct view arguments)
     const char *name;
     json_t *value;
 
-    size_t bytes_max = call->command->arguments_bytes_max != 0 ? call->command->arguments_bytes_max : CONTROL_ARGUMENTS_BYTES_MAX;
+    size_t bytes_max = call->command->run == control_function_invoke ? PROTOCOL_MESSAGE_BYTES_MAX : CONTROL_ARGUMENTS_BYTES_MAX;
     if (arguments.len > bytes_max) {
         (void)call_fail(call, SLUICE_EINVAL, "%s: %zu bytes of arguments; at most %zu are taken", call->command->name, arguments.len, bytes_max);
         return false;

@@ -66,7 +66,6 @@ struct command {
     enum effect effect;
     struct argument arguments[5];
     command_run *run;
-    size_t arguments_bytes_max;  /* 0: CONTROL_ARGUMENTS_BYTES_MAX */
 };
 
 struct balance;                  /* control_status.c */

@@ -14,7 +14,7 @@ struct invocation {
     struct api_invocation asked; /* views into the call's arguments */
     char arn[LAMBDA_ARN_BYTES];
     uint8_t id[UUID_BYTES];
-    bool asynchronous, wants_log;
+    bool asynchronous;
     struct bytes envelope;       /* asynchronous: the event, until it is acked */
 };
 
@@ -67,7 +67,7 @@ json_t *control_function_invoke(struct call *call)
     struct invocation *invocation = call->invocation = calloc(1, sizeof *invocation);
     ASSERT(invocation != NULL);
     invocation->asynchronous = call_number(call, "async") != 0;
-    invocation->wants_log = call_number(call, "log") != 0;
+    invocation->asked.tail = call_number(call, "log") != 0;
     uint8_t random[UUID_BYTES] = { 0 };
     (void)!getrandom(random, sizeof random, 0); /* too little randomness makes a poorer id */
     uuid7_make(call->now.wall_ms, random, invocation->id);
@@ -122,7 +122,7 @@ void control_invoke_answered(struct control *control, uint64_t invoke, const str
     if (call == NULL)
         return;
     const char *id = call->invocation->asked.request_id;
-    json_t *log = call->invocation->wants_log ? json_view(log_text) : json_null(), *result = NULL;
+    json_t *log = call->invocation->asked.tail ? json_view(log_text) : json_null(), *result = NULL;
     struct bytes error = { 0 };
     switch (answer->outcome) {
     case INVOKE_DONE:

@@ -7,7 +7,6 @@
 
 #include "broker/api/api.h"
 #include "broker/api/runtime/runtime_api.h"
-#include "broker/base/histogram.h"
 #include "broker/edge/log.h"
 
 static const struct config *hand_config(void *ctx)
@@ -54,21 +53,6 @@ static void hand_look(void *ctx)
 
 /* ---- figures ---- */
 
-static void put_histogram(struct bytes *out, const char *name, const char *help, const struct histogram *histogram)
-{
-    uint64_t below = 0;
-
-    bytes_put_format(out, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
-    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        below += histogram->buckets[i];
-        if (i < HISTOGRAM_BUCKETS - 1)
-            bytes_put_format(out, "%s_bucket{le=\"%g\"} %llu\n", name, histogram_bound_s(i), (unsigned long long)below);
-        else
-            bytes_put_format(out, "%s_bucket{le=\"+Inf\"} %llu\n", name, (unsigned long long)below);
-    }
-    bytes_put_format(out, "%s_sum %.9g\n%s_count %llu\n", name, histogram->sum_s, name, (unsigned long long)histogram->count);
-}
-
 static void put_gauge(struct bytes *out, const char *name, const char *help, double value)
 {
     bytes_put_format(out, "# HELP %s %s\n# TYPE %s gauge\n%s %.17g\n", name, help, name, name, value);
@@ -80,7 +64,7 @@ static void hand_metrics(void *ctx, struct bytes *out)
     struct store_usage usage;
 
     store_usage(broker->store, &usage);
-    put_histogram(out, "sluice_commit_seconds", "From handing a commit to the disk until it is there.", &broker->commits);
+    api_put_histogram(out, "sluice_commit_seconds", "From handing a commit to the disk until it is there.", &broker->commits);
     put_gauge(out, "sluice_store_used_bytes", "Of the data file, in use.", (double)usage.used_bytes);
     put_gauge(out, "sluice_store_file_bytes", "Size of the data file.", (double)usage.file_bytes);
     put_gauge(out, "sluice_store_map_bytes", "What the data file may grow to.", (double)usage.map_bytes);
