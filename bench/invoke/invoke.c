@@ -195,7 +195,7 @@ struct runtime {
     const char *name, *interpreter, *bootstrap, *file, *handler, *code;
 };
 static const struct runtime runtimes[] = {
-    { "nodejs", "node", "nodejs/bootstrap.mjs", "index.mjs", "index.handler", "export const handler = async (event) => event;\n" },
+    { "nodejs", "node", "nodejs/bootstrap.cjs", "index.mjs", "index.handler", "export const handler = async (event) => event;\n" },
     { "python", "python3", "python/bootstrap.py", "app.py", "app.handler", "def handler(event, context):\n    return event\n" },
 };
 

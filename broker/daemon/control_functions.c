@@ -329,11 +329,12 @@ json_t *control_function_show(struct call *call)
     shown.rows = json_array();
     engine_each_instance(control->broker->engine, id, show_instance, &shown);
     const struct function_ends *of = id <= control->ends->functions.count ? control->ends->functions.items[id - 1] : NULL;
-    json_t *result = json_pack("{s:o,s:b,s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:o,s:o,s:o,s:o,s:o}", "name", json_text(info.name), "orphaned",
+    json_t *result = json_pack("{s:o,s:b,s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:{s:I,s:I},s:o,s:o,s:o,s:o,s:o}", "name", json_text(info.name), "orphaned",
                                (int)(info.config == NULL), "paused", (int)is_paused(&info), "configuration",
                                show_configuration(info.config), "counters", show_counters(info.counters), "queue", "ready",
                                (json_int_t)info.ready, "leased", (json_int_t)info.leased, "retry", (json_int_t)info.retrying, "dead",
-                               (json_int_t)info.counters[QUEUE_DEAD_LETTERED], "instances", shown.rows, "ends", show_ends(of), "scaling",
+                               (json_int_t)info.counters[QUEUE_DEAD_LETTERED], "invokes", "waiting", (json_int_t)info.invokes_waiting, "running",
+                               (json_int_t)info.invokes_running, "instances", shown.rows, "ends", show_ends(of), "scaling",
                                show_scaling(&info), "circuit", show_circuit(&info, of, call->now), "usage",
                                control_usage(call, info.name));
     ASSERT(result != NULL);

@@ -16,7 +16,7 @@ static const char *value_of(const char *const *environment, const char *name)
 }
 
 static const char *const no_variables[] = { NULL };
-static const char *const node_command[] = { "/usr/bin/node", "/usr/share/sluice/runtimes/nodejs/bootstrap.mjs", NULL };
+static const char *const node_command[] = { "/usr/bin/node", "/usr/share/sluice/runtimes/nodejs/bootstrap.cjs", NULL };
 static const char *const own_command[] = { "/srv/code/bootstrap", NULL };
 
 static struct config_function function_of(const char *const *environment)
