@@ -11,9 +11,12 @@ import os
 import pathlib
 import re
 import signal
+import struct
 import subprocess
 import tempfile
 import threading
+import time
+import unittest
 
 import runtime_api_server
 
@@ -129,8 +132,57 @@ def _close_at_end(process, api):
         api.condition.notify_all()
 
 
+class RuntimeTest(unittest.TestCase):
+    """What only our runtimes are asked. `command` and `functions` by the subclass."""
+
+    command = functions = None
+
+    def given(self, handler, environment=None, **api):
+        self.api = runtime_api_server.RuntimeApi(**api)
+        self.addCleanup(self.api.close)
+        self.client = Client(self.command, self.functions, handler, self.api, environment)
+        self.addCleanup(self.client.close)
+        return self.api
+
+    def invoke(self, request_id="request", event=b"{}", **headers):
+        self.api.offer(request_id, event, **headers)
+        return self.api.report(request_id)
+
+    def said(self, text):
+        """Waits until the client has printed it."""
+        end = time.monotonic() + runtime_api_server.DEADLINE_S
+        while text not in self.client.output():
+            if time.monotonic() > end:
+                self.fail(f"the client does not say '{text}' but: {self.client.output()}")
+            time.sleep(0.005)
+
+    def complains_not(self):
+        self.assertEqual([], self.api.complaints)
+
+    def frames(self, handler, environment=None):
+        """[(type, microseconds, text)] of one invocation that logs to _LAMBDA_TELEMETRY_LOG_FD."""
+        readable, writable = os.pipe()
+        self.addCleanup(os.close, readable)
+        self.given(handler, {"_LAMBDA_TELEMETRY_LOG_FD": str(writable), **(environment or {})})
+        os.close(writable)
+        report = self.invoke()
+        self.client.process.kill()
+        self.client.process.wait()
+        raw = b""
+        while piece := os.read(readable, 65536):
+            raw += piece
+        frames = []
+        while raw:
+            kind, length, at_us = struct.unpack(">IIQ", raw[:16])
+            frames.append((kind, at_us, raw[16:16 + length].decode()))
+            raw = raw[16 + length:]
+        return report, frames
+
+
 # ---- one form for two clients: without times, folders, and frames of the client itself ----
 
+# V8's words about JSON are others in each version of Node.
+_V8_JSON = re.compile(r"(SyntaxError: )?(Expected property name or '}' in JSON|Unexpected token . in JSON) at position \d+( \(line \d+ column \d+\))?")
 _RUN = re.compile(r"(.)\1{99,}", re.DOTALL)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 _CLIENT_FILE = re.compile(r"\n- [^\n]*(?:bootstrap\.cjs|aws-lambda-ric/[^\n]*)")
@@ -141,6 +193,7 @@ def _text(text, folder):
     text = text.replace(str(folder), "TASK")
     text = _CLIENT_FILE.sub("", text)
     text = re.sub(r"imported from .*(?:bootstrap\.cjs|aws-lambda-ric\S*|index\.mjs)", "imported from CLIENT", text)
+    text = _V8_JSON.sub(r"\1V8'S WORDS", text)
     text = _RUN.sub(lambda run: f"<{len(run[0])} times {run[1]}>", text)
     return _TIME.sub("TIME", text)
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import unittest
 
 import harness
@@ -92,6 +93,171 @@ class Table(unittest.TestCase):
         for case in CASES:
             with self.subTest(case.label):
                 self.assertEqual(self.golden.of_official(case.label), harness.run(command, FUNCTIONS, case))
+
+
+class Ours(harness.RuntimeTest):
+    command = OURS
+    functions = FUNCTIONS
+
+    def test_answers_are_understood_however_they_are_sent(self):
+        for answers in (runtime_api_server.CHUNKED, runtime_api_server.CLOSING, runtime_api_server.DRIBBLING):
+            with self.subTest(answers):
+                self.given("index.echo", answers=answers)
+                for number, event in enumerate(['{"a":"ü"}', json.dumps("ü" * 10000, ensure_ascii=False), "null"]):
+                    report = self.invoke(f"request-{number}", event.encode())
+                    self.assertEqual(event.encode(), report.body)
+                self.complains_not()
+
+    def test_500_invocations_take_one_connection_and_two_requests_each(self):
+        api = self.given("index.echo")
+        for number in range(500):
+            self.assertEqual(b'{"n":%d}' % number, self.invoke(f"request-{number}", b'{"n":%d}' % number).body)
+        api.parked()
+        self.assertEqual((1, 1001), (api.connections, api.requests))
+        self.complains_not()
+
+    def test_sigterm_ends_an_idle_process_and_its_exit_listeners_run(self):
+        self.given("finalizes.handler")
+        self.invoke()
+        self.api.parked()
+        self.client.terminate()
+        self.assertEqual(0, self.client.wait())
+        self.assertEqual("exit 0", self.client.output().split("\t")[-1].strip())
+
+    def test_sigterm_lets_an_invocation_end_first(self):
+        api = self.given("index.waits")
+        api.offer("request", b"{}")
+        self.said("waits")
+        self.client.terminate()
+        self.client.process.send_signal(signal.SIGUSR2)
+        self.assertEqual(b'"finished"', api.report("request").body)
+        self.assertEqual(0, self.client.wait())
+
+    def test_a_sigterm_listener_of_the_function_decides(self):
+        self.given("term.handler")
+        self.invoke()
+        self.api.parked()
+        self.client.terminate()
+        self.assertEqual(7, self.client.wait())
+        self.assertIn("own SIGTERM", self.client.output())
+
+    def test_a_parked_request_that_is_hung_up_on_is_asked_again(self):
+        api = self.given("index.echo")
+        api.parked()
+        api.hang_up()
+        self.assertEqual(b"{}", self.invoke().body)
+        self.assertEqual(2, api.connections)
+
+    def test_when_the_runtime_api_goes_the_process_ends_in_order(self):
+        api = self.given("index.echo")
+        self.invoke()
+        api.parked()
+        api.close()
+        self.assertEqual(0, self.client.wait())
+        self.assertEqual("", self.client.output())
+
+    def test_without_a_runtime_api_the_process_fails_and_says_so(self):
+        api = RuntimeApi()
+        api.close()
+        client = harness.Client(OURS, FUNCTIONS, "index.echo", api)
+        self.addCleanup(client.close)
+        self.assertEqual(129, client.wait())
+        self.assertIn(f"no next invocation from the Runtime API at {api.address}", client.output())
+
+    def test_a_runtime_api_that_fails_ends_the_process(self):
+        self.given("index.echo", refuse={"next": 500})
+        self.assertEqual(129, self.client.wait())
+        self.assertIn("500", self.client.output())
+
+    def test_a_refused_response_is_logged_and_the_next_invocation_works(self):
+        self.given("index.large", refuse={"refused": 400})
+        self.invoke("refused", b'{"size":3}')
+        self.invoke("large", b'{"size":7000000}')
+        self.assertEqual(b'"xxx"', self.invoke("after", b'{"size":3}').body)
+        self.api.parked()
+        output = self.client.output()
+        self.assertIn("\trefused\tERROR\tthe Runtime API refused the response: 400", output)
+        self.assertIn("\tlarge\tERROR\tthe Runtime API refused the response: 413", output)
+
+    def test_an_error_too_long_for_a_header_is_reported_without_it(self):
+        self.given("index.throwsHuge")
+        report = self.invoke()
+        self.assertEqual("h" * 1500000, json.loads(report.body)["errorMessage"])
+        self.assertNotIn("lambda-runtime-function-xray-error-cause", report.headers)
+
+    def test_a_rejection_while_loading_is_an_init_error(self):
+        api = self.given("rejecting.handler")
+        body = json.loads(api.report(None).body)
+        self.assertEqual(("Runtime.UnhandledPromiseRejection", "Error: while loading, rejected"), (body["errorType"], body["errorMessage"]))
+        self.assertEqual(128, self.client.wait())
+        self.assertEqual(1, len(api.reports))
+
+    def stream_error(self, report):
+        import base64
+
+        return json.loads(base64.b64decode(report.trailers["lambda-runtime-function-error-body"]))
+
+    def test_a_stream_that_is_never_ended_fails_when_nothing_is_left_to_end_it(self):
+        self.given("index.streamsNeverEnds")
+        for request_id in ("first", "second"):
+            report = self.invoke(request_id)
+            self.assertEqual((b"half", "Response stream is not finished."), (report.body, self.stream_error(report)["errorMessage"]))
+
+    def test_a_stream_whose_source_breaks_ends_with_its_error(self):
+        self.given("index.streamsDestroyed")
+        for request_id in ("first", "second"):
+            report = self.invoke(request_id)
+            self.assertEqual((b"half", "RangeError", "the source broke"),
+                             (report.body, report.trailers["lambda-runtime-function-error-type"], self.stream_error(report)["errorMessage"]))
+
+    def test_a_stream_with_status_and_headers_but_no_body_has_its_prelude(self):
+        self.given("index.streamsHttpEmpty")
+        report = self.invoke()
+        self.assertEqual(b'{"statusCode":204}' + bytes(8), report.body)
+        self.assertEqual("application/vnd.awslambda.http-integration-response", report.headers["content-type"])
+
+    def test_several_invocations_at_once_each_know_who_they_are(self):
+        api = self.given("index.meets", {"AWS_LAMBDA_MAX_CONCURRENCY": "3"})
+        api.parked(3)
+        for round_number in range(3):
+            names = [f"{round_number}-{name}" for name in "abc"]
+            for name in names:
+                api.offer(name, json.dumps({"name": name, "of": 3}).encode(), trace_id=f"Root={name}", aws_tenant_id=f"tenant {name}")
+            for name in names:
+                self.assertEqual({"name": name, "same": True, "trace": f"Root={name}", "tenant": f"tenant {name}"}, json.loads(api.report(name).body))
+        lines = [line.split("\t") for line in self.client.output().splitlines()]
+        self.assertEqual(18, len(lines))
+        for line in lines:
+            self.assertEqual(line[1], line[3].split(" ")[1])
+        api.parked(3)
+        self.client.terminate()
+        self.assertEqual(0, self.client.wait())
+
+    def test_of_several_invocations_the_one_that_throws_fails_alone(self):
+        api = self.given("index.meetsThenThrows", {"AWS_LAMBDA_MAX_CONCURRENCY": "3"})
+        for name in "abc":
+            api.offer(name, json.dumps({"name": name, "of": 3, "throws": name == "b"}).encode())
+        self.assertEqual(["response", "error", "response"], [api.report(name).kind for name in "abc"])
+
+    def test_of_several_invocations_an_uncaught_error_is_reported_for_its_own(self):
+        self.given("index.uncaughtAmongOthers", {"AWS_LAMBDA_MAX_CONCURRENCY": "2"})
+        self.api.offer("calm", b"{}")
+        self.api.was_taken("calm")
+        self.api.offer("bad", b'{"throws":true}')
+        self.assertEqual("of one", json.loads(self.api.report("bad").body)["errorMessage"])
+        self.assertEqual(129, self.client.wait())
+        self.assertEqual(["bad"], [report.request_id for report in self.api.reports])
+
+    def test_framed_logs_keep_their_line_breaks(self):
+        report, frames = self.frames("index.logs")
+        self.assertEqual(b'"logged"', report.body)
+        self.assertEqual([0xA55A000F, 0xA55A000F, 0xA55A000B, 0xA55A0013, 0xA55A0017, 0xA55A0007, 0xA55A001B], [frame[0] for frame in frames[:7]])
+        self.assertTrue(frames[3][2].endswith("\trequest\tWARN\twarn\nof two lines\n"), frames[3])
+        self.assertLess(abs(time.time() * 1e6 - frames[0][1]), 60e6)
+
+    def test_framed_logs_as_json(self):
+        _, frames = self.frames("index.logs", JSON_LOGS)
+        self.assertEqual((0xA55A0012, "warn\nof two lines"), (frames[3][0], json.loads(frames[3][2])["message"]))
 
 
 def official():

@@ -29,7 +29,7 @@ class Report:
 
 class RuntimeApi:
     def __init__(self, answers=PLAIN, refuse=None, response_bytes_max=6291556):
-        """`refuse`: {request id: status} of responses that get this status."""
+        """`refuse`: {request id: status} of reports that get this status; "next" for the requests for work."""
         self.answers, self.refuse, self.response_bytes_max = answers, refuse or {}, response_bytes_max
         self.condition = threading.Condition()
         self.offered, self.reports, self.complaints = [], [], []
@@ -101,6 +101,7 @@ class RuntimeApi:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.condition:
                 self.connections += 1
                 self.open.add(connection)
@@ -152,7 +153,7 @@ class RuntimeApi:
         if prefix or not runtime:
             return 404, {}, b""
         if (method, rest) == ("GET", "invocation/next"):
-            return self._next(connection)
+            return (self.refuse["next"], {}, b"{}") if "next" in self.refuse else self._next(connection)
         parts = rest.split("/")
         if (method, rest) == ("POST", "init/error"):
             report = Report("init error", None, headers, body, trailers, chunked)

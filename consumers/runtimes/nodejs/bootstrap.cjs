@@ -178,20 +178,25 @@ class Channel {
                 write('\r\n', callback);
                 sent.uncork();
             },
-            end(trailers, callback) { write(`0\r\n${trailers}\r\n`, callback); },
+            end(trailers, callback) {
+                sent.ref();
+                write(`0\r\n${trailers}\r\n`, callback);
+            },
         };
     }
 
     send(request) {
         const socket = this.socket ?? this.connect();
-        /* Only while an answer is to come does the connection keep the event loop going: what is left then is the function's own. */
-        if (this.waiting.push(request) === 1)
+        this.waiting.push(request);
+        /* Only while an answer is to come does the connection keep the event loop going: what is left otherwise is the function's own. */
+        if (!request.streams)
             socket.ref();
         if (!this.corked) {
             this.corked = true;               /* a response and the next request leave in one packet */
             socket.cork();
             process.nextTick(() => {
-                this.corked = false;
+                if (this.socket === socket)
+                    this.corked = false;
                 socket.uncork();
             });
         }
@@ -207,7 +212,7 @@ class Channel {
         const reader = new AnswerReader(answer => {
             this.waiting.shift()?.resolve(answer);
             if (answer.closes)
-                socket.destroy();
+                lose();
             else if (this.waiting.length === 0)
                 socket.unref();
         });
@@ -226,18 +231,24 @@ class Channel {
         socket.on('error', error => { failure = error; });
         socket.on('end', () => socket.destroy());
         socket.on('close', () => {
+            reader.closed();
+            lose();
+        });
+        /* What was not answered is sent once more: `next` gives the same event again, a second response is refused by its id. A body that
+         * came in pieces is gone. */
+        const lose = () => {
+            if (this.socket !== socket)
+                return;
             this.socket = null;
             this.corked = false;
-            reader.closed();
-            /* What was not answered is sent once more: `next` gives the same event again, a second response is refused by its id. A body that
-             * came in pieces is gone. */
+            socket.destroy();
             for (const request of this.waiting.splice(0)) {
                 if (connected && !request.streams && request.tries++ === 0)
                     this.send(request);
                 else
                     request.reject(failure ?? new Error('the Runtime API closed the connection'));
             }
-        });
+        };
         return socket;
     }
 }

@@ -156,4 +156,17 @@ exports.meetsThenThrows = async (event, context) => {
         throw new Error(event.name);
     return event.name;
 };
-exports.waitsForTerm = async () => { console.log('waits'); await new Promise(resolve => process.on('SIGUSR2', resolve)); return 'finished'; };
+exports.waits = async () => {
+    const held = setInterval(() => {}, 60000);
+    await new Promise(resolve => {
+        process.on('SIGUSR2', resolve);
+        console.log('waits');
+    });
+    clearInterval(held);
+    return 'finished';
+};
+exports.uncaughtAmongOthers = async event => {
+    if (event.throws)
+        setTimeout(() => { throw new Error('of one'); }, 1);
+    await new Promise(resolve => setTimeout(resolve, 60000));
+};
