@@ -108,9 +108,11 @@ static struct http_refusal check_line(const struct http_lines *lines, enum http_
     line.len -= 2;
     if (kind == HTTP_SECTION_HEAD && lines->count == 0)
         return check_request_line(line);
-    if (lines->count > HTTP_HEADERS_MAX)
+    if (line.len == 0)
+        return FINE;
+    if (lines->count - (kind == HTTP_SECTION_HEAD) == HTTP_HEADERS_MAX)
         return REFUSE(431, "more headers than one request may have");
-    return line.len == 0 ? FINE : check_field_line(line);
+    return check_field_line(line);
 }
 
 static struct http_refusal too_long(const struct http_lines *lines, enum http_section_kind kind)

@@ -14,11 +14,7 @@
 
 #include "broker/base/assert.h"
 
-enum { WAIT_MS = 20000, PEERS_MAX = 4096 };
-
-/* Of all tests of the program: step() reads each. */
-static struct peer *peers[PEERS_MAX];
-static unsigned peers_count;
+enum { WAIT_MS = 20000 };
 
 int64_t test_now_ms(void)
 {
@@ -263,28 +259,33 @@ void owner_done(struct owner *owner)
 
 /* ---- peers ---- */
 
-static void peer_read(struct peer *peer)
+static void on_peer(struct ev_loop *loop, ev_io *watcher, int events)
 {
+    struct peer *peer = watcher->data;
     char buffer[64 << 10];
 
-    while (!peer->stalled && !peer->ended && !peer->reset) {
-        ssize_t count = recv(peer->fd, buffer, sizeof buffer, MSG_DONTWAIT);
-        if (count > 0)
-            bytes_put(&peer->got, buffer, (size_t)count);
-        else if (count == 0)
-            peer->ended = true;
-        else if (errno != EAGAIN)
-            peer->reset = true;
-        else
-            break;
+    (void)events;
+    ssize_t count = recv(peer->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+    if (count > 0) {
+        bytes_put(&peer->got, buffer, (size_t)count);
+    } else if (count == 0 || errno != EAGAIN) {
+        peer->ended = count == 0;
+        peer->reset = count < 0;
+        ev_io_stop(loop, watcher);
     }
+}
+
+void peer_stall(struct peer *peer, bool stalled)
+{
+    if (stalled)
+        ev_io_stop(peer->owner->loop, &peer->readable);
+    else if (!peer->ended && !peer->reset)
+        ev_io_start(peer->owner->loop, &peer->readable);
 }
 
 void step(struct owner *owner)
 {
     ev_run(owner->loop, EVRUN_ONCE);
-    for (unsigned i = 0; i < peers_count; i++)
-        peer_read(peers[i]);
 }
 
 bool peer_open(struct peer *peer, struct owner *owner)
@@ -292,22 +293,21 @@ bool peer_open(struct peer *peer, struct owner *owner)
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(http_listener_port(owner->listener)),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
-    ASSERT(peers_count < PEERS_MAX);
     *peer = (struct peer){ .owner = owner, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
     if (peer->fd < 0 || connect(peer->fd, (struct sockaddr *)&address, sizeof address) != 0) {
         perror("peer");
         return false;
     }
     (void)setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-    peers[peers_count++] = peer;
+    ev_io_init(&peer->readable, on_peer, peer->fd, EV_READ);
+    peer->readable.data = peer;
+    ev_io_start(owner->loop, &peer->readable);
     return true;
 }
 
 void peer_close(struct peer *peer)
 {
-    for (unsigned i = 0; i < peers_count; i++)
-        if (peers[i] == peer)
-            peers[i] = peers[--peers_count];
+    ev_io_stop(peer->owner->loop, &peer->readable);
     (void)close(peer->fd);
     bytes_done(&peer->got);
     bytes_done(&peer->decoded);
@@ -327,7 +327,7 @@ bool peer_send(struct peer *peer, const void *data, size_t len)
             len -= (size_t)count;
             stuck_at = test_now_ms() + WAIT_MS;
         }
-        step(peer->owner);
+        ev_run(peer->owner->loop, count > 0 ? EVRUN_NOWAIT : EVRUN_ONCE);
     }
     return len == 0;
 }
@@ -364,12 +364,13 @@ struct view reply_field(struct reply reply, const char *name)
     return (struct view){ .data = NULL };
 }
 
-/* Into peer->decoded; the length of what it was read from, 0: not whole yet. */
+/* Into peer->decoded, from where the last call stopped; the length of what it was read from, 0: not whole yet. */
 static size_t decode_chunks(struct peer *peer, struct view text)
 {
-    const char *at = text.data, *end = text.data + text.len;
+    const char *at = text.data + peer->chunks_at, *end = text.data + text.len;
 
-    bytes_clear(&peer->decoded);
+    if (peer->chunks_at == 0)
+        bytes_clear(&peer->decoded);
     for (;;) {
         const char *line_end = at < end ? memmem(at, (size_t)(end - at), "\r\n", 2) : NULL;
         if (line_end == NULL)
@@ -382,6 +383,7 @@ static size_t decode_chunks(struct peer *peer, struct view text)
         at += size;
         ASSERT(memcmp(at, "\r\n", 2) == 0);
         at += 2;
+        peer->chunks_at = size == 0 ? 0 : (size_t)(at - text.data);
         if (size == 0)
             return (size_t)(at - text.data);
     }

@@ -1,5 +1,5 @@
-/* http_fixture.h - an HTTP server whose owner does what the path of a request says, and peers that send any bytes, on one thread: a step of the
- * test is one round of the loop and one read of each peer. */
+/* http_fixture.h - an HTTP server whose owner does what the path of a request says, and peers that send any bytes, on one thread and one
+ * loop: a step of the test is one round of it. */
 #ifndef SLUICE_TESTS_HTTP_FIXTURE_H
 #define SLUICE_TESTS_HTTP_FIXTURE_H
 
@@ -41,8 +41,10 @@ struct peer {
     int fd;
     struct bytes got;
     size_t at;                           /* replies before it were taken */
-    bool ended, reset, stalled;          /* stalled: the test does not read */
-    struct bytes decoded;
+    bool ended, reset;
+    struct bytes decoded;                /* of a chunked body, up to chunks_at */
+    size_t chunks_at;
+    ev_io readable;
 };
 struct reply {
     unsigned status;                     /* 0: none came */
@@ -50,7 +52,8 @@ struct reply {
 };
 
 bool peer_open(struct peer *peer, struct owner *owner);
-void peer_close(struct peer *peer);
+void peer_close(struct peer *peer);      /* before its owner is done */
+void peer_stall(struct peer *peer, bool stalled);   /* does not read */
 /* As much as the socket takes while the loop runs; false: the server does not read on, or closed. */
 bool peer_send(struct peer *peer, const void *data, size_t len);
 bool peer_say(struct peer *peer, const char *text);
@@ -62,7 +65,7 @@ struct reply peer_reply_to_head(struct peer *peer);
 bool peer_waits_for_end(struct peer *peer);   /* false: the connection is still there after the deadline */
 struct view reply_field(struct reply reply, const char *name);
 
-void step(struct owner *owner);          /* one round; waits a few ms if nothing can be done */
+void step(struct owner *owner);          /* waits at most a few ms */
 int64_t test_now_ms(void);
 /* Steps until the condition holds, or fails the test by its value. */
 #define UNTIL_WITHIN(owner_, ms_, condition_)                                                                     \
