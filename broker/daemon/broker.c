@@ -270,6 +270,7 @@ static void broker_turn(struct broker *broker)
     }
     broker_read_end(broker);
     rule_index_turn(broker->rule_index);
+    lambda_freeze_idle(broker);
     broker_sleep_until_work(broker, now);
     (void)notify_turn(&broker->notify, now.mono, broker->committing ? broker->commit_began.us : MONO_NEVER);
     if (broker->stopping && engine_drained(broker->engine) && !broker->committing && !engine_has_commit(broker->engine))

@@ -47,6 +47,7 @@ struct broker {
     struct bus_door *bus;
     struct api *api;             /* NULL: no HTTP port is configured */
     struct runtime_api *runtime;
+    VEC(uint64_t) idle;          /* Lambda instances that have asked for work and are frozen if this turn has none: see lambda_freeze_idle() */
     struct arena *environment;   /* of the Lambda function that is started now */
     struct control *control;
     struct rule_index *rule_index;

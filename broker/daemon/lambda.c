@@ -34,6 +34,21 @@ static void on_wants(void *ctx, uint64_t instance)
     invocations_ready(broker->invocations, instance);
     /* It drains: the request stays parked until runtime_shutdown() closes it. */
     (void)engine_instance_wants(broker->engine, instance, 1, clock_now());
+    VEC_PUSH(&broker->idle, instance);
+}
+
+void lambda_freeze_idle(struct broker *broker)
+{
+    for (size_t i = 0; i < broker->idle.count; i++) {
+        struct instance_info info;
+        uint32_t id;
+        if (!engine_instance_find(broker->engine, broker->idle.items[i], &id, &info) || info.state != INSTANCE_READY)
+            continue;
+        const struct config_function *function = config_function_find(&broker->config->config, engine_function_name(broker->engine, id));
+        if (function != NULL && function->idle_freeze)
+            instances_freeze(broker->instances, info.id, true);
+    }
+    broker->idle.count = 0;
 }
 
 static void on_wants_cancel(void *ctx, uint64_t instance)
@@ -102,6 +117,7 @@ void lambda_close(struct broker *broker)
 {
     if (broker->runtime != NULL)
         runtime_api_free(broker->runtime);
+    VEC_DONE(&broker->idle);
     if (broker->environment != NULL)
         arena_free(broker->environment);
 }
@@ -165,12 +181,14 @@ void lambda_deliver(struct broker *broker, uint64_t instance, uint64_t lease, in
     lambda_arn(engine_function_name(broker->engine, function), arn);
     bytes_clear(&broker->handover);
     broker_put_input(broker, handover, &broker->handover);
+    instances_freeze(broker->instances, instance, false);
     runtime_deliver(broker->runtime, instance, &(struct runtime_invocation){
         .lease = lease, .request_id = id.text, .arn = arn, .deadline_ms = deadline_ms, .payload = bytes_view(&broker->handover) });
 }
 
 void lambda_invoke(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct api_invocation *invocation)
 {
+    instances_freeze(broker->instances, instance, false);
     runtime_deliver(broker->runtime, instance, &(struct runtime_invocation){
         .lease = lease,
         .request_id = invocation->request_id,

@@ -11,6 +11,8 @@ enum { LAMBDA_ARN_BYTES = 160 };
 
 bool lambda_open(struct broker *broker, struct sluice_error *reterr);
 void lambda_close(struct broker *broker);
+/* At the end of a turn: what is idle now and whose function says scale.idle-freeze. */
+void lambda_freeze_idle(struct broker *broker);
 /* "arn:aws:lambda:REGION:ACCOUNT:function:NAME" */
 void lambda_arn(const char *function, char ret_arn[LAMBDA_ARN_BYTES]);
 

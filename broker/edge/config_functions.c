@@ -217,12 +217,12 @@ static void batch_read(const struct yaml_file *file, const struct yaml_node *nod
 
 static void scale_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
 {
-    static const char *const keys[] = { "min", "max", "idle", "drain-target" };
-    const struct yaml_node *values[4];
+    static const char *const keys[] = { "min", "max", "idle", "drain-target", "idle-freeze" };
+    const struct yaml_node *values[5];
 
     if (node == NULL)
         return;
-    (void)yaml_map_spread(file, node, "'scale'", keys, 4, values);
+    (void)yaml_map_spread(file, node, "'scale'", keys, 5, values);
     bool bounds = yaml_get_unsigned(file, values[0], "scale.min", 0, CONFIG_INSTANCES_MAX, &function->scale_min);
     bounds = yaml_get_unsigned(file, values[1], "scale.max", 0, CONFIG_INSTANCES_MAX, &function->scale_max) && bounds;
     if (bounds && function->scale_min > function->scale_max)
@@ -230,6 +230,9 @@ static void scale_read(const struct yaml_file *file, const struct yaml_node *nod
                      function->scale_max, values[1] == NULL ? " unless given" : "");
     (void)yaml_get_duration(file, values[2], "scale.idle", 0, CONFIG_IDLE_MS_MAX, &function->idle_ms);
     (void)yaml_get_duration(file, values[3], "scale.drain-target", 1, CONFIG_DRAIN_TARGET_MS_MAX, &function->drain_target_ms);
+    (void)yaml_get_bool(file, values[4], "scale.idle-freeze", &function->idle_freeze);
+    if (function->idle_freeze && function->protocol != PROTOCOL_LAMBDA)
+        yaml_mistake(file, values[4], "'scale.idle-freeze' belongs to protocol lambda: of others it is not known when they have nothing to do");
 }
 
 static void retry_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)

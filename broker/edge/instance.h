@@ -46,6 +46,7 @@ struct instance {
     size_t leases_at;
     struct bytes answer;             /* stdio: the tail of stdout, or all of it if its result is wanted; stdio-lines: a line begun */
     uint64_t answer_bytes;           /* stdio: all of stdout */
+    bool frozen;                     /* see instances_freeze() */
     bool too_large;                  /* its answer: killed, further output ignored */
 };
 

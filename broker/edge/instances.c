@@ -385,6 +385,8 @@ void instances_stop(struct instances *instances, uint64_t id)
     instance->state = INSTANCE_STOPPING;
     input_end(instance);
     instance_signal(instance, SIGTERM);
+    if (instance->frozen)
+        instance_signal(instance, SIGCONT);
     instance_grace_start(instance);
 }
 
@@ -394,6 +396,16 @@ void instances_kill(struct instances *instances, uint64_t id)
 
     if (instance != NULL)
         instance_signal(instance, SIGKILL);
+}
+
+void instances_freeze(struct instances *instances, uint64_t id, bool frozen)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL || instance->state != INSTANCE_RUNNING || instance->frozen == frozen)
+        return;
+    instance->frozen = frozen;
+    instance_signal(instance, frozen ? SIGSTOP : SIGCONT);
 }
 
 bool instances_pid(const struct instances *instances, uint64_t id, pid_t *ret_pid)

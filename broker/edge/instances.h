@@ -68,6 +68,8 @@ void instances_invoke(struct instances *instances, uint64_t instance, uint64_t l
 /* Orderly end: stdin closed behind what was delivered, TERM to the group, KILL after STOP_GRACE_MS. Takes no more deliveries. */
 void instances_stop(struct instances *instances, uint64_t instance);
 void instances_kill(struct instances *instances, uint64_t instance); /* KILL to the group at once (timeouts) */
+/* Its processes stop where they are (SIGSTOP to the group), or go on. What is so already is left so; instances_stop() lets them go on. */
+void instances_freeze(struct instances *instances, uint64_t instance, bool frozen);
 /* Process memory and CPU right now, for status; false: gone. */
 bool instances_pid(const struct instances *instances, uint64_t instance, pid_t *ret_pid);
 

@@ -153,6 +153,15 @@ class Runtime:
     def spawner(self):
         return next((pid for pid, command in sluice_daemon.processes_in(self.daemon.folder).items() if "--spawner" in command), None)
 
+    def test_idle_freeze(self):
+        self.start_function(scale={"max": 1, "idle": "3s", "idle-freeze": True})
+        for number in range(3):
+            self.assertEqual(self.invoke_ok({"n": number}), {"n": number})
+            instances = self.daemon.json("function", "show", "f")["instances"]
+            stat = pathlib.Path(f"/proc/{instances[0]['pid']}/stat")
+            self.daemon.wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "its process is stopped")
+        self.daemon.wait_show("f", lambda shown: not shown["instances"], "the idle instance has ended")
+
     def test_log_tail(self):
         self.start_function()
         answer = self.invoke({"do": "log", "message": "a line of its own"}, x_amz_log_type="Tail")
