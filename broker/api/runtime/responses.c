@@ -197,7 +197,7 @@ void response_request(struct runtime_instance *instance, struct call *call)
 {
     struct http_exchange *exchange = call->exchange;
 
-    if (call->refusal == 0 && call->mode != BODY_DROPPED && call->invocation == NULL)
+    if (call->refusal == 0 && call->invocation == NULL)
         call->refusal = 400; /* its time ended while it was being read */
     if (call->refusal != 0) {
         answer_status(exchange, call->refusal);
