@@ -179,7 +179,7 @@ static void settle_response(struct runtime_instance *instance, struct call *call
     struct view content_type = http_header(call->exchange, "Content-Type");
 
     if (!settle_by_trailers(instance, call))
-        invocation_settle(instance, call->invocation, NULL, call->mode == BODY_STREAMED ? (struct view){ 0 } : body, content_type);
+        invocation_settle(instance, call->invocation, NULL, body, content_type); /* streamed or dropped: nothing was collected */
 }
 
 static void settle_error(struct runtime_instance *instance, struct call *call, struct view body)
@@ -203,19 +203,17 @@ void response_request(struct runtime_instance *instance, struct call *call)
         answer_status(exchange, call->refusal);
         return;
     }
-    if (call->invocation != NULL) {
-        struct view body = call->mode == BODY_GATHERED ? bytes_view(&call->body) : http_body(exchange);
-        if (call->body.failed) {
-            settle_as(instance, call->invocation, "Runtime.TruncatedResponse", "The daemon has no memory for the response");
-            if (!instance->closed)
-                answer_status(exchange, 500);
-            return;
-        }
-        if (call->kind == CALL_ERROR)
-            settle_error(instance, call, body);
-        else
-            settle_response(instance, call, body);
+    struct view body = call->mode == BODY_GATHERED ? bytes_view(&call->body) : http_body(exchange);
+    if (call->body.failed) {
+        settle_as(instance, call->invocation, "Runtime.TruncatedResponse", "The daemon had no memory for the response");
+        if (!instance->closed)
+            answer_status(exchange, 500);
+        return;
     }
+    if (call->kind == CALL_ERROR)
+        settle_error(instance, call, body);
+    else
+        settle_response(instance, call, body);
     if (!instance->closed)
         answer_accepted(exchange);
 }
