@@ -349,13 +349,69 @@ TEST(the_owner_may_close_the_instance_from_within_a_result)
     }
 }
 
+TEST(of_two_answers_at_once_the_second_is_in_a_wrong_state)
+{
+    struct client client, second, next;
+    struct bench *bench = given_invocation(&client, 1);
+
+    client_send_text(&client, CHUNKED_RESPONSE "\r\n2\r\n{}\r\n");
+    bench_pass(bench);
+    struct answer answer = ask(&second, bench, "POST", ERROR_PATH("id-7"), NULL, "{}");
+    EXPECT_EQ(403, answer.status);
+    EXPECT_VIEW("{\"errorMessage\":\"State transition from InvocationResponse to InvocationErrorResponse failed for runtime. Error: State transition is not allowed\","
+                "\"errorType\":\"InvalidStateTransition\"}", answer.body);
+    EXPECT_EQ(403, ask(&next, bench, "GET", NEXT_PATH, NULL, "").status); /* nor is it ready for more */
+    client_send_text(&client, "0\r\n\r\n");
+    EXPECT_EQ(202, client_answer(&client).status);
+    EXPECT_TEXT("ok7:{}", bench_heard(bench));
+    client_close(&next);
+    client_close(&second);
+    client_close(&client);
+    bench_close(bench);
+}
+
+TEST(an_answer_and_the_next_may_come_in_one_piece)
+{
+    struct client client;
+    struct bench *bench = given_invocation(&client, 1);
+
+    client_send_text(&client, "POST " RESPONSE_PATH("id-7") " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}GET " NEXT_PATH " HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_EQ(202, client_answer(&client).status);
+    EXPECT(bench_until_heard(bench, "wants"));
+    EXPECT_TEXT("ok7:{} wants", bench_heard(bench));
+    bench_deliver(bench, 8, "{}");
+    EXPECT_EQ(200, client_answer(&client).status);
+    client_close(&client);
+    bench_close(bench);
+}
+
+TEST(connections_that_say_nothing_do_not_keep_a_runtime_out)
+{
+    enum { FLOOD = 300 };
+    static struct client flood[FLOOD];
+    struct client client;
+    struct bench *bench = bench_open((struct bench_options){ 0 });
+
+    for (unsigned i = 0; i < FLOOD; i++) {
+        client_open(&flood[i], bench);
+        bench_pass(bench);
+    }
+    client_open(&client, bench);
+    client_request(&client, "GET", NEXT_PATH, NULL, (struct view){ 0 });
+    EXPECT(bench_until_heard(bench, "wants"));
+    client_close(&client);
+    for (unsigned i = 0; i < FLOOD; i++)
+        client_close(&flood[i]);
+    bench_close(bench);
+}
+
 /* ---- errors ---- */
 
 static const struct { const char *label, *headers, *body, *heard; } errors[] = {
     { "the body's type, where no header says one", NULL, "{\"errorMessage\":\"m\",\"errorType\":\"ValueError\",\"stackTrace\":[]}",
       "fail7:ValueError:{\"errorMessage\":\"m\",\"errorType\":\"ValueError\",\"stackTrace\":[]}" },
     { "a header of the platform's form stays", "Lambda-Runtime-Function-Error-Type: Function.Oops\r\n", "{\"errorType\":\"X\"}", "fail7:Function.Oops:{\"errorType\":\"X\"}" },
-    { "one of Function's is unknown", "Lambda-Runtime-Function-Error-Type: Function.oops-1\r\n", "no JSON", "fail7:Function.Unknown:no JSON" },
+    { "one of Function's is unknown", "Lambda-Runtime-Function-Error-Type: Function.oops\r\n", "no JSON", "fail7:Function.Unknown:no JSON" },
     { "any other is unknown", "Lambda-Runtime-Function-Error-Type: Function<ArgumentError>\r\n", "", "fail7:Runtime.Unknown:" },
     { "no type anywhere", NULL, "[1]", "fail7:Runtime.Unknown:[1]" },
     { "the body goes byte for byte", NULL, "{ \"errorType\" : \"A\\u0042\",\n\"trace\":[ ] }", "fail7:AB:{ \"errorType\" : \"A\\u0042\",\n\"trace\":[ ] }" },
@@ -497,6 +553,42 @@ TEST(a_stream_whose_caller_is_gone_is_read_to_its_end)
     client_send_text(&client, STREAMED_RESPONSE "5\r\nhello\r\n0\r\n\r\n");
     EXPECT_EQ(202, client_answer(&client).status);
     EXPECT_TEXT("begin7:text/event-stream ok7:[text/event-stream]", bench_heard(bench));
+    client_close(&client);
+    bench_close(bench);
+}
+
+TEST(a_stream_that_is_forgotten_while_it_waits_is_read_to_its_end)
+{
+    struct client client;
+    struct bench *bench = given_streamed(&client);
+
+    bench->piece_refused = true;
+    client_send_text(&client, STREAMED_RESPONSE "5\r\nhello\r\n");
+    EXPECT(bench_until_heard(bench, "piece7"));
+    runtime_forget(bench->api, BENCH_INSTANCE, 7);
+    client_send_text(&client, "5\r\nhello\r\n0\r\n\r\n");
+    EXPECT_EQ(400, client_answer(&client).status);
+    EXPECT_TEXT("begin7:text/event-stream piece7:hello", bench_heard(bench));
+    client_close(&client);
+    bench_close(bench);
+}
+
+TEST(a_stream_ends_at_two_hundred_mebibytes)
+{
+    struct client client;
+    struct bench *bench = given_streamed(&client);
+    struct view mebibyte = filled(1 << 20);
+
+    client_send_text(&client, STREAMED_RESPONSE);
+    for (unsigned i = 0; i < RUNTIME_STREAM_BYTES_MAX >> 20; i++)
+        client_chunk(&client, mebibyte);
+    bench_pass(bench);
+    EXPECT(memmem(bench->heard.data, bench->heard.len, "fail7", 5) == NULL);
+    client_send_text(&client, "1\r\nx\r\n0\r\n\r\n");
+    EXPECT_EQ(413, client_answer(&client).status);
+    EXPECT(bench_until_heard(bench, "fail7:Function.ResponseSizeTooLarge:"));
+    EXPECT_EQ(RUNTIME_STREAM_BYTES_MAX, bench->pieces_bytes);
+    free((char *)mebibyte.data);
     client_close(&client);
     bench_close(bench);
 }

@@ -97,3 +97,37 @@ void posted_error_read(struct view header, struct view content_type, struct view
         error.body = (struct view){ scratch->data, filtered_len };
     *ret_error = error;
 }
+
+/* ---- errors in trailers ---- */
+
+static int base64_value(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Base64, standard alphabet, padding optional. */
+bool error_body_decode(struct view text, struct bytes *out)
+{
+    unsigned bits = 0, held = 0;
+
+    while (text.len > 0 && text.data[text.len - 1] == '=')
+        text.len--;
+    for (size_t i = 0; i < text.len; i++) {
+        int value = base64_value(text.data[i]);
+        if (value < 0)
+            return false;
+        held = (held << 6 | (unsigned)value) & 0xffff;
+        bits += 6;
+        if (bits >= 8) {
+            bits -= 8;
+            bytes_put_char(out, (char)(held >> bits & 0xff));
+        }
+    }
+    return !out->failed;
+}

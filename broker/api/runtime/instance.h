@@ -151,6 +151,9 @@ struct posted_error {
 };
 void posted_error_read(struct view header, struct view content_type, struct view body, struct bytes *scratch, struct posted_error *ret_error);
 
+/* The base64 of an error body in a trailer, appended; false: it is none, and `out` is not to be read. */
+bool error_body_decode(struct view text, struct bytes *out);
+
 /* ---- extensions.c ---- */
 void extension_register(struct runtime_instance *instance, struct http_exchange *exchange);
 void telemetry_request(struct runtime_instance *instance, struct http_exchange *exchange);

@@ -2,7 +2,8 @@
  *
  * The kernel does not say whose a TCP socket is. It names it by inode; which process holds that inode only /proc/PID/fd tells. So those
  * are asked that are allowed: the leader of the group (nearly always it), its descendants, and last all of its group, which takes a
- * look at every process of the machine. */
+ * look at every process of the machine. Anybody may connect, and is to cost us little: a socket of another user is refused by the kernel's
+ * word alone, and looks at all processes are few a second. */
 #include "broker/api/runtime/peer.h"
 
 #include <arpa/inet.h>
@@ -19,10 +20,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 struct peer_finder {
     int netlink;                         /* -1: the kernel has no sock_diag; /proc/net/tcp is read instead */
+    time_t second;                       /* in which `scans` looks at all processes were taken */
+    unsigned scans;
 };
 
 struct peer_finder *peer_finder_new(void)
@@ -57,8 +61,13 @@ static bool ends_of(int fd, struct ends *ret_ends)
            getsockname(fd, (struct sockaddr *)&ret_ends->server, &server_len) == 0 && ret_ends->client.sin_family == AF_INET;
 }
 
-/* One socket by its four numbers, answered by the kernel within the send. Finds IPv6 sockets that speak IPv4, too. 0: not found. */
-static uint32_t inode_by_netlink(struct peer_finder *finder, const struct ends *ends)
+struct peer_socket {
+    uint32_t inode;                      /* 0: there is none */
+    uid_t user;
+};
+
+/* One socket by its four numbers, answered by the kernel within the send. Finds IPv6 sockets that speak IPv4, too. */
+static struct peer_socket socket_by_netlink(struct peer_finder *finder, const struct ends *ends)
 {
     struct {
         struct nlmsghdr header;
@@ -74,46 +83,49 @@ static uint32_t inode_by_netlink(struct peer_finder *finder, const struct ends *
         struct nlmsghdr header;
         char bytes[4096];
     } answer;
+    const struct peer_socket none = { 0 };
     struct inet_diag_msg found;
 
     if (send(finder->netlink, &request, sizeof request, 0) != sizeof request)
-        return 0;
+        return none;
     ssize_t len = recv(finder->netlink, &answer, sizeof answer, 0);
     if (len < (ssize_t)(NLMSG_HDRLEN + sizeof found) || answer.header.nlmsg_type != SOCK_DIAG_BY_FAMILY)
-        return 0;
+        return none;
     memcpy(&found, NLMSG_DATA(&answer.header), sizeof found);
-    return found.idiag_inode;
+    return (struct peer_socket){ found.idiag_inode, found.idiag_uid };
 }
 
 /* "  sl  local_address rem_address st ... uid timeout inode": addresses as hex of the number in memory, ports as hex. */
-static uint32_t inode_in_table(const char *path, const char *prefix, const struct ends *ends)
+static struct peer_socket socket_in_table(const char *path, const char *prefix, const struct ends *ends)
 {
     char line[512], wanted[128];
-    uint32_t inode = 0;
+    struct peer_socket found = { 0 };
     FILE *table = fopen(path, "re");
 
     if (table == NULL)
-        return 0;
+        return found;
     (void)snprintf(wanted, sizeof wanted, " %s%08" PRIX32 ":%04X %s%08" PRIX32 ":%04X ", prefix, ends->client.sin_addr.s_addr, ntohs(ends->client.sin_port),
                    prefix, ends->server.sin_addr.s_addr, ntohs(ends->server.sin_port));
-    while (inode == 0 && fgets(line, sizeof line, table) != NULL) {
+    while (found.inode == 0 && fgets(line, sizeof line, table) != NULL) {
         const char *at = strstr(line, wanted);
-        if (at != NULL && sscanf(at + strlen(wanted), "%*s %*s %*s %*s %*s %*s %" SCNu32, &inode) != 1)
-            inode = 0;
+        if (at != NULL && sscanf(at + strlen(wanted), "%*s %*s %*s %*s %" SCNu32 " %*s %" SCNu32, &found.user, &found.inode) != 2)
+            found.inode = 0;
     }
     (void)fclose(table); /* only read from */
-    return inode;
+    return found;
 }
 
-static uint32_t inode_of(struct peer_finder *finder, const struct ends *ends)
+static struct peer_socket socket_of(struct peer_finder *finder, const struct ends *ends)
 {
-    uint32_t inode = finder->netlink >= 0 ? inode_by_netlink(finder, ends) : 0;
+    struct peer_socket found = { 0 };
 
-    if (inode == 0)
-        inode = inode_in_table("/proc/net/tcp", "", ends);
-    if (inode == 0)
-        inode = inode_in_table("/proc/net/tcp6", "0000000000000000FFFF0000", ends);
-    return inode;
+    if (finder->netlink >= 0)
+        found = socket_by_netlink(finder, ends);
+    if (found.inode == 0)
+        found = socket_in_table("/proc/net/tcp", "", ends);
+    if (found.inode == 0)
+        found = socket_in_table("/proc/net/tcp6", "0000000000000000FFFF0000", ends);
+    return found;
 }
 
 /* ---- who holds it? ---- */
@@ -225,6 +237,19 @@ static enum found search_group(struct search *search, pid_t leader)
     return found;
 }
 
+/* A look at all processes is for those whose parents are gone, and for strangers: the latter are not to have the loop's time. */
+static bool scan_allowed(struct peer_finder *finder)
+{
+    struct timespec now;
+
+    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+        return false;
+    if (now.tv_sec != finder->second)
+        finder->scans = 0;
+    finder->second = now.tv_sec;
+    return finder->scans++ < PEER_SCANS_PER_S;
+}
+
 enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, struct sluice_error *reterr)
 {
     struct search search = { .descriptors_left = PEER_DESCRIPTORS_MAX };
@@ -232,12 +257,14 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, str
 
     if (!ends_of(fd, &ends))
         return sluice_fail(reterr, SLUICE_EACCESS, "the connection is gone already");
-    uint32_t inode = inode_of(finder, &ends);
-    if (inode == 0)
+    struct peer_socket peer = socket_of(finder, &ends);
+    if (peer.inode == 0)
         return sluice_fail(reterr, SLUICE_EACCESS, "the process that connected has closed its socket already, or is in another network namespace");
-    (void)snprintf(search.link, sizeof search.link, "socket:[%" PRIu32 "]", inode);
+    if (geteuid() != 0 && peer.user != geteuid()) /* what we start runs as ourselves; root's may be anybody */
+        return sluice_fail(reterr, SLUICE_EACCESS, "it comes from a process of another user (uid %u)", (unsigned)peer.user);
+    (void)snprintf(search.link, sizeof search.link, "socket:[%" PRIu32 "]", peer.inode);
     enum found found = search_descendants(&search, leader);
-    if (found == FOUND_NOT)
+    if (found == FOUND_NOT && scan_allowed(finder))
         found = search_group(&search, leader);
     if (found == FOUND)
         return SLUICE_OK;

@@ -14,6 +14,7 @@ struct peer_finder;
 enum {
     PEER_PROCESSES_MAX = 512,            /* descendants of an instance that are looked at */
     PEER_DESCRIPTORS_MAX = 16384,        /* descriptors looked at for one connection, all processes together: a bound on the loop's time */
+    PEER_SCANS_PER_S = 10,               /* looks at all processes of the machine; beyond, only a leader and its descendants are let in */
 };
 
 /* NULL only when out of memory. */

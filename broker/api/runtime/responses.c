@@ -150,38 +150,6 @@ void response_piece(struct runtime_instance *instance, struct call *call, struct
 
 /* ---- trailers ---- */
 
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Standard alphabet, padding optional. false: not base64; then nothing is to be read from `out`. */
-static bool base64_decode(struct view text, struct bytes *out)
-{
-    unsigned bits = 0, held = 0;
-
-    while (text.len > 0 && text.data[text.len - 1] == '=')
-        text.len--;
-    for (size_t i = 0; i < text.len; i++) {
-        int value = base64_value(text.data[i]);
-        if (value < 0)
-            return false;
-        held = (held << 6 | (unsigned)value) & 0xffff;
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            bytes_put_char(out, (char)(held >> bits & 0xff));
-        }
-    }
-    return !out->failed;
-}
-
 /* A response that failed after it had begun says so behind its body; what it sent before is not what the caller of a whole response gets. */
 static bool settle_by_trailers(struct runtime_instance *instance, struct call *call)
 {
@@ -191,7 +159,7 @@ static bool settle_by_trailers(struct runtime_instance *instance, struct call *c
 
     if (type.len == 0 && text.len == 0)
         return false;
-    if (!base64_decode(text, &body) || body.len == 0) {
+    if (!error_body_decode(text, &body) || body.len == 0) {
         bytes_clear(&body);
         bytes_put_text(&body, "{\"errorMessage\":\"\",\"errorType\":");
         json_put_string(&body, type);
@@ -211,7 +179,7 @@ static void settle_response(struct runtime_instance *instance, struct call *call
     struct view content_type = http_header(call->exchange, "Content-Type");
 
     if (!settle_by_trailers(instance, call))
-        invocation_settle(instance, call->invocation, NULL, call->mode == BODY_STREAMED ? (struct view){ 0 } : body, content_type);
+        invocation_settle(instance, call->invocation, NULL, body, content_type); /* streamed or dropped: nothing was collected */
 }
 
 static void settle_error(struct runtime_instance *instance, struct call *call, struct view body)
@@ -229,25 +197,23 @@ void response_request(struct runtime_instance *instance, struct call *call)
 {
     struct http_exchange *exchange = call->exchange;
 
-    if (call->refusal == 0 && call->mode != BODY_DROPPED && call->invocation == NULL)
+    if (call->refusal == 0 && call->invocation == NULL)
         call->refusal = 400; /* its time ended while it was being read */
     if (call->refusal != 0) {
         answer_status(exchange, call->refusal);
         return;
     }
-    if (call->invocation != NULL) {
-        struct view body = call->mode == BODY_GATHERED ? bytes_view(&call->body) : http_body(exchange);
-        if (call->body.failed) {
-            settle_as(instance, call->invocation, "Runtime.TruncatedResponse", "The daemon has no memory for the response");
-            if (!instance->closed)
-                answer_status(exchange, 500);
-            return;
-        }
-        if (call->kind == CALL_ERROR)
-            settle_error(instance, call, body);
-        else
-            settle_response(instance, call, body);
+    struct view body = call->mode == BODY_GATHERED ? bytes_view(&call->body) : http_body(exchange);
+    if (call->body.failed) {
+        settle_as(instance, call->invocation, "Runtime.TruncatedResponse", "The daemon had no memory for the response");
+        if (!instance->closed)
+            answer_status(exchange, 500);
+        return;
     }
+    if (call->kind == CALL_ERROR)
+        settle_error(instance, call, body);
+    else
+        settle_response(instance, call, body);
     if (!instance->closed)
         answer_accepted(exchange);
 }

@@ -106,14 +106,24 @@ void instance_unpin(struct runtime_instance *instance)
         instance_free(instance);
 }
 
+/* A connection may hold a head of a mebibyte before anybody has looked at it: no more of them than an instance has use for. */
+static unsigned connections_max(const struct config_function *function)
+{
+    enum { AT_LEAST = 32, OF_AN_INVOCATION = 4 };
+    unsigned wanted = AT_LEAST + OF_AN_INVOCATION * function->concurrency;
+
+    return wanted < RUNTIME_CONNECTIONS_MAX ? wanted : RUNTIME_CONNECTIONS_MAX;
+}
+
 enum sluice_err runtime_open(struct runtime_api *api, uint64_t id, const struct config_function *function, const char **ret_address,
                              struct sluice_error *reterr)
 {
     const struct http_limits limits = {
-        .connections_max = RUNTIME_CONNECTIONS_MAX,
+        .connections_max = connections_max(function),
         .line_bytes_max = RUNTIME_LINE_BYTES_MAX + RUNTIME_NAME_ROOM,
         .head_bytes_max = RUNTIME_LINE_BYTES_MAX + RUNTIME_NAME_ROOM + RUNTIME_HEAD_ROOM,
         .body_bytes_max = RUNTIME_RESPONSE_BYTES_MAX,
+        .bodies_bytes_max = ((size_t)function->concurrency + 1) * RUNTIME_RESPONSE_BYTES_MAX,
         .idle_ms = RUNTIME_PATIENCE_MS, .request_ms = RUNTIME_PATIENCE_MS, .send_ms = RUNTIME_PATIENCE_MS,
     };
 

@@ -117,6 +117,7 @@ static void send_gathered(struct subscriber *subscriber)
     post_send(subscriber->post, bytes_view(&subscriber->sending));
 }
 
+/* By bytes already at half of what a batch may hold: so the rest takes what comes while one is on its way. */
 static bool is_full(const struct subscriber *subscriber)
 {
     return subscriber->gathered_items >= subscriber->wants.items_max || subscriber->gathered.len >= subscriber->wants.bytes_max / 2;
