@@ -183,6 +183,7 @@ class RuntimeTest(unittest.TestCase):
 
 # V8's words about JSON are others in each version of Node.
 _V8_JSON = re.compile(r"(SyntaxError: )?(Expected property name or '}' in JSON|Unexpected token . in JSON) at position \d+( \(line \d+ column \d+\))?")
+_CARETS = re.compile(r"(\n[ ~^]*\^[ ~^]*)(?=\n|$)")  # below source lines, from Python 3.11 on
 _RUN = re.compile(r"(.)\1{99,}", re.DOTALL)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 _CLIENT_FILE = re.compile(r"\n- [^\n]*(?:bootstrap\.cjs|aws-lambda-ric/[^\n]*)")
@@ -194,6 +195,7 @@ def _text(text, folder):
     text = _CLIENT_FILE.sub("", text)
     text = re.sub(r"imported from .*(?:bootstrap\.cjs|aws-lambda-ric\S*|index\.mjs)", "imported from CLIENT", text)
     text = _V8_JSON.sub(r"\1V8'S WORDS", text)
+    text = _CARETS.sub("", text)
     text = _RUN.sub(lambda run: f"<{len(run[0])} times {run[1]}>", text)
     return _TIME.sub("TIME", text)
 
@@ -262,6 +264,8 @@ def _lines(output, folder):
     """Log lines; JSON at the end of one is compared as JSON is."""
     lines = []
     for line in output.split("\n")[:-1]:
+        if _CARETS.fullmatch("\n" + line):
+            continue
         # What the official node client says and AWS's own runtime does not; and a warning about updates of AWS's runtimes.
         if line.startswith("Executing '") or "LAMBDA_WARNING: Unhandled exception" in line:
             continue
