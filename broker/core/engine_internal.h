@@ -1,7 +1,7 @@
 /* engine_internal.h - what the engine's own files share; nobody else includes this.
  *
  *   engine.c    life, configuration, commits                 publish.c   from the door into the gathering commit
- *   engine_look.c   what can be seen from outside
+ *   engine_look.c   what can be seen from outside           rules.c     match sets of a configuration, and of the next
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
  *   queue_input.c  what templates make, and cannot make
  *   lease.c     what is out with an instance              instance.c  the life of an instance
@@ -124,6 +124,20 @@ struct rule {
 struct bus {
     const char *name;
     struct match_set *set;       /* NULL: no enabled rule */
+    uint32_t *rules;             /* owned: by number in the set, the place in the configuration; UINT32_MAX: the rule is gone */
+    size_t rules_count;
+    bool in_order;               /* numbers ascend as places do */
+    bool unsaved;                /* made anew, and large enough to be saved */
+    bool borrowed;               /* while a configuration is compiled: the set is still that of the one in force */
+};
+
+struct ruleset {                 /* a compiled configuration, before it is put in force */
+    struct arena *arena;
+    struct bus *buses;
+    size_t buses_count;
+    struct names bus_ids;
+    struct rule *rules;
+    uint32_t *rule_targets;
 };
 
 struct target {
@@ -169,6 +183,9 @@ struct engine {
     struct rule *rules;
     uint32_t *rule_targets;
     uint64_t revision;
+    uint64_t rules_unmergeable;  /* the revision whose rules are over a limit when they are put together, though not apart; 0: none */
+    bool rules_working;          /* a struct rules_work is out */
+    bool rules_settled;          /* there is none to begin */
     bool recovered, draining, spawner_ready, starts_blocked;
     bool accepts;
     const char *full_reason;
@@ -184,6 +201,7 @@ struct engine {
     uint64_t record_first;
     VEC(struct function *) record_functions; /* concerned by the record in the making */
     VEC(uint32_t) event_targets;
+    VEC(uint32_t) event_rules;
     uint64_t next_seq, events_total, unmatched_total;
     uint64_t commits_sealed, commit_durable, committed_seq; /* commit_durable: the number of the last one that was */
     int64_t trim_at_us;          /* when to look for records to trim though nothing else happens; 0: no need */
@@ -223,6 +241,14 @@ uint32_t engine_target_id(struct engine *engine, struct target_row *row);
 /* Below it everything is settled: the lowest sequence that is open in the log for any function, else next_seq. */
 uint64_t engine_watermark(const struct engine *engine);
 void engine_trim(struct engine *engine);
+
+/* rules.c */
+/* The sets of a configuration, from those in force where little has changed; nothing is put in force. */
+enum sluice_err ruleset_compile(struct engine *engine, const struct config *config, struct ruleset *set, struct sluice_error *reterr);
+void ruleset_adopt(struct engine *engine, struct ruleset *set);
+void buses_free(struct bus *buses, size_t count);
+/* The places of matched rules in the configuration, ascending. */
+void rules_of_numbers(const struct bus *bus, const uint32_t *numbers, size_t count, uint32_t *ret_rules);
 
 /* publish.c */
 void record_finish(struct engine *engine, struct now now);
