@@ -187,6 +187,8 @@ static struct http_limits limits_or_defaults(const struct http_limits *given)
         limits.request_ms = HTTP_REQUEST_MS;
     if (limits.send_ms == 0)
         limits.send_ms = HTTP_SEND_MS;
+    if (limits.line_bytes_max > limits.head_bytes_max)
+        limits.line_bytes_max = limits.head_bytes_max;
     ASSERT(limits.head_bytes_max <= UINT32_MAX / 2); /* spans count in 32 bits, and so does the parser */
     return limits;
 }
