@@ -69,6 +69,8 @@ enum { FOUND_LEVELS = 3 };
 
 struct match_scratch {
     uint32_t epoch;
+    bool found_any;                /* some rule is found */
+    uint64_t grown_for;            /* the number of the image that there is room for; with a larger one before there is more */
     const struct image *image;
     const uint64_t *dead;          /* a bit for each rule of the image that was removed; or NULL */
     VEC(uint32_t) predicates;      /* epoch: it is true */

@@ -83,9 +83,10 @@ void *image_write(const struct image_parts *parts, size_t *ret_bytes)
 
 void image_bind_own(void *base, size_t bytes, struct image *ret_image)
 {
+    static uint64_t last_number; /* the only state of the core that is no argument: it tells images apart and decides nothing */
     const struct header *header = base;
 
-    *ret_image = (struct image){ .base = base, .bytes = bytes, .price = header->price, .fingerprint = header->fingerprint,
+    *ret_image = (struct image){ .number = __atomic_add_fetch(&last_number, 1, __ATOMIC_RELAXED), .base = base, .bytes = bytes, .price = header->price, .fingerprint = header->fingerprint,
                                  .absent_paths = header->absent_paths, .absent_paths_count = header->absent_paths_count,
                                  .always = header->always, .always_count = header->always_count, .names = header->names };
 #define X(name_, type)                                                                                               \

@@ -137,6 +137,7 @@ struct image_conjunction {
 
 /* The sections in place. texts holds 32-bit lengths, each followed by its bytes. */
 struct image {
+    uint64_t number;                           /* of each that is bound in this process, from 1: addresses come again */
     void *base;
     size_t bytes;
 #define X(name, type) const type *name; uint32_t name##_count;

@@ -90,7 +90,8 @@ static void forget(struct match_scratch *state)
     state->epoch = 0;
 }
 
-void state_begin(struct match_scratch *state, const struct image *image)
+/* Room for what the image has. */
+static __attribute__((noinline)) void state_grow(struct match_scratch *state, const struct image *image)
 {
     size_t found = image->rules_count;
 
@@ -103,6 +104,13 @@ void state_begin(struct match_scratch *state, const struct image *image)
         found = found / 64 + 1;
         ZEROED_ROOM(&state->found[level], found);
     }
+    state->grown_for = image->number;
+}
+
+void state_begin(struct match_scratch *state, const struct image *image)
+{
+    if (__builtin_expect(state->grown_for != image->number, 0))
+        state_grow(state, image);
     if (state->epoch == EPOCHS_END)
         forget(state);
     state->epoch++;

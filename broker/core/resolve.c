@@ -25,6 +25,7 @@ static inline bool is_found(const struct match_scratch *state, uint32_t rule)
 
 static inline void found_put(struct match_scratch *state, uint32_t rule)
 {
+    state->found_any = true;
     for (unsigned level = 0; level < FOUND_LEVELS; level++, rule /= 64) {
         uint64_t *word = &state->found[level].items[rule / 64];
         bool known = *word != 0;
@@ -40,6 +41,7 @@ static inline void found_put_word(struct match_scratch *state, size_t place, uin
 
     if (rules == 0)
         return;
+    state->found_any = true;
     if (*word == 0)
         for (unsigned level = 1; level < FOUND_LEVELS; level++, place /= 64)
             state->found[level].items[place / 64] |= UINT64_C(1) << place % 64;
@@ -75,7 +77,12 @@ static void found_take(struct match_scratch *state)
     const uint32_t *rules = state->image->rules;
     uint64_t *words = state->found[0].items, *groups = state->found[1].items, *tops = state->found[2].items;
 
-    for (size_t t = 0; t < state->found[2].count; t++) {
+    size_t tops_count = ((size_t)state->image->rules_count >> 18) + 1;
+
+    if (!state->found_any)
+        return;
+    state->found_any = false;
+    for (size_t t = 0; t < tops_count; t++) {
         for (; tops[t] != 0; tops[t] &= tops[t] - 1) {
             size_t g = t * 64 + (unsigned)__builtin_ctzll(tops[t]);
             for (; groups[g] != 0; groups[g] &= groups[g] - 1) {
