@@ -180,6 +180,7 @@ static enum sluice_err match(const struct match_set *set, struct match_scratch *
                              const uint32_t **ret_ids, size_t *ret_count)
 {
     scratch->ids.count = 0;
+    scratch->steps = 0;
     enum sluice_err err = match_part(set->base, set->dead, scratch, source);
     size_t middle = scratch->ids.count;
     if (err == SLUICE_OK && set->delta != NULL)
@@ -217,8 +218,8 @@ enum sluice_err match_watched(const struct match_set *set, struct match_scratch 
 
 static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
 {
-    return err == SLUICE_OK ? err : sluice_fail(reterr, err, "the event has more than %d combinations of array items for one rule",
-                                                MATCH_STEPS_MAX);
+    return err == SLUICE_OK ? err : sluice_fail(reterr, err, "the event takes more than %d steps to match: its arrays, on the rules that join their items, "
+                                                "or its texts, on wildcards, are too large", MATCH_STEPS_MAX);
 }
 
 enum sluice_err match_json_checked(const struct match_set *set, struct match_scratch *scratch, struct view object,
