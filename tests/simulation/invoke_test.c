@@ -262,6 +262,11 @@ TEST(an_init_error_that_is_posted_is_the_answer_at_once)
     ended(&bench, "Runtime exited with error: exit status 1");
     EXPECT_EQ(1, info_of(&bench).crashes); /* one failed start, not two */
     EXPECT_EQ(1, bench.starts);
+    EXPECT_EQ(SLUICE_OK, ask(&bench, 2)); /* its start is a repeated one: it has the function's timeout */
+    EXPECT_EQ(2, bench.starts);
+    advance_ms(&bench, 3000);
+    EXPECT_EQ(2, bench.told);
+    EXPECT_TEXT("Sandbox.Timedout", bench.type);
     bench_close(&bench);
 }
 

@@ -860,8 +860,8 @@ static void produce(struct world_sim *sim, uint64_t index)
         producer->epoch++;
         producer->sequence = 0;
     }
-    if (!sim->calm && percent(sim, 5))
-        batch_make(sim, -1, percent(sim, 50) ? (int)below(sim, SIM_FUNCTIONS) : -1);
+    if (!sim->calm && percent(sim, 25))
+        batch_make(sim, -1, percent(sim, 80) ? (int)below(sim, SIM_FUNCTIONS) : -1);
     if (producer->outstanding.count < OUTSTANDING_MAX && !sim->calm)
         batch_make(sim, (int)index, -1);
     else
