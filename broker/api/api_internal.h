@@ -10,10 +10,10 @@
 
 #include "broker/api/api.h"
 #include "broker/api/aws/names.h"
-#include "broker/api/histogram.h"
 #include "broker/api/text.h"
 #include "broker/base/arena.h"
 #include "broker/base/assert.h"
+#include "broker/base/histogram.h"
 #include "broker/base/list.h"
 #include "broker/base/map.h"
 #include "broker/base/vec.h"

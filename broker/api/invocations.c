@@ -192,7 +192,7 @@ const struct api_invocation *api_invocation_find(const struct api *api, uint64_t
 }
 
 /* What the platform says in place of a function that could not. A reason that came with no id gets it, as AWS's have it. */
-static void put_failure(struct bytes *out, const char *request_id, const struct failure *failure)
+void api_put_failure(struct bytes *out, const char *request_id, const struct failure *failure)
 {
     static const char prefix[] = "RequestId: ";
     struct bytes message = { 0 };
@@ -227,7 +227,7 @@ static void invocation_done(struct invocation *invocation, const struct invoke_a
         result.type = answer->failure->type.len > 0 ? answer->failure->type : VIEW_LITERAL("Unhandled");
         if (result.body.len == 0) {
             bytes_clear(&api->scratch);
-            put_failure(&api->scratch, invocation->is.request_id, answer->failure);
+            api_put_failure(&api->scratch, invocation->is.request_id, answer->failure);
             result.body = bytes_view(&api->scratch);
         }
     }
@@ -256,8 +256,8 @@ void api_invoke_answered(struct api *api, uint64_t invoke, const struct invoke_a
     switch (answer->outcome) {
     case INVOKE_DONE:
     case INVOKE_FAILED:
-        histogram_add(&api->invoke_waited, answer->waited_us);
-        histogram_add(&api->invoke_ran, answer->ran_us);
+        histogram_add(&api->invoke_waited, answer->waited_us, 1);
+        histogram_add(&api->invoke_ran, answer->ran_us, 1);
         invocation_done(invocation, answer, log_tail);
         break;
     case INVOKE_THROTTLED: invocation_refused(invocation, SLUICE_ELIMIT, "no instance became free in time"); break;

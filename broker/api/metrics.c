@@ -15,30 +15,17 @@ enum {
 
 /* ---- histograms ---- */
 
-static const double bounds[HISTOGRAM_BUCKETS] = { 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900 };
-
-void histogram_add(struct histogram *histogram, int64_t us)
+void api_put_histogram(struct bytes *out, const char *name, const char *help, const struct histogram *histogram)
 {
-    double seconds = us < 0 ? 0 : (double)us / 1e6;
-    size_t bucket = 0;
-
-    while (bucket < HISTOGRAM_BUCKETS && seconds > bounds[bucket])
-        bucket++;
-    histogram->counts[bucket]++;
-    histogram->sum_s += seconds;
-}
-
-static void put_histogram(struct bytes *out, const char *name, const char *help, const struct histogram *histogram)
-{
-    uint64_t count = 0;
+    uint64_t below = 0;
 
     bytes_put_format(out, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
-    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
-        count += histogram->counts[i];
-        bytes_put_format(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, bounds[i], count);
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
+        below += histogram->buckets[i];
+        bytes_put_format(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, histogram_bound_s(i), below);
     }
-    count += histogram->counts[HISTOGRAM_BUCKETS];
-    bytes_put_format(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name, count, name, histogram->sum_s, name, count);
+    bytes_put_format(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name, histogram->count, name, histogram->sum_s,
+                     name, histogram->count);
 }
 
 /* ---- families of functions ---- */
@@ -202,8 +189,8 @@ static void put_port(struct bytes *out, const struct api *api)
     put_number(out, "sluice_http_repeated_requests_total", "counter", "Second tries of SDKs that got the answer of the first.", api->counts.attached);
     put_number(out, "sluice_http_events_unknown_bus_total", "counter", "Events of PutEvents dropped for naming a bus that is not there.",
                api->counts.unknown_bus);
-    put_histogram(out, "sluice_invoke_wait_seconds", "Synchronous invocations: until a place was found.", &api->invoke_waited);
-    put_histogram(out, "sluice_invoke_run_seconds", "Synchronous invocations: from then on.", &api->invoke_ran);
+    api_put_histogram(out, "sluice_invoke_wait_seconds", "Synchronous invocations: until a place was found.", &api->invoke_waited);
+    api_put_histogram(out, "sluice_invoke_run_seconds", "Synchronous invocations: from then on.", &api->invoke_ran);
 }
 
 static void put_functions(struct bytes *out, struct api *api, struct now now)

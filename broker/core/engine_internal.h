@@ -46,6 +46,7 @@ struct invoke {                  /* a synchronous invocation: waits, or is lease
     uint64_t handle;
     struct list in_function;     /* waiting: in order of arrival; running: in no list */
     struct function *function;
+    const struct lease *lease;   /* NULL while it waits */
     struct mono asked, began;
     bool cancelled;              /* its caller is gone while it ran */
 };
@@ -326,6 +327,7 @@ void lease_timeouts(struct engine *engine, struct function *function, struct now
 struct instance *instance_new(struct engine *engine, struct function *function, struct now now);
 void instance_free(struct engine *engine, struct instance *instance);
 void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
+void instance_overran(struct engine *engine, struct instance *instance, struct now now); /* its start has taken too long */
 void instance_set_state(struct instance *instance, enum instance_state state);
 void instance_update_free(struct instance *instance);
 unsigned function_live(const struct function *function);        /* instances that are not draining */

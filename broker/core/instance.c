@@ -250,19 +250,27 @@ void engine_instance_init_failed(struct engine *engine, uint64_t id, const struc
     function_touch(engine, function);
 }
 
-/* How it ended, for what it leaves behind. */
-static struct failure end_failure(const struct instance *instance, const struct instance_gone *gone, char message[96])
+void instance_overran(struct engine *engine, struct instance *instance, struct now now)
 {
-    struct failure failure = { .type = VIEW_LITERAL("Runtime.ExitError"), .message = gone->reason, .output = gone->output };
+    struct function *function = instance->function;
+    char message[96];
 
-    if (gone->failed_start)
-        failure.type = VIEW_LITERAL("Runtime.InvalidEntrypoint");
-    if (instance->overran) {
-        (void)snprintf(message, 96, "Task timed out after %.2f seconds", (double)instance->start_limit_ms / 1000);
-        failure.type = VIEW_LITERAL("Sandbox.Timedout");
-        failure.message = view_of(message);
-    }
-    return failure;
+    function_note(engine, function, LOG_WARN, now, "event=start-timeout instance=%llu after_ms=%lld action=kill reason=\"%s\"",
+                  (unsigned long long)instance->id, (long long)instance->start_limit_ms,
+                  instance->protocol == PROTOCOL_LAMBDA   ? "it has not asked for work (next)"
+                  : instance->protocol == PROTOCOL_NATIVE ? "it has not asked for work on the bus"
+                                                          : "it has not been started");
+    instance->overran = true;
+    function->init_failed = true;
+    instance_set_state(instance, INSTANCE_DRAINING);
+    instance->slots = 0;
+    instance_update_free(instance);
+    engine->world.kill(engine->world.ctx, instance->id, "start timeout");
+    if (!instance->repeats_init || !list_empty(&instance->leases))
+        return;
+    (void)snprintf(message, sizeof message, "Task timed out after %.2f seconds", (double)instance->start_limit_ms / 1000);
+    struct failure failure = { .type = VIEW_LITERAL("Sandbox.Timedout"), .message = view_of(message), .output = VIEW_LITERAL("") };
+    start_failed(engine, function, instance->protocol, &failure, (struct view){ 0 }, now);
 }
 
 void engine_instance_gone(struct engine *engine, uint64_t id, const struct instance_gone *gone, struct now now)
@@ -274,9 +282,10 @@ void engine_instance_gone(struct engine *engine, uint64_t id, const struct insta
     struct function *function = instance->function;
     bool had_lease = !list_empty(&instance->leases);
     bool attempted = had_lease && !gone->failed_start && !gone->input_unread;
-    char message[96];
-    struct failure failure = end_failure(instance, gone, message);
+    struct failure failure = { .type = VIEW_LITERAL("Runtime.ExitError"), .message = gone->reason, .output = gone->output };
 
+    if (gone->failed_start)
+        failure.type = VIEW_LITERAL("Runtime.InvalidEntrypoint");
     while (!list_empty(&instance->leases))
         lease_lost(engine, LIST_OWNER(instance->leases.next, struct lease, in_instance), attempted, &failure, now);
     if (gone->cpu_us > 0 && instance->done > 0) {
@@ -285,7 +294,7 @@ void engine_instance_gone(struct engine *engine, uint64_t id, const struct insta
     }
     bool crashed = !instance->killed && instance->done == 0 && !attempted &&
                    (!gone->clean || instance->protocol != PROTOCOL_STDIO || gone->failed_start);
-    bool failed_again = crashed && !instance->up && !had_lease && instance->repeats_init;
+    bool failed_again = crashed && !instance->up && !instance->overran && !had_lease && instance->repeats_init;
     enum function_protocol protocol = instance->protocol;
     if (crashed)
         function->init_failed |= !instance->up;

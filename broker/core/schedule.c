@@ -186,23 +186,6 @@ static void function_scale(struct engine *engine, struct function *function, str
     }
 }
 
-static void instance_stop_stuck(struct engine *engine, struct instance *instance, struct now now)
-{
-    bool asks = instance->protocol == PROTOCOL_NATIVE || instance->protocol == PROTOCOL_LAMBDA;
-
-    function_note(engine, instance->function, LOG_WARN, now, "event=start-timeout instance=%llu after_ms=%lld action=kill reason=\"%s\"",
-                  (unsigned long long)instance->id, (long long)instance->start_limit_ms,
-                  !asks                                   ? "it has not been started"
-                  : instance->protocol == PROTOCOL_LAMBDA ? "it has not asked for work (next)"
-                                                          : "it has not asked for work on the bus");
-    instance->overran = true;
-    instance->function->init_failed = true;
-    instance_set_state(instance, INSTANCE_DRAINING);
-    instance->slots = 0;
-    instance_update_free(instance);
-    engine->world.kill(engine->world.ctx, instance->id, "start timeout");
-}
-
 /* A start that hangs: no exec, or a program that never asks for work. It is killed, and counts as a start that failed. */
 static void function_stop_stuck(struct engine *engine, struct function *function, struct now now)
 {
@@ -214,7 +197,7 @@ static void function_stop_stuck(struct engine *engine, struct function *function
             if (instance->state != INSTANCE_STARTING)
                 continue;
             if (until_us <= now.mono.us)
-                instance_stop_stuck(engine, instance, now);
+                instance_overran(engine, instance, now);
             else if (until_us < function->start_deadline_us)
                 function->start_deadline_us = until_us;
         }

@@ -57,7 +57,7 @@ struct process {
     enum function_protocol protocol;
     unsigned batch_size;
     int64_t timeout_ms;
-    bool partial, started, up, ending, killed, gone, hangs, clean_end;
+    bool partial, started, up, overran, ending, killed, gone, hangs, clean_end;
     unsigned parked;             /* native, lambda: requests the engine holds */
     int64_t began_us;
     VEC(struct work) work;       /* leased to it, oldest first */
@@ -420,8 +420,8 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
     act_after(sim, 1 + (int64_t)below(sim, 50000), ACT_GONE, instance, 0);
 }
 
-/* Killed because it was not up in time: had it had its time? */
-static void start_timeout_check(const struct world_sim *sim, const struct process *process)
+/* Killed because it was not up in time: had it had its time? What it was started for may fail with it, before anything else happens. */
+static void start_timeout(struct world_sim *sim, struct process *process)
 {
     int64_t took_ms = (sim->now.mono.us - process->began_us) / 1000, limit_ms = INIT_LIMIT_MS;
 
@@ -429,6 +429,10 @@ static void start_timeout_check(const struct world_sim *sim, const struct proces
         limit_ms = process->timeout_ms; /* of a repeated INIT */
     if (process->up || took_ms < limit_ms)
         sim_fail("instance %" PRIu64 " was killed for a slow start after %" PRId64 " ms", process->id, took_ms);
+    process->overran = true;
+    callers_start_fails(sim->callers, process->function, false);
+    if (process->protocol == PROTOCOL_LAMBDA)
+        oracle_start_failed(sim->oracle, process->function);
 }
 
 static void world_kill(void *ctx, uint64_t instance, const char *reason)
@@ -440,7 +444,7 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
         sim_fail("instance %" PRIu64 " was killed after its end", instance);
     bool known = strcmp(reason, "timeout") != 0; /* it is killed once for each of its leases */
     if (known)
-        start_timeout_check(sim, process);
+        start_timeout(sim, process);
     for (size_t i = 0; i < sim->killed.count; i++)
         known |= sim->killed.items[i] == instance;
     if (!known)
@@ -525,7 +529,7 @@ static void process_end(struct world_sim *sim, struct process *process, bool fai
             oracle_failed(sim->oracle, work->delivery, sim->now);
         }
     }
-    if (!process->up && process->work.count == 0) {
+    if (!process->up && !process->overran && process->work.count == 0) {
         callers_start_fails(sim->callers, process->function, false);
         if (process->protocol == PROTOCOL_LAMBDA)
             oracle_start_failed(sim->oracle, process->function);
@@ -856,8 +860,8 @@ static void produce(struct world_sim *sim, uint64_t index)
         producer->epoch++;
         producer->sequence = 0;
     }
-    if (!sim->calm && percent(sim, 5))
-        batch_make(sim, -1, percent(sim, 50) ? (int)below(sim, SIM_FUNCTIONS) : -1);
+    if (!sim->calm && percent(sim, 25))
+        batch_make(sim, -1, percent(sim, 80) ? (int)below(sim, SIM_FUNCTIONS) : -1);
     if (producer->outstanding.count < OUTSTANDING_MAX && !sim->calm)
         batch_make(sim, (int)index, -1);
     else
@@ -1209,6 +1213,7 @@ static void turn(struct world_sim *sim)
     }
     rules_work(sim);
     engine_tick(sim->engine, sim->now);
+    callers_start_failed(sim->callers);
     timeouts_check(sim);
     seal(sim);
     sim->deciding = false;
