@@ -10,6 +10,9 @@
 #include "broker/edge/log.h"
 #include "broker/edge/report.h"
 
+/* What a Lambda function without `memory` is told that it has: AWS_LAMBDA_FUNCTION_MEMORY_SIZE says 128. */
+#define LAMBDA_MEMORY_BYTES (INT64_C(128) << 20)
+
 enum { ERROR_TYPE_KEPT_BYTES = 64, OPEN_COMPACT_COUNT = 256 };
 
 struct invocation {
@@ -43,6 +46,8 @@ struct invocations {
     struct usage *usage;
     struct worker saver;
     struct ev_timer save_soon;
+    uint64_t last_instance;          /* whose invocation ended last, and what was said of it */
+    char last_report[2 * REPORT_TEXT_MAX];
 };
 
 static struct runner *runner_find(const struct invocations *invocations, uint64_t instance)
@@ -183,8 +188,10 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     struct report report = report_of(runner, invocation, now.mono.us, memory_bytes);
     struct usage_sums sums = sums_of(&report, invocation->reported);
 
-    if (invocation->reported)
-        report_end(runner->capture, runner->instance, &report);
+    if (invocation->reported) {
+        report_end(runner->capture, runner->instance, &report, invocations->last_report);
+        invocations->last_instance = runner->instance;
+    }
     usage_add(invocations->usage, runner->function, now.wall_ms, &sums);
     runner->cold = false;
     runner->busy_until_us = now.mono.us;
@@ -207,7 +214,8 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
     struct runner *runner = calloc(1, sizeof *runner);
 
     ASSERT(runner != NULL);
-    *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .memory_limit_bytes = function->memory_bytes,
+    *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .memory_limit_bytes = function->memory_bytes > 0 || function->protocol != PROTOCOL_LAMBDA
+                                                         ? function->memory_bytes : LAMBDA_MEMORY_BYTES,
                                .reports = function->report, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
@@ -320,6 +328,11 @@ void invocations_gone(struct invocations *invocations, uint64_t instance, const 
     }
     (void)map_remove(&invocations->runners, instance, NULL);
     runner_free(runner);
+}
+
+struct view invocations_last_report(const struct invocations *invocations, uint64_t instance)
+{
+    return instance != 0 && invocations->last_instance == instance ? view_of(invocations->last_report) : VIEW_LITERAL("");
 }
 
 const struct usage *invocations_usage(const struct invocations *invocations)

@@ -37,6 +37,9 @@ void invocations_killed(struct invocations *invocations, uint64_t instance);    
 /* What it had not answered has failed. Before anything is told of the instance's end to others. */
 void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
 
+/* The END and REPORT lines of the last invocation that ended, if it was this instance's; until the next ends. Empty: it was not. */
+struct view invocations_last_report(const struct invocations *invocations, uint64_t instance);
+
 const struct usage *invocations_usage(const struct invocations *invocations);
 
 #endif

@@ -23,7 +23,7 @@ struct instances {
     struct instances_events events;
     struct captures *captures;
     char *bus_url;
-    int null_fd;                                 /* stdin of native instances */
+    int null_fd;                                 /* stdin of native and lambda instances */
     struct arena *arena;                         /* of one start */
     struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
     char scratch[READ_BYTES];                    /* what pipe_read() reads into, on behalf of all */
@@ -67,7 +67,7 @@ static void output_take(struct instance *instance, struct view data)
         return;
     if (instance->protocol == PROTOCOL_STDIO)
         stdio_read(instance, data);
-    else
+    else if (instance->protocol == PROTOCOL_STDIO_LINES)
         stdio_lines_read(instance, data);
 }
 
@@ -154,7 +154,7 @@ static void instance_gone(struct instance *instance, struct instance_end *end)
         stdio_exited(instance, end);
     else if (instance->protocol == PROTOCOL_STDIO_LINES)
         stdio_lines_exited(instance);
-    end->output_tail = instance_output(instance, instance->protocol == PROTOCOL_STDIO ? tail_view(&instance->answer) : VIEW_LITERAL(""));
+    end->output_tail = instance_output(instance, instance->protocol == PROTOCOL_STDIO ? stdio_tail(instance) : VIEW_LITERAL(""));
     events->on_gone(events->ctx, instance->id, end);
     instance_free(instance);
 }
@@ -305,7 +305,8 @@ static struct instance *instance_new(struct instances *instances, uint64_t id, c
     return instance;
 }
 
-static enum sluice_err instance_spawn(struct instance *instance, const struct config_function *function, struct sluice_error *reterr)
+static enum sluice_err instance_spawn(struct instance *instance, const struct config_function *function, const char *const *environment,
+                                      struct sluice_error *reterr)
 {
     struct instances *instances = instance->all;
 
@@ -314,16 +315,17 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
     if (!pipes_make(instance))
         return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s': no pipe for another instance: %s; raise the limit of open files",
                            function->name, strerror(errno));
-    bool native = function->protocol == PROTOCOL_NATIVE;
+    bool piped = instance_has_pipes(function->protocol);
     arena_reset(instances->arena);
     struct spawn_request request = {
         .instance = instance->id,
         .command = function->command,
-        .environment = environment_make(instances->arena, instances->bus_url, instance->id, function),
+        .environment = environment != NULL ? environment
+                                           : environment_make(instances->arena, instances->bus_url, instance->id, function),
         .directory = function->directory,
         .memory_bytes = function->memory_bytes,
-        .stdin_fd = native ? instances->null_fd : instance->child_stdin_fd,
-        .stdout_fd = native ? instance->child_stderr_fd : instance->child_stdout_fd,
+        .stdin_fd = piped ? instance->child_stdin_fd : instances->null_fd,
+        .stdout_fd = piped ? instance->child_stdout_fd : instance->child_stderr_fd,
         .stderr_fd = instance->child_stderr_fd,
     };
     return spawner_spawn(instances->spawner, &request, reterr);
@@ -332,13 +334,13 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
 /* ---- the interface ---- */
 
 enum sluice_err instances_start(struct instances *instances, uint64_t id, const struct config_function *function,
-                                struct sluice_error *reterr)
+                                const char *const *environment, struct sluice_error *reterr)
 {
     ASSERT(table_find(instances, id) == NULL);
     struct instance *instance = instance_new(instances, id, function);
     if (instance == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for an instance", function->name);
-    enum sluice_err err = instance_spawn(instance, function, reterr);
+    enum sluice_err err = instance_spawn(instance, function, environment, reterr);
     if (err != SLUICE_OK) {
         instance_free(instance);
         return err;
@@ -348,20 +350,30 @@ enum sluice_err instances_start(struct instances *instances, uint64_t id, const 
     return SLUICE_OK;
 }
 
-void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+static void hand_over(struct instances *instances, uint64_t id, const struct leased *leased, const struct view *inputs, unsigned count)
 {
     struct instance *instance = table_find(instances, id);
 
     ASSERT(count > 0);
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return; /* on_gone says so, or has */
-    ASSERT(instance->protocol != PROTOCOL_NATIVE);
-    VEC_PUSH(&instance->leases, (struct leased){ .lease = lease, .count = count });
+    ASSERT(instance_has_pipes(instance->protocol));
+    VEC_PUSH(&instance->leases, *leased);
     input_put(instance, inputs, count);
     if (instance->protocol == PROTOCOL_STDIO)
         input_end(instance);
     else
         input_write(instance);
+}
+
+void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+{
+    hand_over(instances, id, &(struct leased){ .lease = lease, .count = count }, inputs, count);
+}
+
+void instances_invoke(struct instances *instances, uint64_t id, uint64_t lease, struct view input)
+{
+    hand_over(instances, id, &(struct leased){ .lease = lease, .count = 1, .result_wanted = true }, &input, 1);
 }
 
 void instances_stop(struct instances *instances, uint64_t id)
@@ -373,6 +385,8 @@ void instances_stop(struct instances *instances, uint64_t id)
     instance->state = INSTANCE_STOPPING;
     input_end(instance);
     instance_signal(instance, SIGTERM);
+    if (instance->frozen)
+        instance_signal(instance, SIGCONT);
     instance_grace_start(instance);
 }
 
@@ -384,6 +398,16 @@ void instances_kill(struct instances *instances, uint64_t id)
         instance_signal(instance, SIGKILL);
 }
 
+void instances_freeze(struct instances *instances, uint64_t id, bool frozen)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL || instance->state != INSTANCE_RUNNING || instance->frozen == frozen)
+        return;
+    instance->frozen = frozen;
+    instance_signal(instance, frozen ? SIGSTOP : SIGCONT);
+}
+
 bool instances_pid(const struct instances *instances, uint64_t id, pid_t *ret_pid)
 {
     const struct instance *instance = table_find(instances, id);
@@ -392,6 +416,28 @@ bool instances_pid(const struct instances *instances, uint64_t id, pid_t *ret_pi
         return false;
     *ret_pid = instance->pid;
     return true;
+}
+
+struct view instances_log(struct instances *instances, uint64_t id)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL)
+        return VIEW_LITERAL("");
+    /* What was written before the answer that asks for it has arrived is in the pipe by now. */
+    if (instance->errors.fd >= 0)
+        (void)pipe_read(instance, &instance->errors, instances->scratch, READS_PER_TURN_MAX, errors_take);
+    return tail_view(&instance->captured.tail);
+}
+
+void instances_log_begin(struct instances *instances, uint64_t id)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL)
+        return;
+    (void)instances_log(instances, id);
+    bytes_clear(&instance->captured.tail);
 }
 
 int64_t instances_memory_peak(struct instances *instances, uint64_t id)

@@ -98,7 +98,7 @@ void report_begin(struct capture *capture, uint64_t instance, const char *reques
     capture_note(capture, instance, "START RequestId: %.*s Version: $LATEST", UUID_TEXT_LEN, request_id);
 }
 
-void report_end(struct capture *capture, uint64_t instance, const struct report *report)
+void report_end(struct capture *capture, uint64_t instance, const struct report *report, char ret_text[2 * REPORT_TEXT_MAX])
 {
     char end[REPORT_TEXT_MAX], text[REPORT_TEXT_MAX];
     size_t end_len = text_add(end, 0, "END RequestId: %.*s", UUID_TEXT_LEN, report->request_id);
@@ -106,4 +106,6 @@ void report_end(struct capture *capture, uint64_t instance, const struct report 
     const struct view lines[] = { { .data = end, .len = end_len }, { .data = text, .len = text_len } };
 
     capture_lines(capture, instance, lines, 2);
+    if (ret_text != NULL)
+        (void)snprintf(ret_text, 2 * REPORT_TEXT_MAX, "%.*s\n%.*s\n", (int)end_len, end, (int)text_len, text);
 }

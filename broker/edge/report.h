@@ -37,6 +37,7 @@ struct view report_error_type(struct view type);
 size_t report_text(const struct report *report, char ret_text[REPORT_TEXT_MAX]);
 
 void report_begin(struct capture *capture, uint64_t instance, const char *request_id);
-void report_end(struct capture *capture, uint64_t instance, const struct report *report);
+/* ret_text (may be NULL): both lines, each with its line break. */
+void report_end(struct capture *capture, uint64_t instance, const struct report *report, char ret_text[2 * REPORT_TEXT_MAX]);
 
 #endif

@@ -17,7 +17,7 @@ struct result {
     uint64_t instance, lease;
     unsigned first, count;
     bool failed;
-    char type[64], message[256], output[256];
+    char type[64], message[256], output[256], returned[256];
 };
 
 struct gone {
@@ -52,7 +52,7 @@ static void heard_started(void *ctx, uint64_t instance, pid_t pid)
 }
 
 static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                         const struct invocation_failure *failure)
+                         const struct invocation_failure *failure, struct view returned)
 {
     struct result result = { .instance = instance, .lease = lease, .first = first, .count = count, .failed = failure != NULL };
 
@@ -63,6 +63,7 @@ static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned 
         text_copy(result.message, sizeof result.message, failure->message);
         text_copy(result.output, sizeof result.output, failure->output);
     }
+    text_copy(result.returned, sizeof result.returned, returned);
     VEC_PUSH(&bench.results, result);
     for (; bench.refill > 0 && count > 0; count--, bench.refill--)
         instances_deliver(bench.instances, instance, 1000 + bench.refill, &VIEW_LITERAL("{\"refilled\":true}"), 1);
@@ -136,7 +137,7 @@ static void start_command(uint64_t instance, enum function_protocol protocol, co
                                         .protocol = protocol, .concurrency = 4, .batch_size = 10 };
     struct sluice_error error;
 
-    if (instances_start(bench.instances, instance, &function, &error) != SLUICE_OK)
+    if (instances_start(bench.instances, instance, &function, NULL, &error) != SLUICE_OK)
         test_fail(__FILE__, __LINE__, "%s", error.text);
 }
 
@@ -314,7 +315,7 @@ TEST(without_a_cgroup_each_process_is_refused_memory_over_the_limit)
     given_instances();
     (void)unsetenv("SLUICE_MEMORY_LIMITS");
     EXPECT_EQ(MEMORY_BY_RLIMIT, instances_memory_limits(bench.instances)->limiter);
-    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL));
+    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
     deliver(1, 1, "{}");
     WAIT_FOR(bench.loop, bench.gone.count == 1);
     EXPECT_EQ(END_EXITED, bench.gone.items[0].reason);
@@ -338,7 +339,7 @@ TEST(in_a_cgroup_an_instance_is_killed_at_the_limit_and_its_folder_goes_with_it)
     char folder[CGROUP_PATH_MAX + 32];
     if (given_instances_in_cgroups()) {
         (void)snprintf(folder, sizeof folder, "%s/1", instances_memory_limits(bench.instances)->folder);
-        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL));
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
         deliver(1, 1, "{}");
         WAIT_FOR(bench.loop, bench.gone.count == 1);
         EXPECT_EQ(END_SIGNALLED, bench.gone.items[0].reason);
@@ -357,7 +358,7 @@ TEST(a_shell_whose_child_was_killed_at_the_limit_ran_out_of_memory_too)
     struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO,
                                         .memory_bytes = 64 << 20 };
     if (given_instances_in_cgroups()) {
-        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL));
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
         deliver(1, 1, "{}");
         WAIT_FOR(bench.loop, bench.gone.count == 1);
         EXPECT(bench.gone.items[0].out_of_memory);
@@ -382,7 +383,7 @@ TEST(the_peak_of_a_living_instance_is_told_and_begins_anew)
         uint64_t id = i + 1;
         test_label(cases[i].label);
         EXPECT_EQ(0, instances_memory_peak(bench.instances, id));
-        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, id, &function, NULL));
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, id, &function, NULL, NULL));
         deliver(id, id, "1");
         WAIT_FOR(bench.loop, bench.answered == 2 * i + 1);
         int64_t first = instances_memory_peak(bench.instances, id);
@@ -628,7 +629,7 @@ TEST(with_the_spawner_all_instances_are_lost_and_others_start_later)
         EXPECT_EQ(END_SPAWNER_LOST, bench.gone.items[i].reason);
     EXPECT(process_gone(bench.pids[1]) && process_gone(bench.pids[2]));
     struct config_function function = { .name = "f", .command = (const char *[]){ "/bin/true", NULL }, .directory = "/" };
-    EXPECT_EQ(SLUICE_EUNAVAILABLE, instances_start(bench.instances, 5, &function, NULL));
+    EXPECT_EQ(SLUICE_EUNAVAILABLE, instances_start(bench.instances, 5, &function, NULL, NULL));
     WAIT_FOR(bench.loop, bench.ready == 2);
     EXPECT(process_gone(escaped));
     start_shell(6, PROTOCOL_STDIO, "exit 0");
