@@ -18,7 +18,8 @@ from runtime_api_server import RuntimeApi
 PYTHON = os.environ.get("SLUICE_PYTHON") or sys.executable
 BOOTSTRAP = harness.ROOT / "consumers/runtimes/python/bootstrap.py"
 FUNCTIONS = harness.HERE / "functions/python"
-OURS = [PYTHON, str(BOOTSTRAP)]
+OURS = [PYTHON, "-c", "import sys; sys.path[0] = sys.argv.pop(1); import bootstrap; bootstrap.main()", str(BOOTSTRAP.parent)]
+SCRIPT = [PYTHON, str(BOOTSTRAP)]
 JSON_LOGS = {"AWS_LAMBDA_LOG_FORMAT": "JSON"}
 OLD = {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.11"}
 NEW = {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.12"}
@@ -104,6 +105,13 @@ class Ours(harness.RuntimeTest):
                     self.assertEqual(event.encode(), report.body)
                 self.complains_not()
 
+    def test_it_runs_as_a_script_too_and_beside_a_module_of_its_own_name(self):
+        for command in (OURS, SCRIPT):
+            with self.subTest(command):
+                self.command = command
+                self.given("bootstrap.handler")
+                self.assertEqual(b'"the function\'s own"', self.invoke().body)
+
     def test_500_invocations_take_one_connection_and_two_requests_each(self):
         api = self.given("index.echo")
         for number in range(500):
@@ -186,7 +194,7 @@ class Ours(harness.RuntimeTest):
         """What a cold start pays for: nothing slow is loaded until the function does."""
         bare = subprocess.run([PYTHON, "-c", "import sys; print(*sys.modules)"], stdout=subprocess.PIPE, text=True, check=True)
         self.given("bare.modules")
-        self.assertEqual(["_json", "_socket"], sorted(set(json.loads(self.invoke().body)) - set(bare.stdout.split()) - {"bare"}))
+        self.assertEqual(["_json", "_socket"], sorted(set(json.loads(self.invoke().body)) - set(bare.stdout.split()) - {"bare", "bootstrap"}))
 
     def given_meeting(self, count):
         folder = tempfile.TemporaryDirectory(prefix="sluice-runtime-")
