@@ -92,12 +92,6 @@ static void function_free(struct function *function)
     free(function);
 }
 
-static void buses_free(struct bus *buses, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        match_set_free(buses[i].set);
-}
-
 struct engine *engine_free(struct engine *engine)
 {
     if (engine == NULL)
@@ -142,6 +136,7 @@ struct engine *engine_free(struct engine *engine)
     bytes_done(&engine->inputs);
     VEC_DONE(&engine->record_functions);
     VEC_DONE(&engine->event_targets);
+    VEC_DONE(&engine->event_rules);
     VEC_DONE(&engine->dirty);
     VEC_DONE(&engine->touched);
     heap_done(&engine->wakes);
@@ -267,44 +262,6 @@ void engine_recovered(struct engine *engine, struct now now)
 
 /* ---- configuration ---- */
 
-struct ruleset {                 /* a compiled configuration, before it is put in force */
-    struct arena *arena;
-    struct bus *buses;
-    size_t buses_count;
-    struct names bus_ids;
-    struct rule *rules;
-    uint32_t *rule_targets;
-};
-
-static enum sluice_err ruleset_compile(const struct config *config, struct ruleset *set, struct sluice_error *reterr)
-{
-    size_t buses = 0;
-
-    while (config->buses[buses] != NULL)
-        buses++;
-    set->buses_count = buses;
-    set->buses = arena_zalloc(set->arena, (buses + 1) * sizeof *set->buses);
-    for (size_t b = 0; b < buses; b++) {
-        set->buses[b].name = arena_text(set->arena, view_of(config->buses[b]));
-        names_put(&set->bus_ids, view_of(set->buses[b].name), (uint32_t)b);
-    }
-    struct match_rule *rules = malloc((config->rules_count + 1) * sizeof *rules);
-    ASSERT(rules != NULL);
-    enum sluice_err err = SLUICE_OK;
-    for (size_t b = 0; b < buses && err == SLUICE_OK; b++) {
-        size_t count = 0, wrong;
-        for (uint32_t r = 0; r < config->rules_count; r++) {
-            const struct config_rule *rule = &config->rules[r];
-            if (rule->enabled && strcmp(rule->bus, set->buses[b].name) == 0)
-                rules[count++] = (struct match_rule){ .pattern = view_of(rule->pattern), .id = r };
-        }
-        if (count > 0)
-            err = match_set_new(rules, count, &set->buses[b].set, &wrong, reterr);
-    }
-    free(rules);
-    return err;
-}
-
 /* The same program, so that running instances may go on serving. */
 static bool same_program(const struct config_function *a, const struct config_function *b)
 {
@@ -355,9 +312,13 @@ static void rules_bind(struct engine *engine, const struct config *config, struc
     set->rules = arena_zalloc(set->arena, (config->rules_count + 1) * sizeof *set->rules);
     set->rule_targets = arena_alloc(set->arena, (targets + 1) * sizeof *set->rule_targets);
     targets = 0;
-    for (unsigned r = 0; r < config->rules_count; r++) {
+    for (unsigned r = 0, old = 0; r < config->rules_count; r++) {
         const struct config_rule *rule = &config->rules[r];
         set->rules[r] = (struct rule){ .config = rule, .targets_first = targets, .targets_count = rule->targets_count };
+        while (old < engine_rules_count(engine) && strcmp(engine->config->rules[old].name, rule->name) < 0)
+            old++;
+        if (old < engine_rules_count(engine) && strcmp(engine->config->rules[old].name, rule->name) == 0)
+            set->rules[r].matched = engine->rules[old].matched;
         for (unsigned t = 0; t < rule->targets_count; t++) {
             uint32_t function = 0;
             bool known = names_get(&engine->function_ids, view_of(rule->targets[t].function), &function);
@@ -374,7 +335,7 @@ static void rules_bind(struct engine *engine, const struct config *config, struc
 enum sluice_err engine_configure(struct engine *engine, const struct config *config, struct now now, struct sluice_error *reterr)
 {
     struct ruleset set = { .arena = arena_new(64 << 10) };
-    enum sluice_err err = ruleset_compile(config, &set, reterr);
+    enum sluice_err err = ruleset_compile(engine, config, &set, reterr);
 
     (void)now;
     if (err != SLUICE_OK) {
@@ -390,13 +351,9 @@ enum sluice_err engine_configure(struct engine *engine, const struct config *con
         function_configure(engine, function, config_function_find(config, function->name));
     }
     rules_bind(engine, config, &set);
-    buses_free(engine->buses, engine->buses_count);
-    names_done(&engine->bus_ids);
+    ruleset_adopt(engine, &set);
     arena_free(engine->config_arena);
     engine->config_arena = set.arena;
-    engine->buses = set.buses;
-    engine->buses_count = set.buses_count;
-    engine->bus_ids = set.bus_ids;
     engine->rules = set.rules;
     engine->rule_targets = set.rule_targets;
     engine->config = config;

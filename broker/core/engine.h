@@ -16,6 +16,7 @@
 #include "broker/base/clock.h"
 #include "broker/core/autoscale.h"
 #include "broker/core/config.h"
+#include "broker/core/match.h"
 #include "broker/core/reader.h"
 
 enum {
@@ -26,6 +27,7 @@ enum {
     READY_PAGE = 4096,                   /* deliveries of a backlog held ready in memory, about */
     PUBLISHES_EARLY_MAX = 4096,          /* batches waiting for their predecessor, all producers together */
     OUTPUT_KEPT_BYTES = 4096, MESSAGE_KEPT_BYTES = 1024, REASON_KEPT_BYTES = 128,
+    RULES_SAVED_MIN = 4096,              /* rules of one bus: with fewer, compiling anew at the start is as fast as reading what was saved */
     FUNCTION_NOTES = 16,                 /* decisions kept in memory for `function show` */
 };
 
@@ -85,6 +87,9 @@ struct world {
     void (*kill)(void *ctx, uint64_t instance, const char *reason);
     void (*log)(void *ctx, enum log_level level, const char *line); /* key=value pairs */
     int64_t (*cpu_us)(void *ctx, uint64_t instance);        /* used so far; -1: not known */
+    /* The match set of `bus` that was saved (rules_work_saves()) if it was made of rules with this fingerprint; else NULL: it is made
+     * anew. Asked by engine_configure() for RULES_SAVED_MIN rules and more. NULL: nothing is ever saved. */
+    struct match_set *(*rules_open)(void *ctx, const char *bus, uint64_t fingerprint);
 };
 
 struct engine_options {
@@ -106,6 +111,19 @@ void engine_restore_totals(struct engine *engine, uint64_t revision, uint64_t ne
 /* First configuration or a new one; `config` must stay until the next call has returned. On an error nothing changed. */
 enum sluice_err engine_configure(struct engine *engine, const struct config *config, struct now now, struct sluice_error *reterr);
 void engine_recovered(struct engine *engine, struct now now);
+
+/* ---- rules: work for the background ----
+ * A configuration that changed a few rules is in force at once, as a small change to the match set, and every event pays a little for
+ * that until the set is made whole; a set made anew wants to be saved. One piece of either is out at a time: begin and end on the
+ * engine's thread, run on any. NULL: there is nothing to do, or a piece is out. The configuration in force at the begin must stay until
+ * the run has returned, also when another has come; what was made of it is then thrown away. */
+struct rules_work;
+struct rules_work *engine_rules_work(struct engine *engine);
+void rules_work_run(struct rules_work *work);            /* pure; seconds for a million rules */
+/* After the run, on any thread: what is to be saved for `bus`; it is the work's own. NULL: nothing. */
+struct match_set *rules_work_saves(const struct rules_work *work, const char **ret_bus);
+/* Frees it. If it was run, the set is in force; if not, it will be begun again. */
+void engine_rules_work_end(struct engine *engine, struct rules_work *work);
 
 /* ---- inputs; each inside the turn's store read ---- */
 struct publish {

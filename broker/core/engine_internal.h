@@ -1,10 +1,11 @@
 /* engine_internal.h - what the engine's own files share; nobody else includes this.
  *
  *   engine.c    life, configuration, commits                 publish.c   from the door into the gathering commit
- *   engine_look.c   what can be seen from outside
+ *   engine_look.c   what can be seen from outside           rules.c     match sets of a configuration, and of the next
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
  *   queue_input.c  what templates make, and cannot make
- *   schedule.c  one function's turn: leases, instances, scaling, timers */
+ *   lease.c     what is out with an instance              instance.c  the life of an instance
+ *   schedule.c  one function's turn: who gets what, scaling, timers */
 #ifndef SLUICE_CORE_ENGINE_INTERNAL_H
 #define SLUICE_CORE_ENGINE_INTERNAL_H
 
@@ -123,6 +124,20 @@ struct rule {
 struct bus {
     const char *name;
     struct match_set *set;       /* NULL: no enabled rule */
+    uint32_t *rules;             /* owned: by number in the set, the place in the configuration; UINT32_MAX: the rule is gone */
+    size_t rules_count;
+    bool in_order;               /* numbers ascend as places do */
+    bool unsaved;                /* made anew, and large enough to be saved */
+    bool borrowed;               /* while a configuration is compiled: the set is still that of the one in force */
+};
+
+struct ruleset {                 /* a compiled configuration, before it is put in force */
+    struct arena *arena;
+    struct bus *buses;
+    size_t buses_count;
+    struct names bus_ids;
+    struct rule *rules;
+    uint32_t *rule_targets;
 };
 
 struct target {
@@ -168,6 +183,9 @@ struct engine {
     struct rule *rules;
     uint32_t *rule_targets;
     uint64_t revision;
+    uint64_t rules_unmergeable;  /* the revision whose rules are over a limit when they are put together, though not apart; 0: none */
+    bool rules_working;          /* a struct rules_work is out */
+    bool rules_settled;          /* there is none to begin */
     bool recovered, draining, spawner_ready, starts_blocked;
     bool accepts;
     const char *full_reason;
@@ -183,6 +201,7 @@ struct engine {
     uint64_t record_first;
     VEC(struct function *) record_functions; /* concerned by the record in the making */
     VEC(uint32_t) event_targets;
+    VEC(uint32_t) event_rules;
     uint64_t next_seq, events_total, unmatched_total;
     uint64_t commits_sealed, commit_durable, committed_seq; /* commit_durable: the number of the last one that was */
     int64_t trim_at_us;          /* when to look for records to trim though nothing else happens; 0: no need */
@@ -222,6 +241,14 @@ uint32_t engine_target_id(struct engine *engine, struct target_row *row);
 /* Below it everything is settled: the lowest sequence that is open in the log for any function, else next_seq. */
 uint64_t engine_watermark(const struct engine *engine);
 void engine_trim(struct engine *engine);
+
+/* rules.c */
+/* The sets of a configuration, from those in force where little has changed; nothing is put in force. */
+enum sluice_err ruleset_compile(struct engine *engine, const struct config *config, struct ruleset *set, struct sluice_error *reterr);
+void ruleset_adopt(struct engine *engine, struct ruleset *set);
+void buses_free(struct bus *buses, size_t count);
+/* The places of matched rules in the configuration, ascending. */
+void rules_of_numbers(const struct bus *bus, const uint32_t *numbers, size_t count, uint32_t *ret_rules);
 
 /* publish.c */
 void record_finish(struct engine *engine, struct now now);
@@ -265,12 +292,20 @@ void settle_too_old(struct engine *engine, struct function *function, const stru
 /* The stored event cannot be read: a dead letter without its event. */
 void settle_corrupt(struct engine *engine, struct function *function, struct delivery delivery, struct now now);
 
-/* schedule.c */
-void function_turn(struct engine *engine, struct function *function, struct now now);
-void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
+/* lease.c */
+bool lease_to(struct engine *engine, struct instance *instance, unsigned max, struct now now);
 void lease_end(struct engine *engine, struct lease *lease);     /* all items are settled or given back */
 void lease_lost(struct engine *engine, struct lease *lease, bool attempted, const struct failure *failure, struct now now);
+void lease_timeouts(struct engine *engine, struct function *function, struct now now);
+
+/* instance.c */
+struct instance *instance_new(struct engine *engine, struct function *function, struct now now);
+void instance_free(struct engine *engine, struct instance *instance);
+void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
 void instance_set_state(struct instance *instance, enum instance_state state);
 void instance_update_free(struct instance *instance);
+
+/* schedule.c */
+void function_turn(struct engine *engine, struct function *function, struct now now);
 
 #endif

@@ -42,13 +42,15 @@ struct match_scratch;
 enum sluice_err match_set_new(const struct match_rule *rules, size_t rules_count, struct match_set **ret_set,
                               size_t *ret_rule, struct sluice_error *reterr);
 struct match_set *match_set_free(struct match_set *set); /* NULL is fine; returns NULL */
+/* A second owner of a set that was not updated, for another thread; it shares all. NULL: updated, or out of memory. */
+struct match_set *match_set_share(const struct match_set *set);
 
 /* A set that differs from `set` by a few rules, in less than a millisecond however many rules there are: `put` are added or take the
  * place of those with the same ids, `removed` go. Both sets share what did not change, and either may be freed first; so publish the new
  * one by swapping a pointer and free the old one when no event is at it any more. Changes add up to MATCH_DELTA_MAX rules put since
  * match_set_new(), and every event pays for a second, small set while there are any: past a part of the limit, have a thread make the
  * whole anew with match_set_new(), then update that with what changed in the meantime, and swap.
- * SLUICE_ELIMIT: over MATCH_DELTA_MAX; SLUICE_ENOTFOUND: there is no such rule to remove; SLUICE_EINVAL as above. */
+ * SLUICE_ELIMIT: over MATCH_DELTA_MAX, or both parts together over MATCH_PRICE_MAX; SLUICE_ENOTFOUND: there is no such rule to remove; SLUICE_EINVAL as above. */
 enum sluice_err match_set_update(const struct match_set *set, const struct match_rule *put, size_t put_count, const uint32_t *removed,
                                  size_t removed_count, struct match_set **ret_set, struct sluice_error *reterr);
 

@@ -129,6 +129,15 @@ struct match_set *match_set_free(struct match_set *set)
     return NULL;
 }
 
+struct match_set *match_set_share(const struct match_set *set)
+{
+    struct match_set *share = set->delta != NULL || set->dead_count > 0 ? NULL : calloc(1, sizeof *share);
+
+    if (share != NULL)
+        share->base = part_share(set->base);
+    return share;
+}
+
 /* ---- changes ---- */
 
 /* The place of `id` among the rules of the base. false: it is not there. */
@@ -227,6 +236,8 @@ enum sluice_err match_set_update(const struct match_set *set, const struct match
                             : part_compile(updated->put, order, updated->put_count, &updated->delta, NULL, reterr);
     }
     free(order);
+    if (err == SLUICE_OK && updated->delta != NULL && updated->base->image.price + updated->delta->image.price > MATCH_PRICE_MAX)
+        err = sluice_fail(reterr, SLUICE_ELIMIT, "with the changed rules one event could make more than %d rules be looked at", MATCH_PRICE_MAX);
     if (err != SLUICE_OK) {
         match_set_free(updated);
         return err;

@@ -102,9 +102,12 @@ static enum sluice_err event_match(struct engine *engine, const struct event *ev
         return sluice_fail(reterr, SLUICE_EINVAL, "matching the event costs more than any event may: the same names lead to too many arrays; "
                            "give each member of detail once");
 
+    VEC_ROOM(&engine->event_rules, matched_count);
+    uint32_t *rules = engine->event_rules.items;
+    rules_of_numbers(&engine->buses[bus_index], matched, matched_count, rules);
     engine->event_targets.count = 0;
     for (size_t i = 0; i < matched_count; i++) {
-        const struct rule *rule = &engine->rules[matched[i]];
+        const struct rule *rule = &engine->rules[rules[i]];
         for (uint32_t t = 0; t < rule->targets_count; t++)
             VEC_PUSH(&engine->event_targets, engine->rule_targets[rule->targets_first + t]);
     }
@@ -113,7 +116,7 @@ static enum sluice_err event_match(struct engine *engine, const struct event *ev
         return sluice_fail(reterr, SLUICE_EINVAL, "the event has %zu targets, more than %d; make the rules narrower", targets,
                            EVENT_TARGETS_MAX);
     for (size_t i = 0; counts && i < matched_count; i++)
-        engine->rules[matched[i]].matched++;
+        engine->rules[rules[i]].matched++;
     return SLUICE_OK;
 }
 

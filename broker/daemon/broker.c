@@ -11,6 +11,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/daemon/control.h"
+#include "broker/daemon/rule_index.h"
 #include "broker/edge/log.h"
 #include "schemas/codec/address.h"
 
@@ -227,6 +228,7 @@ static void broker_turn(struct broker *broker)
         take_publishes(broker, now); /* the next commit starts with what waited for room in this one */
     }
     broker_read_end(broker);
+    rule_index_turn(broker->rule_index);
     broker_sleep_until_work(broker, now);
     (void)notify_turn(&broker->notify, now.mono, broker->committing ? broker->commit_began.us : MONO_NEVER);
     if (broker->stopping && engine_drained(broker->engine) && !broker->committing && !engine_has_commit(broker->engine))
@@ -471,6 +473,8 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
     if (store_open(broker->data, &store_options, &broker->store, &error) != SLUICE_OK)
         return say("store-refused", &error);
     broker->control = control_new(broker);
+    broker->rule_index = rule_index_new(broker);
+    rule_index_tidy(broker);
     ev_timer_init(&broker->wake, on_wake, 0., 0.);
     ev_timer_init(&broker->start_again, on_start_again, 0., 0.005);
     ev_timer_init(&broker->reload_soon, broker_on_reload_soon, 0., 0.3);
@@ -535,6 +539,7 @@ void broker_close(struct broker *broker)
     broker_read_end(broker);
     control_free(broker->control); /* a worker may still read the store */
     store_close(broker->store);
+    rule_index_free(broker->rule_index);
     engine_free(broker->engine);
     mailbox_free(broker->mailbox);
     config_file_free(broker->config);

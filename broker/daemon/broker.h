@@ -18,6 +18,7 @@
 #include "broker/store/store.h"
 
 struct control;
+struct rule_index;
 
 struct broker_options {
     const char *config_path;
@@ -38,6 +39,7 @@ struct broker {
     struct instances *instances;
     struct bus_door *bus;
     struct control *control;
+    struct rule_index *rule_index;
     struct config_file *config;
     char data[4096];
     char *listeners[CONFIG_LISTENERS_MAX + 1]; /* NULL-terminated; our own: the configuration they came from is freed by a reload */

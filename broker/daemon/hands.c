@@ -9,6 +9,7 @@
 #include "broker/base/assert.h"
 #include "broker/core/input.h"
 #include "broker/daemon/control.h"
+#include "broker/daemon/rule_index.h"
 #include "broker/edge/log.h"
 
 static bool read_batch_after(void *ctx, uint32_t function, uint64_t after, struct batch_row *ret_row)
@@ -228,6 +229,11 @@ static int64_t world_cpu_us(void *ctx, uint64_t instance)
     return (int64_t)(user + system) * (1000000 / sysconf(_SC_CLK_TCK));
 }
 
+static struct match_set *world_rules_open(void *ctx, const char *bus, uint64_t fingerprint)
+{
+    return rule_index_open(ctx, bus, fingerprint);
+}
+
 struct world broker_world(struct broker *broker)
 {
     return (struct world){
@@ -240,5 +246,6 @@ struct world broker_world(struct broker *broker)
         .kill = world_kill,
         .log = world_log,
         .cpu_us = world_cpu_us,
+        .rules_open = world_rules_open,
     };
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "broker/base/assert.h"
+#include "broker/daemon/rule_index.h"
 #include "broker/edge/log.h"
 
 /* A file is written in pieces: read it again once it has been still for a moment. */
@@ -110,7 +111,7 @@ static bool reload(struct broker *broker, struct bytes *errors)
         config_file_free(file);
         return reload_refused(broker, error.text, errors);
     }
-    config_file_free(broker->config);
+    rule_index_retire(broker->rule_index, broker->config);
     broker->config = file;
     broker_unwatch_config(broker);
     broker_watch_config(broker); /* files may have come */

@@ -182,7 +182,7 @@ class Daemon:
             raise Failure(f"the socket is still there{self._about()}")
         self.check_no_process_left(0)
         odd = [path for path in self.data.rglob("*") if path.relative_to(self.data).as_posix() not in DATA_FILES and
-               not re.fullmatch(r"logs(/[^/]+\.log(\.[12])?)?", path.relative_to(self.data).as_posix())]
+               not re.fullmatch(r"logs(/[^/]+\.log(\.[12])?)?|rules(/[^/]+\.index)?", path.relative_to(self.data).as_posix())]
         if odd:
             raise Failure(f"files are left that nobody knows: {odd}")
 

@@ -98,10 +98,11 @@ int main(int argc, char **argv)
         total.crashes += report.crashes;
         total.commits += report.commits;
         total.refused += report.refused;
+        total.rules_works += report.rules_works;
     }
     printf("%" PRIu64 " runs of %" PRIu64 " steps: %" PRIu64 " events, %" PRIu64 " deliveries, %" PRIu64 " handed over; %" PRIu64 " succeeded, %" PRIu64
-           " dead, %" PRIu64 " expired, %" PRIu64 " discarded; %" PRIu64 " crashes, %" PRIu64 " commits, %" PRIu64 " refused\n",
+           " dead, %" PRIu64 " expired, %" PRIu64 " discarded; %" PRIu64 " crashes, %" PRIu64 " commits, %" PRIu64 " refused; rules merged %" PRIu64 " times\n",
            seeds, steps, total.events, total.deliveries, total.handed, total.succeeded, total.dead, total.expired, total.discarded,
-           total.crashes, total.commits, total.refused);
+           total.crashes, total.commits, total.refused, total.rules_works);
     return 0;
 }

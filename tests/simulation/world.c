@@ -76,6 +76,7 @@ struct world_sim {
     int64_t window_ms[SIM_FUNCTIONS], service_us[SIM_FUNCTIONS], idle_ms;
     bool burst;
     struct configuration *configuration, *configuration_before;
+    struct rules_work *rules_work; /* run, but not put in force yet */
 
     struct model_store *store;
     struct engine *engine;
@@ -213,6 +214,10 @@ static void configuration_rules(struct world_sim *sim, struct configuration *mad
         struct config_target *targets = arena_zalloc(made->arena, SIM_TARGETS_PER_RULE * sizeof *targets);
         rule->enabled = percent(sim, 80);
         rule->sources = (unsigned)below(sim, 16) & (unsigned)below(sim, 16); /* s3 of some is in none */
+        if (sim->configuration_before != NULL && percent(sim, 80)) { /* most stay: a small change is another path than a large one */
+            rule->enabled = sim->configuration_before->rules[r].enabled;
+            rule->sources = sim->configuration_before->rules[r].sources;
+        }
         for (rule->targets_count = 0; rule->targets_count < 1 + (unsigned)below(sim, SIM_TARGETS_PER_RULE);) {
             const struct config_function *function = &made->config.functions[below(sim, made->config.functions_count)];
             unsigned t = rule->targets_count++;
@@ -258,6 +263,20 @@ static void configure(struct world_sim *sim, bool all)
     oracle_configured(sim->oracle, sim->configuration->rules);
     if (engine_configure(sim->engine, &sim->configuration->config, sim->now, &error) != SLUICE_OK)
         sim_fail("a configuration was refused: %s", error.text);
+}
+
+/* Changed rules are made whole in the background: other configurations may come before it is done. */
+static void rules_work(struct world_sim *sim)
+{
+    if (sim->rules_work != NULL && percent(sim, 20)) {
+        engine_rules_work_end(sim->engine, sim->rules_work);
+        sim->rules_work = NULL;
+    } else if (sim->rules_work == NULL && percent(sim, 20)) {
+        sim->rules_work = engine_rules_work(sim->engine);
+        if (sim->rules_work != NULL)
+            rules_work_run(sim->rules_work);
+        sim->report.rules_works += sim->rules_work != NULL;
+    }
 }
 
 /* ---- processes ---- */
@@ -754,6 +773,9 @@ static void engine_begin(struct world_sim *sim)
 
 static void engine_end(struct world_sim *sim)
 {
+    if (sim->rules_work != NULL)
+        engine_rules_work_end(sim->engine, sim->rules_work);
+    sim->rules_work = NULL;
     sim->engine = engine_free(sim->engine);
     sim->commit = NULL;
     sim->committing = sim->applied = false;
@@ -953,6 +975,7 @@ static void turn(struct world_sim *sim)
         struct action action = action_take(sim);
         act(sim, &action);
     }
+    rules_work(sim);
     engine_tick(sim->engine, sim->now);
     timeouts_check(sim);
     seal(sim);

@@ -21,7 +21,7 @@ struct world_options {
 };
 
 struct world_report {
-    uint64_t events, deliveries, handed, succeeded, dead, expired, discarded, crashes, commits, refused;
+    uint64_t events, deliveries, handed, succeeded, dead, expired, discarded, crashes, commits, refused, rules_works;
 };
 /* Ends the program when an invariant is broken. */
 void world_run(const struct world_options *options, struct world_report *ret_report);
