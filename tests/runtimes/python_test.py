@@ -1,4 +1,4 @@
-"""consumers/runtimes/python/bootstrap.py: the table of handlers, compared with AWS's own client, and what only ours is asked."""
+"""consumers/runtimes/python: the table of handlers, compared with AWS's own client, and what only ours is asked."""
 
 import json
 import os
@@ -18,8 +18,7 @@ from runtime_api_server import RuntimeApi
 PYTHON = os.environ.get("SLUICE_PYTHON") or sys.executable
 BOOTSTRAP = harness.ROOT / "consumers/runtimes/python/bootstrap.py"
 FUNCTIONS = harness.HERE / "functions/python"
-OURS = [PYTHON, "-c", "import sys; sys.path[0] = sys.argv.pop(1); import bootstrap; bootstrap.main()", str(BOOTSTRAP.parent)]
-SCRIPT = [PYTHON, str(BOOTSTRAP)]
+OURS = [PYTHON, str(BOOTSTRAP)]
 JSON_LOGS = {"AWS_LAMBDA_LOG_FORMAT": "JSON"}
 OLD = {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.11"}
 NEW = {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.12"}
@@ -105,12 +104,9 @@ class Ours(harness.RuntimeTest):
                     self.assertEqual(event.encode(), report.body)
                 self.complains_not()
 
-    def test_it_runs_as_a_script_too_and_beside_a_module_of_its_own_name(self):
-        for command in (OURS, SCRIPT):
-            with self.subTest(command):
-                self.command = command
-                self.given("bootstrap.handler")
-                self.assertEqual(b'"the function\'s own"', self.invoke().body)
+    def test_a_function_may_be_named_as_the_bootstrap_is(self):
+        self.given("bootstrap.handler")
+        self.assertEqual(b'"the function\'s own"', self.invoke().body)
 
     def test_500_invocations_take_one_connection_and_two_requests_each(self):
         api = self.given("index.echo")
@@ -194,7 +190,7 @@ class Ours(harness.RuntimeTest):
         """What a cold start pays for: nothing slow is loaded until the function does."""
         bare = subprocess.run([PYTHON, "-c", "import sys; print(*sys.modules)"], stdout=subprocess.PIPE, text=True, check=True)
         self.given("bare.modules")
-        self.assertEqual(["_json", "_socket"], sorted(set(json.loads(self.invoke().body)) - set(bare.stdout.split()) - {"bare", "bootstrap"}))
+        self.assertEqual(["_json", "_socket"], sorted(set(json.loads(self.invoke().body)) - set(bare.stdout.split()) - {"bare", "sluice_runtime"}))
 
     def given_meeting(self, count):
         folder = tempfile.TemporaryDirectory(prefix="sluice-runtime-")
@@ -253,18 +249,18 @@ class Ours(harness.RuntimeTest):
         """The C halves of json are used without their Python halves: generated values must come out as json's own."""
         sys.path.insert(0, str(BOOTSTRAP.parent))
         sys.dont_write_bytecode = True
-        import bootstrap
+        import sluice_runtime
 
         seed = random.randrange(1 << 32)
         choose = random.Random(seed)
         for _ in range(2000):
             value = generated(choose, 4)
             text = json.dumps(value, ensure_ascii=choose.random() < 0.5, indent=choose.choice([None, 1]))
-            self.assertEqual(json.dumps(value), json.dumps(bootstrap.from_json(text)), f"seed {seed}: {text}")
-            self.assertEqual(json.dumps(value, ensure_ascii=bootstrap.ENSURE_ASCII), bootstrap.to_json(value), f"seed {seed}: {text}")
+            self.assertEqual(json.dumps(value), json.dumps(sluice_runtime.from_json(text)), f"seed {seed}: {text}")
+            self.assertEqual(json.dumps(value, ensure_ascii=sluice_runtime.ENSURE_ASCII), sluice_runtime.to_json(value), f"seed {seed}: {text}")
             at = choose.randrange(len(text))
             broken = text[:at] + choose.choice('{}[]",: \\x') + text[at + choose.randrange(2):]
-            self.assertEqual(outcome(json.loads, broken), outcome(bootstrap.from_json, broken), f"seed {seed}: {broken}")
+            self.assertEqual(outcome(json.loads, broken), outcome(sluice_runtime.from_json, broken), f"seed {seed}: {broken}")
 
 
 def generated(choose, depth):
