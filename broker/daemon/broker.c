@@ -104,7 +104,7 @@ static void instance_on_started(void *ctx, uint64_t instance, pid_t pid)
 }
 
 static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                               const struct invocation_failure *failure)
+                               const struct invocation_failure *failure, struct view result)
 {
     struct broker *broker = ctx;
     struct failure why;
@@ -112,7 +112,7 @@ static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, uns
     if (failure != NULL)
         why = (struct failure){ .type = failure->type, .message = failure->message, .output = failure->output };
     broker_read(broker);
-    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, (struct view){ 0 }, clock_now());
+    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, result, clock_now());
 }
 
 static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)

@@ -16,7 +16,7 @@ enum { READ_BYTES = 64 << 10, READS_PER_TURN_MAX = 4 }; /* a pipe holds 64 KiB; 
 
 enum instance_state { INSTANCE_STARTING, INSTANCE_RUNNING, INSTANCE_STOPPING, INSTANCE_GONE };
 
-struct leased { uint64_t lease; unsigned count, done; };
+struct leased { uint64_t lease; unsigned count, done; bool answer_wanted; };
 
 struct instance {
     struct instances *all;
@@ -41,7 +41,7 @@ struct instance {
     bool input_ends;                 /* close stdin when all is written: see input_end() */
     VEC(struct leased) leases;       /* outstanding ones from leases_at, in order */
     size_t leases_at;
-    struct bytes answer;             /* stdio: the tail of stdout; stdio-lines: a line begun */
+    struct bytes answer;             /* stdio: the tail of stdout, or all of it where it is wanted; stdio-lines: a line begun */
     uint64_t answer_bytes;           /* stdio: all of stdout */
     bool too_large;                  /* its answer: killed, further output ignored */
 };

@@ -333,20 +333,30 @@ enum sluice_err instances_start(struct instances *instances, uint64_t id, const 
     return SLUICE_OK;
 }
 
-void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+static void hand_over(struct instances *instances, uint64_t id, struct leased leased, const struct view *inputs)
 {
     struct instance *instance = table_find(instances, id);
 
-    ASSERT(count > 0);
+    ASSERT(leased.count > 0);
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return; /* on_gone says so, or has */
     ASSERT(instance_has_pipes(instance->protocol));
-    VEC_PUSH(&instance->leases, (struct leased){ .lease = lease, .count = count });
-    input_put(instance, inputs, count);
+    VEC_PUSH(&instance->leases, leased);
+    input_put(instance, inputs, leased.count);
     if (instance->protocol == PROTOCOL_STDIO)
         input_end(instance);
     else
         input_write(instance);
+}
+
+void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+{
+    hand_over(instances, id, (struct leased){ .lease = lease, .count = count }, inputs);
+}
+
+void instances_invoke(struct instances *instances, uint64_t id, uint64_t lease, struct view input)
+{
+    hand_over(instances, id, (struct leased){ .lease = lease, .count = 1, .answer_wanted = true }, &input);
 }
 
 void instances_stop(struct instances *instances, uint64_t id)

@@ -40,9 +40,10 @@ struct instances_events {
     /* The process runs (stdio, stdio-lines, lambda). Lambda and native instances become ready by their first request for work, elsewhere. */
     void (*on_started)(void *ctx, uint64_t instance, pid_t pid);
     /* Deliveries first .. first+count-1 of the lease are done; failure NULL: succeeded. stdio: one call for the whole lease, at exit.
-     * stdio-lines: in order, consecutive successes together. May deliver more to the same instance from within. */
+     * stdio-lines: in order, consecutive successes together. May deliver more to the same instance from within.
+     * result: of an invocation that succeeded, all of stdout, or its line without the line break; else empty. */
     void (*on_result)(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                      const struct invocation_failure *failure);
+                      const struct invocation_failure *failure, struct view result);
     /* The last word about an instance. What it still had leased is lost (the engine knows what that was). */
     void (*on_gone)(void *ctx, uint64_t instance, const struct instance_end *end);
     void (*on_spawner_ready)(void *ctx);
@@ -60,6 +61,8 @@ enum sluice_err instances_start(struct instances *instances, uint64_t instance, 
 /* stdio: once per instance, may come right after instances_start(): the lines, then EOF. stdio-lines: appended to what is
  * outstanding. inputs: one line of JSON each, without its line break; copied. Never for native and lambda. */
 void instances_deliver(struct instances *instances, uint64_t instance, uint64_t lease, const struct view *inputs, unsigned count);
+/* The same for one invocation, whose caller wants its answer: on_result hands it over. */
+void instances_invoke(struct instances *instances, uint64_t instance, uint64_t lease, struct view input);
 /* Orderly end: stdin closed behind what was delivered, TERM to the group, KILL after STOP_GRACE_MS. Takes no more deliveries. */
 void instances_stop(struct instances *instances, uint64_t instance);
 void instances_kill(struct instances *instances, uint64_t instance); /* KILL to the group at once (timeouts) */

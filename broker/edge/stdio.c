@@ -16,9 +16,14 @@ _Static_assert(RESULT_BYTES_MAX == 6291556, "the message above says it");
 
 void stdio_read(struct instance *instance, struct view data)
 {
+    bool wanted = instance->leases.count > 0 && instance->leases.items[0].answer_wanted;
+
     instance->answer_bytes += data.len;
-    tail_put(&instance->answer, data);
-    if (instance->answer_bytes > RESULT_BYTES_MAX && !instance->too_large) {
+    if (wanted && instance->answer_bytes <= RESULT_BYTES_MAX)
+        bytes_put_view(&instance->answer, data);
+    else if (!wanted)
+        tail_put(&instance->answer, data);
+    if ((instance->answer_bytes > RESULT_BYTES_MAX || instance->answer.failed) && !instance->too_large) { /* too large for this machine, too */
         instance->too_large = true;
         instance_signal(instance, SIGKILL);
     }
@@ -36,13 +41,14 @@ void stdio_exited(struct instance *instance, const struct instance_end *end)
     const struct leased *leased = &instance->leases.items[0];
     if (instance->too_large) {
         struct invocation_failure failure = failure_too_large(output);
-        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure);
+        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure, (struct view){ 0 });
     } else if (end->reason == END_EXITED && end->code == 0) {
-        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, NULL);
+        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, NULL,
+                          leased->answer_wanted ? bytes_view(&instance->answer) : (struct view){ 0 });
     } else if (end->reason == END_EXITED) {
         (void)snprintf(message, sizeof message, "Runtime exited with error: exit status %d", end->code);
         struct invocation_failure failure = {
             .type = VIEW_LITERAL("Runtime.ExitError"), .message = view_of(message), .output = output };
-        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure);
+        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure, (struct view){ 0 });
     }
 }
