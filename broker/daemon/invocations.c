@@ -214,8 +214,9 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
     struct runner *runner = calloc(1, sizeof *runner);
 
     ASSERT(runner != NULL);
-    *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .memory_limit_bytes = function->memory_bytes > 0 || function->protocol != PROTOCOL_LAMBDA
-                                                         ? function->memory_bytes : LAMBDA_MEMORY_BYTES,
+    bool told = function->memory_bytes == 0 && function->protocol == PROTOCOL_LAMBDA;
+    *runner = (struct runner){ .instance = instance, .protocol = function->protocol,
+                               .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes,
                                .reports = function->report, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
