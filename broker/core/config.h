@@ -54,10 +54,12 @@ struct config_function {
     bool batch_partial_failures;
     unsigned scale_min, scale_max;       /* max 0: paused; events queue up */
     int64_t idle_ms, drain_target_ms;
+    bool idle_freeze;                    /* lambda: an idle instance's processes are stopped until it is needed */
     unsigned retry_attempts;             /* tries in all, at least 1 */
     int64_t backoff_min_ms, backoff_max_ms, max_age_ms;
     bool retry_given;                    /* the three above were said: they hold for asynchronous invocations too */
     enum event_shape input;
+    bool report;                         /* START, END and REPORT in its log, around every invocation */
 };
 
 /* Stored in the targets table: never renumbered. */

@@ -75,6 +75,7 @@ struct invoke_answer {
     const struct failure *failure; /* NULL unless FAILED */
     struct view result;
     int64_t waited_us, ran_us;   /* until a place was found; from then on */
+    uint64_t instance;           /* that had it; 0: none, it never began */
 };
 
 struct world {
@@ -154,6 +155,9 @@ void engine_publish_cancel(struct engine *engine, uint64_t reply);
 enum sluice_err engine_invoke(struct engine *engine, uint32_t function, uint64_t invoke, struct now now, struct sluice_error *reterr);
 /* The caller is gone: one that waits is forgotten, one that runs runs to its end; neither is answered. */
 void engine_invoke_cancel(struct engine *engine, uint64_t invoke);
+/* Where it runs; false: it waits, or is over. And back: whose invocation a lease is; false: it is over, cancelled, or one of deliveries. */
+bool engine_invoke_place(const struct engine *engine, uint64_t invoke, uint64_t *ret_instance, uint64_t *ret_lease);
+bool engine_lease_invoke(const struct engine *engine, uint64_t lease, uint64_t *ret_invoke);
 
 void engine_spawner_ready(struct engine *engine, struct now now);
 /* stdio, stdio-lines: it runs. native, lambda: its pid; it is up with its first engine_instance_wants(). */

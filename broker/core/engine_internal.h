@@ -46,6 +46,7 @@ struct invoke {                  /* a synchronous invocation: waits, or is lease
     uint64_t handle;
     struct list in_function;     /* waiting: in order of arrival; running: in no list */
     struct function *function;
+    const struct lease *lease;   /* NULL while it waits */
     struct mono asked, began;
     bool cancelled;              /* its caller is gone while it ran */
 };

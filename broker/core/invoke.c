@@ -72,6 +72,33 @@ void engine_invoke_cancel(struct engine *engine, uint64_t handle)
     free(invoke);
 }
 
+bool engine_invoke_place(const struct engine *engine, uint64_t handle, uint64_t *ret_instance, uint64_t *ret_lease)
+{
+    uint64_t pointer;
+
+    if (!map_get(&engine->invokes, handle, &pointer))
+        return false;
+    const struct lease *lease = ((const struct invoke *)(uintptr_t)pointer)->lease;
+    if (lease == NULL)
+        return false;
+    *ret_instance = lease->instance->id;
+    *ret_lease = lease->id;
+    return true;
+}
+
+bool engine_lease_invoke(const struct engine *engine, uint64_t id, uint64_t *ret_invoke)
+{
+    uint64_t pointer;
+
+    if (!map_get(&engine->leases, id, &pointer))
+        return false;
+    const struct invoke *invoke = ((const struct lease *)(uintptr_t)pointer)->invoke;
+    if (invoke == NULL || invoke->cancelled)
+        return false;
+    *ret_invoke = invoke->handle;
+    return true;
+}
+
 struct invoke *invoke_take(struct function *function, struct now now)
 {
     struct invoke *invoke = first_waiting(function);
@@ -91,7 +118,8 @@ void invoke_answer(struct engine *engine, struct invoke *invoke, enum invoke_out
     bool waits = !list_empty(&invoke->in_function);
     struct mono began = waits ? now.mono : invoke->began;
     const struct invoke_answer answer = { .outcome = outcome, .failure = failure, .result = result,
-                                          .waited_us = began.us - invoke->asked.us, .ran_us = now.mono.us - began.us };
+                                          .waited_us = began.us - invoke->asked.us, .ran_us = now.mono.us - began.us,
+                                          .instance = waits ? 0 : invoke->lease->instance->id };
 
     ASSERT((outcome == INVOKE_FAILED) == (failure != NULL));
     if (outcome == INVOKE_DONE) ASSERT(!waits);

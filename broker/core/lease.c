@@ -73,6 +73,7 @@ void lease_invoke(struct engine *engine, struct instance *instance, struct now n
 
     ASSERT(invoke != NULL);
     const struct lease *lease = lease_new(engine, instance, 0, invoke, now);
+    invoke->lease = lease;
     engine->world.invoke(engine->world.ctx, instance->id, lease->id, now.wall_ms + lease->timeout_ms, invoke->handle);
 }
 

@@ -9,11 +9,11 @@
 
 enum function_key {
     KEY_COMMAND, KEY_CODE, KEY_ENVIRONMENT, KEY_PROTOCOL, KEY_RUNTIME, KEY_HANDLER, KEY_TIMEOUT, KEY_MEMORY, KEY_CONCURRENCY,
-    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, FUNCTION_KEYS,
+    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, KEY_LOG, FUNCTION_KEYS,
 };
 static const char *const function_keys[FUNCTION_KEYS] = {
     "command", "code", "environment", "protocol", "runtime", "handler", "timeout", "memory", "concurrency",
-    "batch", "scale", "retry", "input",
+    "batch", "scale", "retry", "input", "log",
 };
 
 static const struct config_function function_defaults = {
@@ -217,12 +217,12 @@ static void batch_read(const struct yaml_file *file, const struct yaml_node *nod
 
 static void scale_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
 {
-    static const char *const keys[] = { "min", "max", "idle", "drain-target" };
-    const struct yaml_node *values[4];
+    static const char *const keys[] = { "min", "max", "idle", "drain-target", "idle-freeze" };
+    const struct yaml_node *values[5];
 
     if (node == NULL)
         return;
-    (void)yaml_map_spread(file, node, "'scale'", keys, 4, values);
+    (void)yaml_map_spread(file, node, "'scale'", keys, 5, values);
     bool bounds = yaml_get_unsigned(file, values[0], "scale.min", 0, CONFIG_INSTANCES_MAX, &function->scale_min);
     bounds = yaml_get_unsigned(file, values[1], "scale.max", 0, CONFIG_INSTANCES_MAX, &function->scale_max) && bounds;
     if (bounds && function->scale_min > function->scale_max)
@@ -230,6 +230,9 @@ static void scale_read(const struct yaml_file *file, const struct yaml_node *nod
                      function->scale_max, values[1] == NULL ? " unless given" : "");
     (void)yaml_get_duration(file, values[2], "scale.idle", 0, CONFIG_IDLE_MS_MAX, &function->idle_ms);
     (void)yaml_get_duration(file, values[3], "scale.drain-target", 1, CONFIG_DRAIN_TARGET_MS_MAX, &function->drain_target_ms);
+    (void)yaml_get_bool(file, values[4], "scale.idle-freeze", &function->idle_freeze);
+    if (function->idle_freeze && function->protocol != PROTOCOL_LAMBDA)
+        yaml_mistake(file, values[4], "'scale.idle-freeze' belongs to protocol lambda: of others it is not known when they have nothing to do");
 }
 
 static void retry_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
@@ -245,6 +248,26 @@ static void retry_read(const struct yaml_file *file, const struct yaml_node *nod
     (void)yaml_get_duration_range(file, values[1], "retry.backoff", 1, CONFIG_BACKOFF_MS_MAX, &function->backoff_min_ms,
                                   &function->backoff_max_ms);
     (void)yaml_get_duration(file, values[2], "retry.max-age", 1000, CONFIG_MAX_AGE_MS_MAX, &function->max_age_ms);
+}
+
+/* A filter or a native function may run a million invocations a second: their lines would be the greater part of the work. */
+static bool reports_by_default(enum function_protocol protocol)
+{
+    return protocol != PROTOCOL_STDIO_LINES && protocol != PROTOCOL_NATIVE;
+}
+
+static void log_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
+{
+    static const char *const keys[] = { "report" };
+    static const char *const names[] = { "none", "all" };
+    const struct yaml_node *values[1];
+    unsigned choice = reports_by_default(function->protocol);
+
+    if (node != NULL) {
+        (void)yaml_map_spread(file, node, "'log'", keys, 1, values);
+        (void)yaml_get_choice(file, values[0], "log.report", names, 2, &choice);
+    }
+    function->report = choice == 1;
 }
 
 static void function_read(struct loader *loader, const struct config_entry *entry, struct config_function *function)
@@ -274,6 +297,7 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     batch_read(file, values[KEY_BATCH], function);
     scale_read(file, values[KEY_SCALE], function);
     retry_read(file, values[KEY_RETRY], function);
+    log_read(file, values[KEY_LOG], function);
     if (yaml_get_choice(file, values[KEY_INPUT], "input", shapes, 3, &shape))
         function->input = (enum event_shape)shape;
 }

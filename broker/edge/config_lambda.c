@@ -1,6 +1,6 @@
 /* Lambda functions: what runs them, and which variables are not theirs to set.
  *
- *   runtime nodejs     node RUNTIMES/nodejs/bootstrap.mjs       handler FILE.FUNCTION
+ *   runtime nodejs     node RUNTIMES/nodejs/bootstrap.cjs       handler FILE.FUNCTION
  *   runtime python     python3 RUNTIMES/python/bootstrap.py     handler FILE.FUNCTION
  *   runtime provided   CODE/bootstrap                           handler as it likes
  *   command            that: it speaks the Runtime API itself   handler as it likes */
@@ -18,7 +18,7 @@ enum { HANDLER_BYTES_MAX = 1024 };
 static const struct runtime {
     const char *name, *interpreter, *bootstrap;
 } runtimes[] = {
-    [RUNTIME_NODEJS] = { "nodejs", "node", "nodejs/bootstrap.mjs" },
+    [RUNTIME_NODEJS] = { "nodejs", "node", "nodejs/bootstrap.cjs" },
     [RUNTIME_PYTHON] = { "python", "python3", "python/bootstrap.py" },
     [RUNTIME_PROVIDED] = { "provided", NULL, "bootstrap" },
 };

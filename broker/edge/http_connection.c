@@ -112,7 +112,6 @@ static void stop_taking(struct http_connection *connection)
     connection->closing = true;
     connection->state = CONNECTION_LINGER;
     connection->read_by_ms = 0; /* until the answer is sent, that has its own deadline */
-    bytes_done(&connection->input);
     list_remove(&connection->idle);
     http_connection_dirty(connection);
 }
@@ -266,7 +265,7 @@ static void linger(struct http_connection *connection)
 /* The answer has left, and so has its request. */
 static void next_request(struct http_connection *connection)
 {
-    if (connection->ended || (connection->closing_asked && connection->input.len == 0)) {
+    if (connection->ended || (connection->closing_asked && http_connection_kept(connection) == 0)) {
         http_connection_close(connection, HTTP_DONE);
         return;
     }
@@ -280,6 +279,12 @@ static void next_request(struct http_connection *connection)
     read_within(connection, connection->listener->limits.idle_ms);
 }
 
+static void forget_input(struct http_connection *connection)
+{
+    bytes_done(&connection->input); /* a connection that waits holds no buffer */
+    connection->input_at = 0;
+}
+
 /* Starts or stops reading, and sets the time by which there must be something to read. */
 static void await_input(struct http_connection *connection)
 {
@@ -289,14 +294,16 @@ static void await_input(struct http_connection *connection)
 
     switch (connection->state) {
     case CONNECTION_IDLE:
-        if (connection->input.len > 0) {
+        if (http_connection_kept(connection) > 0) {
             connection->state = CONNECTION_HEAD;
             list_remove(&connection->idle);
             read_within(connection, limits->request_ms);
         }
         break;
     case CONNECTION_HEAD:
+        break;
     case CONNECTION_LINGER:
+        forget_input(connection);
         break;
     case CONNECTION_BODY:
         read = read && may_take(connection);
@@ -304,7 +311,7 @@ static void await_input(struct http_connection *connection)
             read_within(connection, read ? limits->request_ms : HTTP_PEEK_MS);
         break;
     case CONNECTION_WHOLE:
-        read = read && connection->input.len < HTTP_PIPELINED_BYTES_MAX;
+        read = read && http_connection_kept(connection) < HTTP_PIPELINED_BYTES_MAX;
         connection->read_by_ms = 0;
         if (!read && !connection->ended)
             read_within(connection, HTTP_PEEK_MS);
@@ -320,17 +327,25 @@ static void await_input(struct http_connection *connection)
 
 static void take_kept_input(struct http_connection *connection)
 {
-    struct bytes *input = &connection->input;
-    size_t taken = take(connection, bytes_view(input));
+    struct view kept = { .data = connection->input.data + connection->input_at, .len = http_connection_kept(connection) };
 
-    if (connection->state == CONNECTION_GONE || taken == 0)
-        return;
-    if (taken >= input->len) {
-        bytes_done(input);
-        return;
+    connection->input_at += take(connection, kept);
+    if (connection->input_at == connection->input.len || connection->state == CONNECTION_LINGER)
+        forget_input(connection);
+}
+
+static void keep_input(struct http_connection *connection, struct view came)
+{
+    struct bytes *input = &connection->input;
+
+    if (connection->input_at > 0) {
+        memmove(input->data, input->data + connection->input_at, http_connection_kept(connection));
+        input->len -= connection->input_at;
+        connection->input_at = 0;
     }
-    memmove(input->data, input->data + taken, input->len - taken);
-    input->len -= taken;
+    bytes_put_view(input, came);
+    if (input->failed)
+        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
 }
 
 void http_connection_advance(struct http_connection *connection)
@@ -348,7 +363,7 @@ void http_connection_advance(struct http_connection *connection)
             stop_taking(connection);
         else if (connection->state == CONNECTION_LINGER && done)
             linger(connection);
-        if (connection->input.len > 0 && may_take(connection))
+        if (http_connection_kept(connection) > 0 && may_take(connection))
             take_kept_input(connection);
         again = connection->state != before;
     }
@@ -386,23 +401,16 @@ static void input_ended(struct http_connection *connection)
 
 static void input_came(struct http_connection *connection, struct view came)
 {
-    struct bytes *input = &connection->input;
-
     if (connection->state == CONNECTION_LINGER)
         return;
-    if (input->len == 0) {
-        size_t taken = take(connection, came);
-        came.data += taken;
-        came.len -= taken;
-        if (connection->state == CONNECTION_GONE || connection->state == CONNECTION_LINGER)
-            came.len = 0;
-        bytes_put_view(input, came);
-    } else {
-        bytes_put_view(input, came);
+    if (http_connection_kept(connection) > 0) {
+        keep_input(connection, came);
         take_kept_input(connection);
+        return;
     }
-    if (input->failed)
-        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
+    size_t taken = take(connection, came);
+    if (taken < came.len && connection->state != CONNECTION_GONE && connection->state != CONNECTION_LINGER)
+        keep_input(connection, (struct view){ .data = came.data + taken, .len = came.len - taken });
 }
 
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)

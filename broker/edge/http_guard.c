@@ -7,30 +7,37 @@
 
 /* ---- bytes ---- */
 
-enum { BYTE_TOKEN = 1, BYTE_TARGET = 2, BYTE_VALUE = 4, BYTE_HOST = 8 };
+#define IN_TOKEN 1
+#define IN_TARGET 2
+#define IN_VALUE 4
+#define IN_HOST 8
+#define EVERYWHERE (IN_TOKEN | IN_TARGET | IN_VALUE | IN_HOST)
+#define NOT_IN_HOST (IN_TOKEN | IN_TARGET | IN_VALUE)
+#define DELIMITER (IN_TARGET | IN_VALUE | IN_HOST)
 
-/* What each byte may be part of; RFC 9110 5.6.2, RFC 9112 3.2, RFC 9110 5.5, RFC 3986 3.2.2. Bytes above 127 are text of some kind in a value only. */
-static unsigned byte_classes(unsigned char byte)
+/* What each byte may be part of: RFC 9110 5.6.2 and 5.5, RFC 3986 3.2.2; of a target more than RFC 9112 3.2 grants (people put JSON into queries),
+ * but never a fragment. Bytes above 127 are text of some kind, in values only. All others end the connection. */
+static const uint8_t classes[256] = {
+    ['0' ... '9'] = EVERYWHERE, ['A' ... 'Z'] = EVERYWHERE, ['a' ... 'z'] = EVERYWHERE,
+    ['!'] = EVERYWHERE, ['$'] = EVERYWHERE, ['%'] = EVERYWHERE, ['&'] = EVERYWHERE, ['\''] = EVERYWHERE, ['*'] = EVERYWHERE, ['+'] = EVERYWHERE,
+    ['-'] = EVERYWHERE, ['.'] = EVERYWHERE, ['_'] = EVERYWHERE, ['~'] = EVERYWHERE,
+    ['^'] = NOT_IN_HOST, ['`'] = NOT_IN_HOST, ['|'] = NOT_IN_HOST,
+    ['('] = DELIMITER, [')'] = DELIMITER, [','] = DELIMITER, [';'] = DELIMITER, ['='] = DELIMITER, [':'] = DELIMITER, ['['] = DELIMITER, [']'] = DELIMITER,
+    ['/'] = IN_TARGET | IN_VALUE, ['?'] = IN_TARGET | IN_VALUE, ['@'] = IN_TARGET | IN_VALUE, ['\\'] = IN_TARGET | IN_VALUE,
+    ['{'] = IN_TARGET | IN_VALUE, ['}'] = IN_TARGET | IN_VALUE, ['"'] = IN_TARGET | IN_VALUE, ['<'] = IN_TARGET | IN_VALUE, ['>'] = IN_TARGET | IN_VALUE,
+    ['#'] = IN_TOKEN | IN_VALUE,
+    [' '] = IN_VALUE, ['\t'] = IN_VALUE, [0x80 ... 0xff] = IN_VALUE,
+};
+
+static bool is_digit(char c)
 {
-    bool word = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
-    bool visible = byte > ' ' && byte < 0x7f;
-    unsigned classes = 0;
-
-    if (word || (visible && strchr("!#$%&'*+-.^_`|~", byte) != NULL))
-        classes |= BYTE_TOKEN;
-    if (visible && byte != '#' && byte != '"' && byte != '<' && byte != '>')
-        classes |= BYTE_TARGET;
-    if (visible || byte == ' ' || byte == '\t' || byte >= 0x80)
-        classes |= BYTE_VALUE;
-    if (word || (visible && strchr("-._~%!$&'()*+,;=:[]", byte) != NULL))
-        classes |= BYTE_HOST;
-    return classes;
+    return c >= '0' && c <= '9';
 }
 
 static bool all_are(struct view text, unsigned class)
 {
     for (size_t i = 0; i < text.len; i++)
-        if ((byte_classes((unsigned char)text.data[i]) & class) == 0)
+        if ((classes[(unsigned char)text.data[i]] & class) == 0)
             return false;
     return true;
 }
@@ -54,7 +61,7 @@ bool http_name_is(struct view name, const char *expected)
 
 bool http_field_valid(struct view name, struct view value)
 {
-    return name.len > 0 && all_are(name, BYTE_TOKEN) && all_are(value, BYTE_VALUE);
+    return name.len > 0 && all_are(name, IN_TOKEN) && all_are(value, IN_VALUE);
 }
 
 /* ---- lines, without their CRLF ---- */
@@ -65,11 +72,11 @@ static struct http_refusal check_request_line(struct view line)
 
     if (!cut_at(line, ' ', &method, &line) || !cut_at(line, ' ', &target, &version))
         return REFUSE(400, "the request line is not METHOD TARGET HTTP/1.1");
-    if (method.len == 0 || !all_are(method, BYTE_TOKEN))
+    if (method.len == 0 || !all_are(method, IN_TOKEN))
         return REFUSE(400, "the method is no token");
-    if (target.len == 0 || !all_are(target, BYTE_TARGET))
+    if (target.len == 0 || !all_are(target, IN_TARGET))
         return REFUSE(400, "the request's target has a byte that must be percent-encoded");
-    if (version.len != 8 || memcmp(version.data, "HTTP/", 5) != 0 || version.data[6] != '.')
+    if (version.len != 8 || memcmp(version.data, "HTTP/", 5) != 0 || version.data[6] != '.' || !is_digit(version.data[5]) || !is_digit(version.data[7]))
         return REFUSE(400, "the request line does not end with HTTP/1.1");
     if (!view_is(version, "HTTP/1.1") && !view_is(version, "HTTP/1.0"))
         return REFUSE(505, "HTTP/1.1 and HTTP/1.0 are spoken here");
@@ -86,9 +93,9 @@ static struct http_refusal check_field_line(struct view line)
         return REFUSE(400, "a header goes on in the next line");
     if (!cut_at(line, ':', &name, &value))
         return REFUSE(400, "a header without ':'");
-    if (name.len == 0 || !all_are(name, BYTE_TOKEN))
+    if (name.len == 0 || !all_are(name, IN_TOKEN))
         return REFUSE(400, "a header's name is no token");
-    if (!all_are(value, BYTE_VALUE))
+    if (!all_are(value, IN_VALUE))
         return REFUSE(400, "a header's value has a control byte");
     return FINE;
 }
@@ -101,9 +108,11 @@ static struct http_refusal check_line(const struct http_lines *lines, enum http_
     line.len -= 2;
     if (kind == HTTP_SECTION_HEAD && lines->count == 0)
         return check_request_line(line);
-    if (lines->count > HTTP_HEADERS_MAX)
+    if (line.len == 0)
+        return FINE;
+    if (lines->count - (kind == HTTP_SECTION_HEAD) == HTTP_HEADERS_MAX)
         return REFUSE(431, "more headers than one request may have");
-    return line.len == 0 ? FINE : check_field_line(line);
+    return check_field_line(line);
 }
 
 static struct http_refusal too_long(const struct http_lines *lines, enum http_section_kind kind)
@@ -155,7 +164,7 @@ struct http_refusal http_guard_chunk_line(struct view line)
     if (digits == 0 || digits > HTTP_CHUNK_DIGITS_MAX)
         return REFUSE(400, "a chunk's size is no hexadecimal number");
     struct view extension = { .data = line.data + digits, .len = line.len - digits };
-    if ((extension.len > 0 && extension.data[0] != ';') || !all_are(extension, BYTE_VALUE))
+    if ((extension.len > 0 && extension.data[0] != ';') || !all_are(extension, IN_VALUE))
         return REFUSE(400, "a chunk's size is followed by what is no extension");
     return FINE;
 }
@@ -167,7 +176,7 @@ static struct http_refusal take_length(struct http_head *head, struct view value
     if (value.len == 0 || value.len > HTTP_LENGTH_DIGITS_MAX)
         return REFUSE(400, "Content-Length is no length");
     for (size_t i = 0; i < value.len; i++) {
-        if (value.data[i] < '0' || value.data[i] > '9')
+        if (!is_digit(value.data[i]))
             return REFUSE(400, "Content-Length is no length");
         head->length = head->length * 10 + (unsigned)(value.data[i] - '0');
     }
@@ -202,7 +211,7 @@ static struct http_refusal take_target(struct http_head *head, struct view targe
         while (end < target.len && target.data[end] != '/' && target.data[end] != '?')
             end++;
         *ret_authority = (struct view){ .data = target.data + 7, .len = end - 7 };
-        if (ret_authority->len == 0 || !all_are(*ret_authority, BYTE_HOST))
+        if (ret_authority->len == 0 || !all_are(*ret_authority, IN_HOST))
             return REFUSE(400, "the request's target has no host");
         head->path = (struct view){ .data = target.data + 6, .len = 1 }; /* the '/' before the host: it is as good as any */
         target.data += end;
@@ -256,7 +265,7 @@ struct http_refusal http_guard_head(struct http_head *head, struct view target)
         return REFUSE(400, "two Hosts");
     if (hosts == 0 && !head->old)
         return REFUSE(400, "no Host");
-    if (!all_are(host, BYTE_HOST))
+    if (!all_are(host, IN_HOST))
         return REFUSE(400, "Host is no host");
     /* Who is asked must be one: the target would win over Host, and who reads only Host must not see another. */
     if (authority.data != NULL && hosts > 0 && (host.len != authority.len || strncasecmp(host.data, authority.data, host.len) != 0))

@@ -78,7 +78,8 @@ struct http_connection {
     bool draining;                           /* inside on_drained */
     struct http_parse parse;
     size_t drop_left;                        /* of a body that nobody wants */
-    struct bytes input;                      /* read and not taken yet */
+    struct bytes input;                      /* read; taken up to input_at */
+    size_t input_at;
     struct bytes out;
     size_t sent;                             /* of out */
     int64_t read_by_ms, send_by_ms;          /* 0: no deadline */
@@ -100,13 +101,15 @@ struct http_listener {
     ev_io acceptable;
     ev_timer accept_again;
     ev_prepare pass;                         /* never started: fed */
-    bool closed, failing;
+    bool closed, failing, paused;
     unsigned entered;
     size_t bodies_bytes;                     /* collected, of all connections */
     time_t date_s;
     char date[40];
 };
 
+static inline size_t http_connection_kept(const struct http_connection *connection) { return connection->input.len - connection->input_at; }
+static inline size_t http_connection_unsent(const struct http_connection *connection) { return connection->out.len - connection->sent; }
 int64_t http_now_ms(void);
 void http_enter(struct http_listener *listener);
 void http_leave(struct http_listener *listener);     /* the last thing of a call from the loop: the listener may be freed by it */
@@ -124,7 +127,6 @@ void http_connection_part(struct http_connection *connection);
 void http_deadline(struct http_connection *connection);
 
 /* http_send.c */
-static inline size_t http_connection_unsent(const struct http_connection *connection) { return connection->out.len - connection->sent; }
 void http_connection_dirty(struct http_connection *connection);
 void http_connection_send(struct http_connection *connection);
 void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events);

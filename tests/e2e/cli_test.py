@@ -363,7 +363,7 @@ class Functions(Stub):
                                     "max_age_ms": 21600000}, "input": "event"},
         "counters": {"accepted": 10, "succeeded": 9, "dead_lettered": 1, "expired": 0, "discarded": 0, "attempts_failed": 3},
         "queue": {"ready": 0, "leased": 1, "retry": 0, "dead": 1},
-        "invocations": {"waiting": 1, "running": 2, "done": 3, "failed": 4, "throttled": 5},
+        "invokes": {"waiting": 1, "running": 2, "done": 3, "failed": 4, "throttled": 5},
         "instances": [{"instance": 7, "state": "starting", "pid": None, "since_ms": 1795301914000, "leased": 0}],
         "ends": [{"instance": 6, "at_ms": 1795301913000, "reason": "exited", "code": 1, "text": "exit status 1 after 12 ms"}],
         "scaling": {"target": 8, "reason": "ready 30: 12 wanted, scale.max is 8"},

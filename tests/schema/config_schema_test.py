@@ -180,7 +180,7 @@ def main():
         for program in re.findall(r"\./([\w.-]+)", "".join(examples)):
             (folder / program).write_text("#!/bin/sh\n")
             (folder / program).chmod(0o755)
-        for program, bootstrap in (("nodejs", "bootstrap.mjs"), ("python", "bootstrap.py"), (".", "bootstrap")):
+        for program, bootstrap in (("nodejs", "bootstrap.cjs"), ("python", "bootstrap.py"), (".", "bootstrap")):
             (folder / program).mkdir(exist_ok=True)
             (folder / program / bootstrap).write_text("#!/bin/sh\n")
             (folder / program / bootstrap).chmod(0o755)

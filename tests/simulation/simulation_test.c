@@ -98,6 +98,7 @@ int main(int argc, char **argv)
         total.crashes += report.crashes;
         total.commits += report.commits;
         total.refused += report.refused;
+        total.rules_works += report.rules_works;
         total.callers.asked += report.callers.asked;
         total.callers.done += report.callers.done;
         total.callers.failed += report.callers.failed;
@@ -105,7 +106,6 @@ int main(int argc, char **argv)
         total.callers.stopped += report.callers.stopped;
         total.callers.left += report.callers.left;
         total.callers.refused += report.callers.refused;
-        total.rules_works += report.rules_works;
     }
     printf("%" PRIu64 " runs of %" PRIu64 " steps: %" PRIu64 " events, %" PRIu64 " deliveries, %" PRIu64 " handed over; %" PRIu64 " succeeded, %" PRIu64
            " dead, %" PRIu64 " expired, %" PRIu64 " discarded; %" PRIu64 " crashes, %" PRIu64 " commits, %" PRIu64 " refused; rules merged %" PRIu64 " times\n",

@@ -51,7 +51,7 @@ static void given_programs(void)
     (void)mkdir(in_directory("runtimes/python"), 0755);
     write_file("bin/node", "#!/bin/sh\n", 10, 0755);
     write_file("bin/python3", "#!/bin/sh\n", 10, 0755);
-    write_file("runtimes/nodejs/bootstrap.mjs", "", 0, 0644);
+    write_file("runtimes/nodejs/bootstrap.cjs", "", 0, 0644);
     write_file("runtimes/python/bootstrap.py", "", 0, 0644);
     write_file("code/bootstrap", "#!/bin/sh\n", 10, 0755);
     char path[512];
@@ -254,7 +254,7 @@ TEST(what_is_not_said_has_its_default)
 TEST(each_runtime_becomes_a_command)
 {
     static const struct { const char *label, *keys, *program, *argument, *handler; enum function_runtime runtime; } cases[] = {
-        { "nodejs", "runtime: nodejs, handler: src/index.handler", "bin/node", "runtimes/nodejs/bootstrap.mjs", "src/index.handler", RUNTIME_NODEJS },
+        { "nodejs", "runtime: nodejs, handler: src/index.handler", "bin/node", "runtimes/nodejs/bootstrap.cjs", "src/index.handler", RUNTIME_NODEJS },
         { "python", "runtime: python, handler: a.b.c, protocol: lambda", "bin/python3", "runtimes/python/bootstrap.py", "a.b.c", RUNTIME_PYTHON },
         { "provided", "runtime: provided, code: code", "code/bootstrap", "", "", RUNTIME_PROVIDED },
         { "provided, with a handler", "runtime: provided, code: code, handler: any", "code/bootstrap", "", "any", RUNTIME_PROVIDED },
