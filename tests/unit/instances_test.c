@@ -17,8 +17,8 @@ struct result {
     uint64_t instance, lease;
     unsigned first, count;
     bool failed;
-    char type[64], message[256], output[256], returned[256];
-    size_t returned_len;
+    char type[64], message[256], output[256], answer[64];
+    size_t answer_len;
 };
 
 struct gone {
@@ -53,19 +53,19 @@ static void heard_started(void *ctx, uint64_t instance, pid_t pid)
 }
 
 static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                         const struct invocation_failure *failure, struct view returned)
+                         const struct invocation_failure *failure, struct view answer)
 {
     struct result result = { .instance = instance, .lease = lease, .first = first, .count = count, .failed = failure != NULL,
-                             .returned_len = returned.len };
+                             .answer_len = answer.len };
 
     (void)ctx;
     bench.answered += count;
+    text_copy(result.answer, sizeof result.answer, answer);
     if (failure != NULL) {
         text_copy(result.type, sizeof result.type, failure->type);
         text_copy(result.message, sizeof result.message, failure->message);
         text_copy(result.output, sizeof result.output, failure->output);
     }
-    text_copy(result.returned, sizeof result.returned, returned);
     VEC_PUSH(&bench.results, result);
     for (; bench.refill > 0 && count > 0; count--, bench.refill--)
         instances_deliver(bench.instances, instance, 1000 + bench.refill, &VIEW_LITERAL("{\"refilled\":true}"), 1);
@@ -283,9 +283,9 @@ TEST(who_invokes_gets_the_whole_answer)
         const struct result *result = &bench.results.items[0];
         EXPECT_EQ(5, result->lease);
         EXPECT_TEXT(cases[i].type, result->type);
-        EXPECT_EQ(cases[i].len, result->returned_len);
+        EXPECT_EQ(cases[i].len, result->answer_len);
         if (cases[i].answer != NULL)
-            EXPECT_TEXT(cases[i].answer, result->returned);
+            EXPECT_TEXT(cases[i].answer, result->answer);
         done();
     }
     test_label(NULL);
@@ -310,7 +310,7 @@ TEST(events_and_invocations_in_one_pipe_keep_their_answers_apart)
         EXPECT_EQ(expected[i].lease, bench.results.items[i].lease);
         EXPECT_EQ(expected[i].first, bench.results.items[i].first);
         EXPECT_EQ(expected[i].count, bench.results.items[i].count);
-        EXPECT_TEXT(expected[i].answer, bench.results.items[i].returned);
+        EXPECT_TEXT(expected[i].answer, bench.results.items[i].answer);
     }
     done();
 }
