@@ -242,6 +242,9 @@ struct function_note {
     int64_t wall_ms;
     char text[200];
 };
+struct invoke_counters {         /* synchronous invocations since the daemon started, also those whose caller had left when they ended */
+    uint64_t done, failed, throttled; /* throttled: also those that were refused with SLUICE_ELIMIT */
+};
 struct function_info {
     uint32_t id;
     const char *name;
@@ -249,6 +252,7 @@ struct function_info {
     uint64_t counters[QUEUE_COUNTERS];
     uint64_t pending, ready, leased, retrying; /* pending = ready + leased + retrying (+ not committed yet) */
     unsigned invokes_waiting, invokes_running; /* synchronous ones; not among `leased` */
+    struct invoke_counters invokes;
     unsigned instances[INSTANCE_STATES];
     struct autoscale_target target;
     double arrivals_per_s, service_s, start_s;
