@@ -1,7 +1,8 @@
 /* http_internal.h - what the files of the HTTP server share; its users see http.h.
  *
  *   http_listener.c     accepts, admits, bounds the number of connections; entering and leaving
- *   http_connection.c   bytes in, requests out of them; deadlines; ends
+ *   http_connection.c   bytes in, deadlines, ends; from one request to the next
+ *   http_take.c         requests out of bytes, and to the owner
  *   http_send.c         bytes out: at the end of a pass of the loop, one send a connection
  *   http_exchange.c     http.h's calls on a request and its answer
  *   http_parse.c, http_guard.c   bytes to messages; http_text.c: names and escapes
@@ -124,6 +125,17 @@ void http_connection_advance(struct http_connection *connection);
 /* As the listener closes: an answer that is whole is sent as far as the socket takes it at once. */
 void http_connection_part(struct http_connection *connection);
 void http_deadline(struct http_connection *connection);
+
+/* No more of this connection: what still comes is thrown away, and once all is sent the connection ends. */
+void http_stop_taking(struct http_connection *connection);
+
+/* http_take.c */
+static inline bool http_answer_is_whole(const struct http_connection *connection)
+{
+    return connection->exchange == NULL || connection->exchange->answer == ANSWER_FINISHED;
+}
+bool http_may_take(const struct http_connection *connection);
+size_t http_take(struct http_connection *connection, struct view input);    /* returns how much of it is done with */
 
 /* http_send.c */
 void http_connection_dirty(struct http_connection *connection);
