@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,16 +59,22 @@ static void events_split(struct events *events)
     }
 }
 
+/* Into large pages where there are any: a broker matches what has just come in, so that its lines and pages are at hand; a file of
+ * 180 MB gone through from its beginning would measure page walks. */
 static void file_read(const char *path, struct bytes *out)
 {
-    char buffer[1 << 16];
+    enum { LARGE_PAGE_BYTES = 2 << 20 };
+    struct stat status;
     FILE *file = fopen(path, "r");
-    size_t len;
 
-    if (file == NULL)
+    if (file == NULL || fstat(fileno(file), &status) != 0)
         die("cannot read", path);
-    while ((len = fread(buffer, 1, sizeof buffer, file)) > 0)
-        bytes_put(out, buffer, len);
+    size_t room = ((size_t)status.st_size + LARGE_PAGE_BYTES) & ~((size_t)LARGE_PAGE_BYTES - 1);
+    *out = (struct bytes){ .data = aligned_alloc(LARGE_PAGE_BYTES, room), .capacity = room };
+    if (out->data == NULL)
+        die("no memory for", path);
+    (void)madvise(out->data, room, MADV_HUGEPAGE);
+    out->len = fread(out->data, 1, (size_t)status.st_size, file);
     (void)fclose(file);
 }
 

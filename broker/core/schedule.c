@@ -1,12 +1,6 @@
 /* schedule.c - one function's turn: what is too old or too slow, who gets what, how many instances there are, when to look again. */
 #include "broker/core/engine_internal.h"
 
-static unsigned function_live(const struct function *function)
-{
-    return function->instances_by_state[INSTANCE_STARTING] + function->instances_by_state[INSTANCE_READY] +
-           function->instances_by_state[INSTANCE_BUSY];
-}
-
 static void wake_by(struct engine *engine, struct function *function, int64_t mono_us)
 {
     if (function->wake.place == 0 || function->wake.key > mono_us)
@@ -27,6 +21,7 @@ static unsigned lease_size(const struct function *function, const struct instanc
     switch (instance->protocol) {
     case PROTOCOL_STDIO: break;
     case PROTOCOL_STDIO_LINES: size = instance->slots; break;
+    case PROTOCOL_LAMBDA: size = 1; break;
     case PROTOCOL_NATIVE:
         if (instance->wants.items[instance->wants.count - 1] < size)
             size = instance->wants.items[instance->wants.count - 1];
@@ -55,8 +50,11 @@ static bool function_window_open(struct engine *engine, struct function *functio
     return false;
 }
 
+/* Callers who wait go before events, which are patient. */
 static void function_lease(struct engine *engine, struct function *function, struct now now)
 {
+    while (!list_empty(&function->free) && function->invokes_waiting > 0)
+        lease_invoke(engine, LIST_OWNER(function->free.next, struct instance, in_free), now);
     while (!list_empty(&function->free) && function->leased < FUNCTION_IN_FLIGHT_MAX) {
         if (!function_window_open(engine, function, queue_available(engine, function, now), now))
             return;
@@ -117,7 +115,9 @@ static bool function_start_one(struct engine *engine, struct function *function,
     }
     if (instance->protocol == PROTOCOL_STDIO) { /* its input waits in the pipe while it starts */
         instance->slots = 1;
-        if (!lease_to(engine, instance, lease_size(function, instance), now)) {
+        if (function->invokes_waiting > 0) {
+            lease_invoke(engine, instance, now);
+        } else if (!lease_to(engine, instance, lease_size(function, instance), now)) {
             instance->slots = 0;
             instance_drain(engine, instance, "nothing to do");
             return false;
@@ -134,11 +134,11 @@ static void function_scale(struct engine *engine, struct function *function, str
     int64_t memory = config->memory_bytes > 0 ? config->memory_bytes : 16 << 20;
     struct autoscale_input in = {
         .ready = config->protocol == PROTOCOL_STDIO && !window ? 0 : available,
-        .in_flight = function->leased,
+        .in_flight = function->leased + function->invokes_running,
         .arrivals_per_s = rate_now(&function->arrivals, now.mono.us),
         .service_s = function->service_s,
         .cpu_share = function->cpu_share,
-        .parallel = config->protocol == PROTOCOL_NATIVE ? config->concurrency : 1,
+        .parallel = config->protocol == PROTOCOL_NATIVE || config->protocol == PROTOCOL_LAMBDA ? config->concurrency : 1,
         .min = config->protocol == PROTOCOL_STDIO ? 0 : config->scale_min,
         .max = config->scale_max,
         .drain_target_ms = config->drain_target_ms,
@@ -151,6 +151,7 @@ static void function_scale(struct engine *engine, struct function *function, str
         in.service_s *= config->batch_size;
         in.arrivals_per_s /= config->batch_size;
     }
+    in.ready += function->invokes_waiting;
     function_sample_cpu(engine, function, now);
     function->target = autoscale(&in);
     unsigned live = function_live(function);
@@ -165,14 +166,14 @@ static void function_scale(struct engine *engine, struct function *function, str
         function->start_tokens = config->scale_max;
     function->start_tokens_at = now.mono;
 
-    if (function->circuit_until.us > now.mono.us) {
-        if (function->target.instances > live)
-            wake_by(engine, function, function->circuit_until.us);
-        return;
-    }
+    /* Who waits for an answer does not wait for the circuit: a start that fails answers them, so they start no more than they ask. */
+    unsigned asked_for = invokes_starts_needed(function);
+    bool circuit_closed = function->circuit_until.us <= now.mono.us;
+    if (!circuit_closed && function->target.instances > live)
+        wake_by(engine, function, function->circuit_until.us);
     for (; live < function->target.instances && engine->spawner_ready && !engine->starts_blocked && !engine->draining; live++) {
         /* After a crash one start at a time feels the ground. */
-        if (function->crashes > 0 && live > 0)
+        if (asked_for == 0 && (!circuit_closed || (function->crashes > 0 && live > 0)))
             return;
         if (function->start_tokens < 1) {
             wake_by(engine, function, mono_after(now, 1000 / START_TOKENS_PER_S));
@@ -181,31 +182,28 @@ static void function_scale(struct engine *engine, struct function *function, str
         function->start_tokens -= 1;
         if (!function_start_one(engine, function, now))
             return;
+        asked_for -= asked_for > 0;
     }
 }
 
-/* A start that hangs: no exec, or a native program that never asks for work. It is killed, and counts as a start that failed. */
+/* A start that hangs: no exec, or a program that never asks for work. It is killed, and counts as a start that failed. */
 static void function_stop_stuck(struct engine *engine, struct function *function, struct now now)
 {
-    if (function->instances_by_state[INSTANCE_STARTING] == 0)
-        return;
-    LIST_EACH(at, &function->instances) { /* in order of start */
-        struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        if (instance->state != INSTANCE_STARTING)
-            continue;
-        int64_t until = instance->started.us + START_LIMIT_MS * 1000LL;
-        if (until > now.mono.us) {
-            wake_by(engine, function, until);
-            return;
+    if (function->start_deadline_us <= now.mono.us) {
+        function->start_deadline_us = MONO_NEVER;
+        LIST_EACH(at, &function->instances) {
+            struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+            int64_t until_us = instance->started.us + instance->start_limit_ms * 1000;
+            if (instance->state != INSTANCE_STARTING)
+                continue;
+            if (until_us <= now.mono.us)
+                instance_overran(engine, instance, now);
+            else if (until_us < function->start_deadline_us)
+                function->start_deadline_us = until_us;
         }
-        function_note(engine, function, LOG_WARN, now, "event=start-timeout instance=%llu after_ms=%d action=kill reason=\"%s\"",
-                      (unsigned long long)instance->id, START_LIMIT_MS,
-                      instance->protocol == PROTOCOL_NATIVE ? "it has not asked for work on the bus" : "it has not been started");
-        instance_set_state(instance, INSTANCE_DRAINING);
-        instance->slots = 0;
-        instance_update_free(instance);
-        engine->world.kill(engine->world.ctx, instance->id, "start timeout");
     }
+    if (function->instances_by_state[INSTANCE_STARTING] == 0)
+        function->start_deadline_us = MONO_NEVER;
 }
 
 /* The longest idle are at the end of the free list; a native one that asks for nothing is in none. */
@@ -251,11 +249,20 @@ static void function_stop_drained(struct engine *engine, struct function *functi
         return;
     LIST_EACH(at, &function->instances) {
         struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        if (instance->state == INSTANCE_DRAINING && !instance->killed && list_empty(&instance->leases)) {
+        if (instance->state == INSTANCE_DRAINING && !instance->killed && !instance->overran && list_empty(&instance->leases)) {
             instance->killed = true;
             engine->world.stop(engine->world.ctx, instance->id, "drained");
         }
     }
+}
+
+/* Behind the starts of the turn: an invocation for which one is on its way waits for it. */
+static void function_throttle(struct engine *engine, struct function *function, struct now now)
+{
+    int64_t again_us = invokes_throttle(engine, function, now);
+
+    if (again_us != MONO_NEVER)
+        wake_by(engine, function, again_us);
 }
 
 /* Behind the leasing of the turn: what was leased just now may be the first to time out, and nothing else may happen until then. */
@@ -279,7 +286,10 @@ void function_turn(struct engine *engine, struct function *function, struct now 
         function_lease(engine, function, now);
         function_scale(engine, function, now);
         function_stop_idle(engine, function, now);
+        function_throttle(engine, function, now);
     }
+    if (function->start_deadline_us != MONO_NEVER)
+        wake_by(engine, function, function->start_deadline_us);
     wake_by_first_deadline(engine, function);
     int64_t due = queue_due_ms(function), expiry = queue_expiry_ms(engine, function);
     if (due > now.wall_ms && function->config != NULL)

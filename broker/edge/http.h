@@ -78,6 +78,8 @@ enum sluice_err http_listen(struct ev_loop *loop, const char *address, const str
 void http_listener_close(struct http_listener *listener);
 uint16_t http_listener_port(const struct http_listener *listener);
 unsigned http_listener_connections(const struct http_listener *listener);
+/* Who connects meanwhile waits in the kernel's queue, and is accepted later. */
+void http_listener_pause(struct http_listener *listener, bool paused);
 /* Asked once for each accepted connection, before anything is read; false: it is closed. For listeners that serve one process only. */
 void http_listener_admit(struct http_listener *listener, bool (*admit)(void *ctx, int fd), void *ctx);
 

@@ -101,7 +101,7 @@ struct http_listener {
     ev_io acceptable;
     ev_timer accept_again;
     ev_prepare pass;                         /* never started: fed */
-    bool closed, failing;
+    bool closed, failing, paused;
     unsigned entered;
     size_t bodies_bytes;                     /* collected, of all connections */
     time_t date_s;

@@ -80,7 +80,7 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 
     (void)loop, (void)events;
     http_enter(listener);
-    for (unsigned i = 0; i < HTTP_ACCEPTS_PER_PASS && !listener->closed; i++) {
+    for (unsigned i = 0; i < HTTP_ACCEPTS_PER_PASS && !listener->closed && !listener->paused; i++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             listener->failing = false;
@@ -100,7 +100,8 @@ static void on_accept_again(struct ev_loop *loop, ev_timer *watcher, int events)
     struct http_listener *listener = watcher->data;
 
     (void)events;
-    ev_io_start(loop, &listener->acceptable);
+    if (!listener->paused)
+        ev_io_start(loop, &listener->acceptable);
 }
 
 /* ---- opening ---- */
@@ -248,6 +249,15 @@ uint16_t http_listener_port(const struct http_listener *listener)
 unsigned http_listener_connections(const struct http_listener *listener)
 {
     return listener->count;
+}
+
+void http_listener_pause(struct http_listener *listener, bool paused)
+{
+    listener->paused = paused;
+    if (paused)
+        ev_io_stop(listener->loop, &listener->acceptable);
+    else if (!ev_is_active(&listener->accept_again))
+        ev_io_start(listener->loop, &listener->acceptable);
 }
 
 void http_listener_admit(struct http_listener *listener, bool (*admit)(void *ctx, int fd), void *ctx)
