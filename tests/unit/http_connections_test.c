@@ -281,6 +281,24 @@ TEST(only_admitted_connections_are_read)
     DONE(owner);
 }
 
+TEST(while_the_listener_pauses_peers_wait_in_the_kernels_queue)
+{
+    struct owner owner;
+    struct peer peer;
+
+    OPEN(owner, 0);
+    http_listener_pause(owner.listener, true);
+    CONNECT(peer, owner);
+    EXPECT(peer_say(&peer, GET("/x")));
+    for (unsigned i = 0; i < 5; i++)
+        step(&owner);
+    EXPECT_EQ(0, http_listener_connections(owner.listener));
+    http_listener_pause(owner.listener, false);
+    EXPECT_EQ(200, peer_reply(&peer).status);
+    peer_close(&peer);
+    DONE(owner);
+}
+
 TEST(an_address_is_a_number_and_a_free_port)
 {
     static const struct { const char *address; enum sluice_err err; } rows[] = {

@@ -93,8 +93,11 @@ static void on_head(void *ctx, struct http_exchange *exchange)
 {
     struct owner *owner = ctx;
     struct view query = http_query(exchange);
+    char address[64];
 
     owner->heads++;
+    owner->mistakes += !http_peer_address(exchange, address, sizeof address) || strcmp(address, "127.0.0.1") != 0;
+    owner->mistakes += http_listener_of(exchange) != owner->listener;
     http_set_user(exchange, calloc(1, sizeof(struct seen)));
     bytes_clear(&owner->last);
     bytes_put_view(&owner->last, http_method(exchange));
