@@ -139,7 +139,8 @@ static void linger(struct http_connection *connection)
         return;
     connection->shut = true;
     (void)shutdown(connection->fd, SHUT_WR); /* fails if the peer is gone, which its read says, too */
-    read_within(connection, HTTP_LINGER_MS);
+    connection->linger_until_ms = http_now_ms() + HTTP_LINGER_MS;
+    read_within(connection, HTTP_LINGER_QUIET_MS);
     list_insert_after(&connection->listener->idle, &connection->idle); /* the first to go when there are too many */
 }
 
@@ -282,8 +283,11 @@ static void input_ended(struct http_connection *connection)
 
 static void input_came(struct http_connection *connection, struct view came)
 {
-    if (connection->state == CONNECTION_LINGER)
+    if (connection->state == CONNECTION_LINGER) {
+        if (connection->shut && http_now_ms() + HTTP_LINGER_QUIET_MS < connection->linger_until_ms)
+            read_within(connection, HTTP_LINGER_QUIET_MS);
         return;
+    }
     if (http_connection_kept(connection) > 0) {
         keep_input(connection, came);
         take_kept_input(connection);

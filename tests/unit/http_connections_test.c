@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "broker/base/assert.h"
+#include "broker/edge/http_internal.h"
 #include "tests/test.h"
 #include "tests/unit/http_fixture.h"
 
@@ -95,6 +95,35 @@ TEST(many_pipelined_requests_are_all_answered)
     }
     bytes_done(&all);
     peer_close(&peer);
+    DONE(owner);
+}
+
+TEST(peers_that_pipeline_do_not_keep_the_loop_to_themselves)
+{
+    enum { PEERS = 8, REQUESTS = 1000 };
+    struct bytes all = { 0 };
+    struct owner owner;
+    struct peer peers[PEERS];
+    unsigned served_max = 0;
+
+    OPEN(owner, 0);
+    for (unsigned i = 0; i < REQUESTS; i++)
+        bytes_put_text(&all, GET("/x"));
+    for (unsigned i = 0; i < PEERS; i++)
+        CONNECT(peers[i], owner);
+    UNTIL(&owner, http_listener_connections(owner.listener) == PEERS);
+    for (unsigned i = 0; i < PEERS; i++)
+        EXPECT_EQ(all.len, send(peers[i].fd, all.data, all.len, MSG_DONTWAIT));
+    for (int64_t deadline = test_now_ms() + 20000; owner.ended < PEERS * REQUESTS && test_now_ms() < deadline;) {
+        unsigned before = owner.requests;
+        step(&owner);
+        served_max = owner.requests - before > served_max ? owner.requests - before : served_max;
+    }
+    EXPECT_EQ(PEERS * REQUESTS, owner.ended);
+    EXPECT(served_max <= HTTP_SENDS_PER_PASS + PEERS);
+    for (unsigned i = 0; i < PEERS; i++)
+        peer_close(&peers[i]);
+    bytes_done(&all);
     DONE(owner);
 }
 
