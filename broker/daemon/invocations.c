@@ -263,8 +263,11 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     invocation->reported = runner->reports && request_id != NULL;
     invocation->begun_us = clock_now().mono.us;
     invocation->error_type[0] = '\0';
-    (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", invocation->reported ? request_id : "");
-    if (runner->ready && invocation->reported)
+    invocation->request_id[0] = '\0';
+    if (!invocation->reported)
+        return;
+    (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", request_id);
+    if (runner->ready)
         report_begin(runner->capture, instance, request_id);
 }
 

@@ -147,6 +147,16 @@ class Limits(MemoryTest):
         daemon.wait_balance("lines", succeeded=2, pending=0)
         self.assertEqual(1, len(instance_folders(folder)))
 
+    def test_a_daemon_that_stops_after_its_spawner_was_killed_leaves_no_folder(self):
+        daemon, folder = self.start_in_cgroups(
+            lines={"command": ["sh", "-c", "read -r line; echo '{}'; read -r line"], "protocol": "stdio-lines", "memory": "64MiB"})
+        daemon.put(event("lines"))
+        daemon.wait_balance("lines", succeeded=1, pending=0)
+        os.kill(next(pid for pid, text in sluice_daemon.processes_in(daemon.folder).items() if "--spawner" in text), signal.SIGKILL)
+        daemon.wait_log("event=spawner-lost")
+        daemon.stop()
+        self.assertFalse(folder.exists())
+
     def assert_each_process_is_limited(self, daemon):
         daemon.put(event("once"), event("child"))
         self.assertIn("MemoryError", self.dead_letter(daemon, "once")["output"])
