@@ -148,7 +148,7 @@ enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const str
     arena_reset(broker->environment);
     log_stream_name(stream, sizeof stream);
     const char *const *environment =
-        lambda_environment(broker->environment, function, address, broker->http_url[0] == '\0' ? NULL : broker->http_url, stream);
+        lambda_environment(broker->environment, function, instance, address, broker->http_url[0] == '\0' ? NULL : broker->http_url, stream);
     err = instances_start(broker->instances, instance, function, environment, reterr);
     if (err != SLUICE_OK)
         runtime_close(broker->runtime, instance);

@@ -75,9 +75,9 @@ bool runtime_telemetry_wanted(const struct runtime_api *api, uint64_t instance);
 void runtime_telemetry(struct runtime_api *api, uint64_t instance, const char *type, struct view record_json);
 
 /* lambda_environment.c: the whole environment of a Lambda function's process (documented variables, AWS_ENDPOINT_URL when `endpoint_url` is not
- * NULL, then the function's own), NULL-terminated, in the arena. */
+ * NULL, then the function's own; and whose process it is, by which the spawner finds what left its group), NULL-terminated, in the arena. */
 struct arena;
-const char *const *lambda_environment(struct arena *arena, const struct config_function *function, const char *runtime_address,
+const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance, const char *runtime_address,
                                       const char *endpoint_url, const char *log_stream);
 
 #endif
