@@ -70,7 +70,9 @@ void runtime_resume(struct runtime_api *api, uint64_t instance, uint64_t lease);
 bool runtime_shutdown(struct runtime_api *api, uint64_t instance, const char *reason, int64_t deadline_ms);
 void runtime_close(struct runtime_api *api, uint64_t instance);                 /* it is gone */
 
-/* Records for telemetry subscribers of the instance: platform.* by the daemon, function lines by the capture. */
+/* Records for telemetry subscribers of the instance. platform.initStart, initRuntimeDone, initReport, start, runtimeDone, extension and
+ * telemetrySubscription are made here; platform.report (it has memory and bills in it) is the daemon's to give, and "function", a JSON string
+ * for each line or piece of output. */
 bool runtime_telemetry_wanted(const struct runtime_api *api, uint64_t instance);
 void runtime_telemetry(struct runtime_api *api, uint64_t instance, const char *type, struct view record_json);
 
