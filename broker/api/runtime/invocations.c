@@ -195,6 +195,7 @@ static struct invocation *read_again(const struct runtime_instance *instance)
 {
     struct invocation *last = NULL;
 
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): forget_spent() took it out of the list before it freed it */
     LIST_EACH(at, &instance->invocations) {
         struct invocation *invocation = LIST_OWNER(at, struct invocation, link);
         if (invocation->state == INVOCATION_RUNNING && invocation->lost)
