@@ -698,9 +698,10 @@ _stopping = False
 
 def _on_sigterm(_signal, _frame):
     """What is running may end; then the process does."""
-    global _stopping
+    global _stopping, _idle
     _stopping = True
     if _idle:
+        _idle = False  # a second signal is not to cut the exit handlers short
         sys.exit(0)
 
 
