@@ -164,6 +164,7 @@ static struct function *function_new(struct engine *engine, uint32_t id, struct 
     list_init(&function->leases);
     list_init(&function->instances);
     list_init(&function->free);
+    list_init(&function->free_attached);
     VEC_PUSH(&engine->functions, function);
     names_put(&engine->function_ids, view_of(function->name), id);
     return function;

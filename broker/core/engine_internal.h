@@ -4,7 +4,8 @@
  *   engine_look.c   what can be seen from outside
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
  *   queue_input.c  what templates make, and cannot make
- *   schedule.c  one function's turn: leases, instances, scaling, timers */
+ *   schedule.c  one function's turn: leases, instances, scaling, timers
+ *   attach.c    instances that are there by a connection of their own */
 #ifndef SLUICE_CORE_ENGINE_INTERNAL_H
 #define SLUICE_CORE_ENGINE_INTERNAL_H
 
@@ -69,6 +70,8 @@ struct instance {
     struct mono started, idle_since;
     int64_t cpu_us;              /* last sample */
     bool killed;                 /* the end is ours: a timeout or a drain */
+    bool attached;               /* not ours: it came by itself, and goes with its connection (attach.c) */
+    unsigned concurrency, places; /* attached: requests and leases it may have at once, and has */
 };
 
 struct function {
@@ -100,7 +103,9 @@ struct function {
     uint32_t restored_holes_count;
 
     struct list instances, free;
-    unsigned instances_by_state[INSTANCE_STATES];
+    unsigned instances_by_state[INSTANCE_STATES]; /* the attached ones too */
+    struct list free_attached;   /* with room for work: who waits longest first; served before `free` */
+    unsigned attached_by_state[INSTANCE_STATES], attached_places; /* places: of those that do not drain */
     struct rate arrivals;
     double service_s, start_s, cpu_share;
     struct autoscale_target target;
@@ -272,5 +277,17 @@ void lease_end(struct engine *engine, struct lease *lease);     /* all items are
 void lease_lost(struct engine *engine, struct lease *lease, bool attempted, const struct failure *failure, struct now now);
 void instance_set_state(struct instance *instance, enum instance_state state);
 void instance_update_free(struct instance *instance);
+struct instance *instance_find(const struct engine *engine, uint64_t id);
+struct instance *instance_new(struct engine *engine, struct function *function, struct now now);
+void instance_free(struct engine *engine, struct instance *instance);
+
+/* attach.c */
+/* One more request or one less request or lease of an attached instance. */
+void attached_place_add(struct instance *instance);
+void attached_place_end(struct instance *instance);
+/* Counts its state and, unless it drains, its places among its function's: by +1 or -1. */
+void attached_count(const struct instance *instance, int by);
+/* So many instances of ours need not be there, since attached ones have as many places. */
+unsigned attached_cover(const struct function *function);
 
 #endif

@@ -22,7 +22,7 @@ const char *instance_state_text(enum instance_state state)
     return "?";
 }
 
-static struct instance *instance_find(const struct engine *engine, uint64_t id)
+struct instance *instance_find(const struct engine *engine, uint64_t id)
 {
     uint64_t pointer;
     return map_get(&engine->instances, id, &pointer) ? (struct instance *)(uintptr_t)pointer : NULL;
@@ -40,17 +40,22 @@ void instance_set_state(struct instance *instance, enum instance_state state)
 
     ASSERT(function->instances_by_state[instance->state] > 0);
     ASSERT(instance->state != INSTANCE_DRAINING || state == INSTANCE_DRAINING);
+    attached_count(instance, -1);
     function->instances_by_state[instance->state]--;
     function->instances_by_state[state]++;
     instance->state = state;
+    attached_count(instance, +1);
 }
 
-/* In the free list exactly while it has room for work. Put in front: work goes to the most recently busy, so that others age out. */
+/* In a free list exactly while it has room for work. Put in front: work goes to the most recently busy, so that others age out.
+ * Attached ones do not age: they take turns. */
 void instance_update_free(struct instance *instance)
 {
     bool room = instance->state != INSTANCE_DRAINING && (instance->slots > 0 || instance->wants.count > 0);
 
-    if (room && list_empty(&instance->in_free))
+    if (room && list_empty(&instance->in_free) && instance->attached)
+        list_push(&instance->function->free_attached, &instance->in_free);
+    else if (room && list_empty(&instance->in_free))
         list_insert_after(&instance->function->free, &instance->in_free);
     else if (!room)
         list_remove(&instance->in_free);
@@ -105,6 +110,8 @@ static bool lease_to(struct engine *engine, struct instance *instance, unsigned 
     }
     if (instance->state == INSTANCE_READY)
         instance_set_state(instance, INSTANCE_BUSY);
+    if (instance->attached)
+        list_remove(&instance->in_free); /* to the end of its list, if it has more room */
     instance_update_free(instance);
     engine->world.deliver(engine->world.ctx, instance->id, lease->id, now.wall_ms + function->config->timeout_ms,
                           engine->handovers.items, count);
@@ -121,6 +128,8 @@ void lease_end(struct engine *engine, struct lease *lease)
     list_remove(&lease->in_function);
     list_remove(&lease->in_instance);
     free(lease);
+    if (instance->attached)
+        attached_place_end(instance);
     if (instance->state == INSTANCE_BUSY && list_empty(&instance->leases))
         instance_set_state(instance, INSTANCE_READY);
     function_touch(engine, function);
@@ -231,7 +240,7 @@ enum sluice_err engine_result_batch(struct engine *engine, uint64_t instance, ui
 
 /* ---- instances ---- */
 
-static struct instance *instance_new(struct engine *engine, struct function *function, struct now now)
+struct instance *instance_new(struct engine *engine, struct function *function, struct now now)
 {
     struct instance *instance = calloc(1, sizeof *instance);
     ASSERT(instance != NULL);
@@ -249,16 +258,26 @@ static struct instance *instance_new(struct engine *engine, struct function *fun
     return instance;
 }
 
-static void instance_free(struct engine *engine, struct instance *instance)
+void instance_free(struct engine *engine, struct instance *instance)
 {
     ASSERT(list_empty(&instance->leases));
     ASSERT(instance->leased == 0);
+    attached_count(instance, -1);
     instance->function->instances_by_state[instance->state]--;
     list_remove(&instance->in_function);
     list_remove(&instance->in_free);
     (void)map_remove(&engine->instances, instance->id, NULL);
     VEC_DONE(&instance->wants);
     free(instance);
+}
+
+/* A process is gone when the edge says so; an attached instance with the word. */
+static void instance_stop(struct engine *engine, struct instance *instance, const char *reason)
+{
+    instance->killed = true;
+    engine->world.stop(engine->world.ctx, instance->id, reason);
+    if (instance->attached)
+        instance_free(engine, instance);
 }
 
 /* No new work. Idle: it is stopped now; else when its last lease has ended. */
@@ -269,10 +288,8 @@ void instance_drain(struct engine *engine, struct instance *instance, const char
     instance_set_state(instance, INSTANCE_DRAINING);
     instance->slots = 0;
     instance_update_free(instance);
-    if (list_empty(&instance->leases)) {
-        instance->killed = true;
-        engine->world.stop(engine->world.ctx, instance->id, reason);
-    }
+    if (list_empty(&instance->leases))
+        instance_stop(engine, instance, reason);
 }
 
 void engine_spawner_ready(struct engine *engine, struct now now)
@@ -321,6 +338,10 @@ enum sluice_err engine_instance_wants(struct engine *engine, uint64_t id, unsign
         return SLUICE_ENOTFOUND;
     if (instance->state == INSTANCE_DRAINING)
         return SLUICE_EUNAVAILABLE;
+    if (instance->attached && instance->places == instance->concurrency)
+        return SLUICE_ELIMIT;
+    if (instance->attached)
+        attached_place_add(instance);
     VEC_PUSH(&instance->wants, events_max);
     instance_is_up(engine, instance, now);
     instance_update_free(instance);
@@ -335,6 +356,8 @@ void engine_instance_wants_cancel(struct engine *engine, uint64_t id)
     if (instance == NULL || instance->wants.count == 0)
         return;
     instance->wants.count--;
+    if (instance->attached)
+        attached_place_end(instance);
     instance_update_free(instance);
 }
 
@@ -394,10 +417,14 @@ void engine_instance_gone(struct engine *engine, uint64_t id, const struct insta
 
 /* ---- the turn of one function ---- */
 
+static unsigned function_ours(const struct function *function, enum instance_state state)
+{
+    return function->instances_by_state[state] - function->attached_by_state[state];
+}
+
 static unsigned function_live(const struct function *function)
 {
-    return function->instances_by_state[INSTANCE_STARTING] + function->instances_by_state[INSTANCE_READY] +
-           function->instances_by_state[INSTANCE_BUSY];
+    return function_ours(function, INSTANCE_STARTING) + function_ours(function, INSTANCE_READY) + function_ours(function, INSTANCE_BUSY);
 }
 
 static void wake_by(struct engine *engine, struct function *function, int64_t mono_us)
@@ -488,12 +515,22 @@ static bool function_window_open(struct engine *engine, struct function *functio
     return false;
 }
 
+static struct instance *function_next_free(struct function *function)
+{
+    struct list *from = list_empty(&function->free_attached) ? &function->free : &function->free_attached;
+
+    return list_empty(from) ? NULL : LIST_OWNER(from->next, struct instance, in_free);
+}
+
 static void function_lease(struct engine *engine, struct function *function, struct now now)
 {
-    while (!list_empty(&function->free) && function->leased < FUNCTION_IN_FLIGHT_MAX) {
+    struct instance *instance;
+
+    if (function->config->scale_max == 0) /* paused: also those that are there, and cannot be stopped */
+        return;
+    while ((instance = function_next_free(function)) != NULL && function->leased < FUNCTION_IN_FLIGHT_MAX) {
         if (!function_window_open(engine, function, queue_available(engine, function, now), now))
             return;
-        struct instance *instance = LIST_OWNER(function->free.next, struct instance, in_free);
         if (!lease_to(engine, instance, lease_size(function, instance), now))
             return;
         function->waiting_since.us = 0;
@@ -562,6 +599,12 @@ static bool function_start_one(struct engine *engine, struct function *function,
 static void function_scale(struct engine *engine, struct function *function, struct now now)
 {
     const struct config_function *config = function->config;
+    if (config->command[0] == NULL) { /* attached ones only */
+        function->target = (struct autoscale_target){ 0 };
+        return;
+    }
+    /* Those attached are capacity that is there whatever we do: the bounds are of what comes on top. */
+    unsigned cover = attached_cover(function);
     uint64_t available = queue_available(engine, function, now);
     bool window = function_window_open(engine, function, available, now);
     int64_t memory = config->memory_bytes > 0 ? config->memory_bytes : 16 << 20;
@@ -572,11 +615,11 @@ static void function_scale(struct engine *engine, struct function *function, str
         .service_s = function->service_s,
         .cpu_share = function->cpu_share,
         .parallel = config->protocol == PROTOCOL_NATIVE ? config->concurrency : 1,
-        .min = config->protocol == PROTOCOL_STDIO ? 0 : config->scale_min,
-        .max = config->scale_max,
+        .min = config->protocol == PROTOCOL_STDIO ? 0 : config->scale_min + cover,
+        .max = config->scale_max + cover,
         .drain_target_ms = config->drain_target_ms,
         .cores = engine->options.cores,
-        .machine_max = function_live(function) + engine->options.memory_free_bytes / (uint64_t)memory,
+        .machine_max = cover + function_live(function) + engine->options.memory_free_bytes / (uint64_t)memory,
     };
     if (config->protocol == PROTOCOL_STDIO && config->batch_size > 1) { /* one process takes a batch */
         in.ready = (in.ready + config->batch_size - 1) / config->batch_size;
@@ -586,6 +629,7 @@ static void function_scale(struct engine *engine, struct function *function, str
     }
     function_sample_cpu(engine, function, now);
     function->target = autoscale(&in);
+    function->target.instances -= cover < function->target.instances ? cover : function->target.instances;
     unsigned live = function_live(function);
     if (function->target.instances > live)
         function_log_target(engine, function, &in, now);
@@ -649,10 +693,10 @@ static struct instance *longest_idle(struct function *function)
         if (instance->state == INSTANCE_READY)
             return instance;
     }
-    if (function->instances_by_state[INSTANCE_READY] > 0) {
+    if (function_ours(function, INSTANCE_READY) > 0) {
         LIST_EACH(at, &function->instances) {
             struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-            if (instance->state == INSTANCE_READY)
+            if (instance->state == INSTANCE_READY && !instance->attached)
                 return instance;
         }
     }
@@ -684,10 +728,8 @@ static void function_stop_drained(struct engine *engine, struct function *functi
         return;
     LIST_EACH(at, &function->instances) {
         struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        if (instance->state == INSTANCE_DRAINING && !instance->killed && list_empty(&instance->leases)) {
-            instance->killed = true;
-            engine->world.stop(engine->world.ctx, instance->id, "drained");
-        }
+        if (instance->state == INSTANCE_DRAINING && !instance->killed && list_empty(&instance->leases))
+            instance_stop(engine, instance, "drained");
     }
 }
 

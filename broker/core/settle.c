@@ -132,7 +132,7 @@ void settle_failure(struct engine *engine, struct function *function, struct lea
     struct exception row = failed_row(engine, function, item, failure, now);
     row.attempts += attempted ? 1 : 0;
     row.due_ms = now.wall_ms;
-    if (attempted)
+    if (attempted && !failure->at_once)
         row.due_ms += retry_delay_ms(row.attempts, function->backoff_min_ms, function->backoff_max_ms, &engine->chance);
     bool too_old = row.due_ms >= item->accepted_ms + function->max_age_ms;
     item->done = true;
