@@ -34,7 +34,10 @@ static void list_row(void *ctx, const json_t *row)
     table_int(table, instances_count(instances));
     table_int(table, member_int(instances, "busy"));
     table_int(table, member_int(row, "target"));
-    table_format(table, "%s%s%s", member_bool(row, "orphaned") ? "orphaned " : "", member_bool(row, "paused") ? "paused " : "",
+    char attached[32] = "";
+    if (member_int(row, "attached") > 0)
+        (void)snprintf(attached, sizeof attached, "%" PRId64 " attached ", member_int(row, "attached"));
+    table_format(table, "%s%s%s%s", attached, member_bool(row, "orphaned") ? "orphaned " : "", member_bool(row, "paused") ? "paused " : "",
                  view_is(member_text(row, "circuit"), "open") ? "circuit open" : "");
 }
 
@@ -72,6 +75,8 @@ static void show_configuration(struct table *table, const json_t *configuration)
         bytes_put_text(&command, index > 0 ? " " : "");
         bytes_put_text(&command, json_is_string(word) ? json_string_value(word) : "?");
     }
+    if (command.len == 0)
+        bytes_put_text(&command, "none: consumers attach");
     table_text(table, "command"), table_cell(table, bytes_view(&command));
     bytes_done(&command);
     table_text(table, "directory"), table_cell(table, member_text(configuration, "directory"));
@@ -121,7 +126,8 @@ static void show_circuit(struct table *table, const json_t *circuit)
 static void show_instances(const json_t *instances)
 {
     static const struct column columns[] = {
-        { "INSTANCE", true }, { "STATE", false }, { "SINCE", false }, { "LEASED", true }, { "PID", false },
+        { "INSTANCE", true }, { "STATE", false }, { "SINCE", false }, { "LEASED", true }, { "DONE", true }, { "PID", false },
+        { "CONSUMER", false }, { "FROM", false },
     };
     struct table table;
     size_t index;
@@ -135,10 +141,13 @@ static void show_instances(const json_t *instances)
         table_cell(&table, member_text(row, "state"));
         table_text(&table, format_time(member_int(row, "since_ms")).text);
         table_int(&table, member_int(row, "leased"));
+        table_int(&table, member_int(row, "done"));
         if (member_is_null(row, "pid"))
             table_text(&table, "");
         else
             table_int(&table, member_int(row, "pid"));
+        table_cell(&table, member_text(row, "consumer"));
+        table_cell(&table, member_text(row, "from"));
     }
     table_close(&table);
 }

@@ -242,6 +242,7 @@ struct instance_info {
     int64_t pid, started_wall_ms;
     struct mono since;           /* idle since; busy: the oldest lease's last progress; else since it was started */
     unsigned leased;
+    unsigned parked;             /* native: requests for work that wait */
     uint64_t done;
     bool attached;
     unsigned concurrency;        /* of an attached one; else 0 */

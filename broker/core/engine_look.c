@@ -96,6 +96,7 @@ static struct instance_info instance_info_of(const struct instance *instance)
                                   .started_wall_ms = instance->started_wall_ms,
                                   .since = instance->started,
                                   .leased = instance->leased,
+                                  .parked = (unsigned)instance->wants.count,
                                   .done = instance->done,
                                   .attached = instance->attached,
                                   .concurrency = instance->concurrency };

@@ -9,6 +9,8 @@
 
 #include <ev.h>
 
+#include "broker/base/list.h"
+#include "broker/base/map.h"
 #include "broker/core/engine.h"
 #include "broker/edge/bus_door.h"
 #include "broker/edge/config_file.h"
@@ -54,6 +56,9 @@ struct broker {
     VEC(struct publish) publishes; /* arrived, not taken yet: the gathering commit is full, or it is not their turn */
     size_t publishes_head;
     VEC(struct parked_next) parked;
+    VEC(struct parked_next) leaving; /* detach calls: answered when the instance has settled what it holds */
+    struct map consumers;        /* attached instance -> struct consumer * */
+    struct list consumers_all;
     struct bytes handover;       /* input lines and frames in the making */
     VEC(struct view) inputs;
 
@@ -78,6 +83,15 @@ struct reader broker_reader(struct broker *broker);
 /* hands.c */
 struct world broker_world(struct broker *broker);
 void broker_release_parked(struct broker *broker, uint64_t instance); /* answers its parked requests: it is to end */
+/* consumers.c */
+/* Who is attached as this instance, for people; false: nobody. */
+bool broker_consumer(const struct broker *broker, uint64_t instance, const char **ret_name, const char **ret_from);
+void broker_on_attach(void *ctx, const struct bus_attach *attach);
+void broker_on_detach(void *ctx, uint64_t request, uint64_t instance);
+void broker_on_lost(void *ctx, uint64_t instance, uint64_t lease_reached);
+void broker_detach_gone(struct broker *broker, uint64_t request); /* the peer of a detach call went away */
+void broker_consumer_stopped(struct broker *broker, uint64_t instance, const char *reason);
+void broker_consumers_done(struct broker *broker);
 /* reload.c */
 void broker_watch_config(struct broker *broker);
 void broker_unwatch_config(struct broker *broker);

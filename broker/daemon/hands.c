@@ -184,6 +184,10 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
 
     log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
     broker_release_parked(broker, instance);
+    if (engine_instance_is_attached(broker->engine, instance)) {
+        broker_consumer_stopped(broker, instance, reason);
+        return;
+    }
     control_instance_stopped(broker->control, instance, reason);
     instances_stop(broker->instances, instance);
 }
@@ -193,6 +197,10 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     struct broker *broker = ctx;
 
     log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    if (engine_instance_is_attached(broker->engine, instance)) { /* not ours to kill */
+        bus_cut(broker->bus, instance);
+        return;
+    }
     control_instance_stopped(broker->control, instance, reason);
     instances_kill(broker->instances, instance);
 }

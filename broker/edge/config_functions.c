@@ -100,8 +100,14 @@ static void command_read(struct loader *loader, const struct config_entry *entry
     const struct yaml_file *file = entry->file;
     bool good = true;
 
+    if (node == NULL && function->protocol == PROTOCOL_NATIVE) { /* none is started: consumers attach */
+        function->command = arena_zalloc(loader->arena, sizeof *function->command);
+        if (function->scale_min > 0)
+            yaml_mistake(file, entry->key, "function '%s' has no 'command', so that 'scale.min' cannot be kept", entry->name);
+        return;
+    }
     if (node == NULL) {
-        yaml_mistake(file, entry->key, "function '%s' has no 'command'", entry->name);
+        yaml_mistake(file, entry->key, "function '%s' has no 'command'; only with protocol native may it be left out", entry->name);
         return;
     }
     if (node->kind == YAML_SCALAR && !yaml_is_empty(node)) {
@@ -262,7 +268,6 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     if (entry->value->kind != YAML_MAP) /* one mistake is enough: no keys, no command */
         return;
     function->directory = code_read(loader, file, values[KEY_CODE]);
-    command_read(loader, entry, values[KEY_COMMAND], function);
     environment_read(loader, file, values[KEY_ENVIRONMENT], function);
     protocol_read(entry, values, function);
     (void)yaml_get_duration(file, values[KEY_TIMEOUT], "timeout", 1, CONFIG_TIMEOUT_MS_MAX, &function->timeout_ms);
@@ -274,6 +279,7 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     retry_read(file, values[KEY_RETRY], function);
     if (yaml_get_choice(file, values[KEY_INPUT], "input", shapes, 3, &shape))
         function->input = (enum event_shape)shape;
+    command_read(loader, entry, values[KEY_COMMAND], function); /* last: what it may be depends on the others */
 }
 
 void config_functions_read(struct loader *loader, const struct config_entry *entries, unsigned count)
