@@ -126,28 +126,34 @@ static void show_circuit(struct table *table, const json_t *circuit)
 static void show_instances(const json_t *instances)
 {
     static const struct column columns[] = {
-        { "INSTANCE", true }, { "STATE", false }, { "SINCE", false }, { "LEASED", true }, { "DONE", true }, { "PID", false },
-        { "CONSUMER", false }, { "FROM", false },
+        { "INSTANCE", true }, { "STATE", false }, { "SINCE", false }, { "LEASED", true }, { "PID", false },
+        { "CONSUMER", false }, { "FROM", false }, { "DONE", true },
     };
+    enum { COLUMNS_OF_OURS = 5 };
     struct table table;
     size_t index;
     json_t *row;
     if (json_array_size(instances) == 0)
         return;
+    bool attached = false;
+    json_array_foreach(instances, index, row)
+        attached |= !member_is_null(row, "consumer");
     putchar('\n');
-    table_open(&table, columns, sizeof columns / sizeof *columns);
+    table_open(&table, columns, attached ? sizeof columns / sizeof *columns : COLUMNS_OF_OURS);
     json_array_foreach(instances, index, row) {
         table_int(&table, member_int(row, "instance"));
         table_cell(&table, member_text(row, "state"));
         table_text(&table, format_time(member_int(row, "since_ms")).text);
         table_int(&table, member_int(row, "leased"));
-        table_int(&table, member_int(row, "done"));
         if (member_is_null(row, "pid"))
             table_text(&table, "");
         else
             table_int(&table, member_int(row, "pid"));
+        if (!attached)
+            continue;
         table_cell(&table, member_text(row, "consumer"));
         table_cell(&table, member_text(row, "from"));
+        table_int(&table, member_int(row, "done"));
     }
     table_close(&table);
 }
