@@ -59,6 +59,8 @@ struct broker {
     VEC(struct parked_next) leaving; /* detach calls: answered when the instance has settled what it holds */
     struct map consumers;        /* attached instance -> struct consumer * */
     struct list consumers_all;
+    int64_t attach_refused_logged_us; /* the last one; and how many were not since */
+    uint64_t attach_refused_unlogged;
     struct bytes handover;       /* input lines and frames in the making */
     VEC(struct view) inputs;
 

@@ -12,6 +12,8 @@
 #include "broker/base/assert.h"
 #include "broker/edge/log.h"
 
+enum { REFUSALS_LOGGED_EVERY_MS = 1000 };
+
 struct consumer {
     struct list link;            /* in broker.consumers_all */
     char *name;
@@ -62,6 +64,21 @@ bool broker_consumer(const struct broker *broker, uint64_t instance, const char 
     return true;
 }
 
+/* Who is refused comes again: what is said of it has its limit. */
+static void log_refusal(struct broker *broker, const struct bus_attach *attach, const char *why)
+{
+    int64_t now_us = clock_now().mono.us;
+
+    if (now_us - broker->attach_refused_logged_us < REFUSALS_LOGGED_EVERY_MS * 1000LL) {
+        broker->attach_refused_unlogged++;
+        return;
+    }
+    log_format(LOG_WARN, "event=attach-refused consumer=%.*s from=\"%s\" reason=\"%s\" others=%llu", VIEW_ARGS(attach->consumer), attach->from,
+               why, (unsigned long long)broker->attach_refused_unlogged);
+    broker->attach_refused_logged_us = now_us;
+    broker->attach_refused_unlogged = 0;
+}
+
 void broker_on_attach(void *ctx, const struct bus_attach *attach)
 {
     struct broker *broker = ctx;
@@ -72,8 +89,7 @@ void broker_on_attach(void *ctx, const struct bus_attach *attach)
     enum sluice_err err = engine_attach(broker->engine, &(struct attach){ .function = attach->function, .concurrency = attach->concurrency },
                                         clock_now(), &attached, &error);
     if (err != SLUICE_OK) {
-        log_format(LOG_WARN, "event=attach-refused consumer=%.*s from=\"%s\" reason=\"%s\"", VIEW_ARGS(attach->consumer), attach->from,
-                   err == SLUICE_ENOTFOUND ? "no such function" : error.text);
+        log_refusal(broker, attach, err == SLUICE_ENOTFOUND ? "no such function" : error.text);
         bus_answer_attach(broker->bus, attach->request, &(struct bus_attached){ .code = err, .text = error.text });
         return;
     }
