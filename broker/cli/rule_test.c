@@ -95,7 +95,7 @@ static bool tested_open(const struct cli *cli, struct tested *tested)
             return false;
         }
     } else {
-        tested->file = config_file_load(path, stderr, NULL);
+        tested->file = config_file_load(path, NULL, stderr, NULL);
         if (tested->file == NULL)
             return false;
         for (unsigned r = 0; r < tested->file->config.rules_count; r++)
@@ -291,8 +291,8 @@ static void cost_row(const struct cli *cli, struct table *table, struct bytes *j
         bytes_put_text(json, json->len == 0 ? "{\"bus\":" : ",{\"bus\":");
         json_put_string(json, view_of(bus));
         bytes_put_format(json, ",\"rules\":%zu,\"combinations\":%zu,\"fields\":%zu,\"predicates\":%zu,\"bytes\":%zu,\"text_bytes\":%zu,"
-                         "\"price\":%" PRIu64 ",\"price_max\":%d}", cost->rules, cost->conjunctions, cost->paths, cost->predicates,
-                         cost->bytes, cost->text_bytes, cost->price, MATCH_PRICE_MAX);
+                         "\"price\":%" PRIu64 ",\"price_max\":%d,\"join_steps\":%" PRIu64 ",\"join_steps_max\":%d}", cost->rules, cost->conjunctions, cost->paths, cost->predicates,
+                         cost->bytes, cost->text_bytes, cost->price, MATCH_PRICE_MAX, cost->join_steps, MATCH_STEPS_MAX);
         return;
     }
     table_text(table, bus);
@@ -303,6 +303,8 @@ static void cost_row(const struct cli *cli, struct table *table, struct bytes *j
     table_text(table, format_bytes((int64_t)cost->bytes).text);
     table_int(table, (int64_t)cost->price);
     table_format(table, "%.1f%%", (double)cost->price * 100 / MATCH_PRICE_MAX);
+    table_int(table, (int64_t)cost->join_steps);
+    table_format(table, "%.1f%%", (double)cost->join_steps * 100 / MATCH_STEPS_MAX);
 }
 
 /* Each bus has a rule index of its own. */
@@ -310,9 +312,9 @@ enum cli_exit rule_cost(struct cli *cli)
 {
     static const struct column columns[] = {
         { "BUS", false }, { "RULES", true }, { "COMBINATIONS", true }, { "FIELDS", true }, { "PREDICATES", true }, { "MEMORY", true },
-        { "PRICE", true }, { "OF LIMIT", true },
+        { "PRICE", true }, { "OF LIMIT", true }, { "JOIN STEPS", true }, { "OF LIMIT", true },
     };
-    struct config_file *file = config_file_load(cli->arguments[0], stderr, NULL);
+    struct config_file *file = config_file_load(cli->arguments[0], NULL, stderr, NULL);
     struct table table;
     struct bytes json = { 0 };
     struct sluice_error error;

@@ -87,7 +87,8 @@ enum sluice_err engine_attach(struct engine *engine, const struct attach *attach
     if (err != SLUICE_OK)
         return err;
     struct instance *instance = instance_new(engine, function, now);
-    instance->attached = true;
+    instance->attached = instance->up = true;
+    instance->provisioned = false;
     instance->concurrency = attach->concurrency == 0 ? function->config->concurrency : attach->concurrency;
     if (instance->concurrency > CONFIG_CONCURRENCY_MAX)
         instance->concurrency = CONFIG_CONCURRENCY_MAX;

@@ -40,6 +40,7 @@ struct predicate {
     uint32_t uses;            /* in fields of conjunctions */
     uint32_t but;             /* BUT: its number */
     uint32_t access, accesses_count;
+    uint64_t join_steps;      /* of the conjunctions that have it as their access: what joining the items of usual arrays takes */
     uint32_t fails, fails_count;
     bool marked;
 };

@@ -35,7 +35,9 @@ enum {
 #define CONFIG_MEMORY_BYTES_MIN (INT64_C(1) << 20)
 #define CONFIG_MEMORY_BYTES_MAX (INT64_C(1) << 50)
 
-enum function_protocol { PROTOCOL_STDIO, PROTOCOL_STDIO_LINES, PROTOCOL_NATIVE };
+enum function_protocol { PROTOCOL_STDIO, PROTOCOL_STDIO_LINES, PROTOCOL_NATIVE, PROTOCOL_LAMBDA };
+/* What runs a Lambda function: a bootstrap of ours, `bootstrap` in its folder, or (NONE) a command that speaks the Runtime API itself. */
+enum function_runtime { RUNTIME_NONE, RUNTIME_NODEJS, RUNTIME_PYTHON, RUNTIME_PROVIDED };
 
 struct config_function {
     const char *name;
@@ -43,6 +45,8 @@ struct config_function {
     const char *directory;               /* `code`, else the configuration file's folder; absolute */
     const char *const *environment;      /* NULL-terminated "KEY=value" */
     enum function_protocol protocol;
+    enum function_runtime runtime;       /* of protocol lambda; its command is filled in */
+    const char *handler;                 /* of protocol lambda: _HANDLER; NULL: not given */
     int64_t timeout_ms;
     int64_t memory_bytes;                /* 0: no limit */
     unsigned concurrency;                /* invocations at once in one instance */
@@ -51,9 +55,12 @@ struct config_function {
     bool batch_partial_failures;
     unsigned scale_min, scale_max;       /* max 0: paused; events queue up */
     int64_t idle_ms, drain_target_ms;
+    bool idle_freeze;                    /* lambda: an idle instance's processes are stopped until it is needed */
     unsigned retry_attempts;             /* tries in all, at least 1 */
     int64_t backoff_min_ms, backoff_max_ms, max_age_ms;
+    bool retry_given;                    /* the three above were said: they hold for asynchronous invocations too */
     enum event_shape input;
+    bool report;                         /* START, END and REPORT in its log, around every invocation */
 };
 
 /* Stored in the targets table: never renumbered. */

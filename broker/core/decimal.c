@@ -11,28 +11,50 @@ static bool is_digit(const char *at, const char *end)
     return at < end && (unsigned char)(*at - '0') <= 9;
 }
 
-/* Eight digits, the first in the lowest byte, in three multiplications: pairs, fours, all. */
-static bool take_eight(const char **at, const char *end, uint64_t *digits)
-{
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t word;
+static bool are_digits(uint64_t word)
+{
+    return ((word & 0xF0F0F0F0F0F0F0F0u) | ((word + 0x0606060606060606u) & 0xF0F0F0F0F0F0F0F0u) >> 4) == 0x3333333333333333u;
+}
 
-    if (end - *at < 8)
-        return false;
-    memcpy(&word, *at, sizeof word);
-    if (((word & 0xF0F0F0F0F0F0F0F0u) | ((word + 0x0606060606060606u) & 0xF0F0F0F0F0F0F0F0u) >> 4) != 0x3333333333333333u)
-        return false;
+/* Eight digits, the first in the lowest byte, in three multiplications: pairs, fours, all. */
+static uint64_t eight_digits(uint64_t word)
+{
     word = (word & 0x0F0F0F0F0F0F0F0Fu) * 2561 >> 8;
     word = (word & 0x00FF00FF00FF00FFu) * 6553601 >> 16;
-    word = (word & 0x0000FFFF0000FFFFu) * 42949672960001 >> 32;
-    *digits = *digits * 100000000 + word;
-    *at += 8;
-    return true;
-#else
-    (void)at, (void)end, (void)digits;
-    return false;
-#endif
+    return (word & 0x0000FFFF0000FFFFu) * 42949672960001 >> 32;
 }
+
+/* Digits up to `end`, as far as they come in eights, and the rest if nothing but digits is left: those are the last bytes of the eight
+ * before the end, and zeros take the place of what is before them. `text`: where bytes may be read from. */
+static void take_digits(const char *text, const char **at, const char *end, uint64_t *digits)
+{
+    static const uint64_t powers[8] = { 1, 10, 100, 1000, 10000, 100000, 1000000, 10000000 };
+    uint64_t word;
+
+    for (; end - *at >= 8; *at += 8) {
+        memcpy(&word, *at, sizeof word);
+        if (!are_digits(word))
+            return;
+        *digits = *digits * 100000000 + eight_digits(word);
+    }
+    size_t left = (size_t)(end - *at);
+    if (left == 0 || end - text < 8)
+        return;
+    memcpy(&word, end - 8, sizeof word);
+    uint64_t before = ~UINT64_C(0) >> left * 8;
+    word = (word & ~before) | (0x3030303030303030u & before);
+    if (!are_digits(word))
+        return;
+    *digits = *digits * powers[left] + eight_digits(word);
+    *at = end;
+}
+#else
+static void take_digits(const char *text, const char **at, const char *end, uint64_t *digits)
+{
+    (void)text, (void)at, (void)end, (void)digits;
+}
+#endif
 
 /* The exponent behind "e" or "E"; 0 when there is none. */
 static int32_t exponent_of(const char *at, const char *end)
@@ -102,8 +124,7 @@ struct decimal decimal_of_text(struct view text)
     int64_t count = at - first, scale = 0;
     if (at < end && *at == '.') {
         const char *point = at++;
-        while (take_eight(&at, end, &digits))
-            ;
+        take_digits(text.data, &at, end, &digits);
         for (; is_digit(at, end); at++)
             digits = digits * 10 + (uint64_t)(*at - '0');
         scale = at - point - 1;

@@ -8,12 +8,18 @@
 #include "broker/core/text_hash.h"
 #include "broker/core/wildcard.h"
 
+/* What of a text is compared with a wildcard in one step (match.h). */
+enum { STEP_TEXT_BYTES = 4 };
+
 /* ---- truth ---- */
 
 static void buts_fail(struct match_scratch *state, uint32_t list)
 {
     const uint32_t *buts = state->image->words + list;
 
+    if (state_over(state))
+        return;
+    state->steps += buts[0];
     for (uint32_t i = 1; i <= buts[0]; i++) {
         struct but_state *but = &state->buts.items[buts[i]];
         if (but->epoch != state->epoch) {
@@ -113,7 +119,7 @@ static void find_prefixes(struct match_scratch *state, const struct image_operat
     uint64_t hashed = text_hash_begin();
     size_t words = 0;
 
-    for (uint32_t i = 0; i < operator->list_count && lengths[i] <= text.len; i++) {
+    for (uint32_t i = 0; i < operator->list_count && lengths[i] <= text.len; i++, state->steps++) {
         size_t len = lengths[i];
         for (; words + 8 <= len; words += 8)
             hashed = text_hash_word(hashed, text_load8(text.data + words));
@@ -131,7 +137,7 @@ static void find_suffixes(struct match_scratch *state, const struct image_operat
     uint64_t hashed = text_hash_begin();
     size_t words = 0;
 
-    for (uint32_t i = 0; i < operator->list_count && lengths[i] <= text.len; i++) {
+    for (uint32_t i = 0; i < operator->list_count && lengths[i] <= text.len; i++, state->steps++) {
         size_t len = lengths[i];
         for (; words + 8 <= len; words += 8)
             hashed = text_hash_word(hashed, text_load8(end - words - 8));
@@ -146,6 +152,7 @@ static void find_blocks(struct match_scratch *state, const struct image_operator
 {
     const uint32_t *lengths = state->image->words + operator->list;
 
+    state->steps += operator->list_count;
     for (uint32_t i = 0; i < operator->list_count; i++) {
         struct ip network = ip_masked(ip, lengths[i]);
         char key[sizeof network.bytes + 1];
@@ -164,10 +171,14 @@ static void try_wildcard(struct match_scratch *state, uint32_t id, struct view t
     const char *parts = operand.data + WILDCARD_GRAMS * sizeof(uint16_t);
     uint16_t grams[WILDCARD_GRAMS];
 
+    if (state_over(state))
+        return;
+    state->steps++;
     memcpy(grams, operand.data, sizeof grams);
     for (unsigned i = 0; set != NULL && i < WILDCARD_GRAMS && grams[i] != GRAM_NONE; i++)
         if ((set[grams[i] / 64] >> grams[i] % 64 & 1) == 0)
             return;
+    state->steps += text.len / STEP_TEXT_BYTES;
     if (wildcard_matches(parts + sizeof(uint32_t), text_load4(parts), text))
         is_true(state, id);
 }
@@ -179,6 +190,7 @@ static void find_shapes(struct match_scratch *state, const struct image_operator
     uint64_t head = text_head(text.data, text.len);
     uint64_t tail = text.len >= 8 ? text_tail(text.data, text.len) : text.len == 0 ? 0 : head << (8 - text.len) * 8;
 
+    state->steps += operator->list_count;
     for (uint32_t i = 0; i < operator->list_count; i++) {
         uint32_t shape = image->words[operator->list + i];
         unsigned head_len = shape & 0xFF, tail_len = shape >> 8;
@@ -275,7 +287,7 @@ static __attribute__((noinline)) void evaluate_operators(struct match_scratch *s
 
     value.text = text;
     value.folded_known = value.ip_known = value.is_ip = false; /* what they guard is not cleared: this runs for every value */
-    for (uint32_t i = tables->string_operators; i < tables->number_operators; i++)
+    for (uint32_t i = tables->string_operators; i < tables->number_operators && !state_over(state); i++)
         evaluate_operator(state, &state->image->operators[i], &value);
 }
 
@@ -322,14 +334,16 @@ static void find_ranges(struct match_scratch *state, const struct image_operator
     const uint32_t *starts = state->image->words + operator->list, *words = state->image->words;
     uint32_t interval = leaf_of(state, operator, value);
 
-    for (uint32_t node = operator->extra + interval; node > 0; node /= 2)
-        for (uint32_t i = starts[node]; i < starts[node + 1]; i++)
+    for (uint32_t node = operator->extra + interval; node > 0; node /= 2) {
+        state->steps += starts[node + 1] - starts[node];
+        for (uint32_t i = starts[node]; i < starts[node + 1] && !state_over(state); i++)
             is_true(state, words[i]);
+    }
 }
 
 /* Whether the exact value of a number of sixteen digits or more, which is dear, could make anything true that is not yet. Its
  * quotient as doubles is off by less than the tolerance; where no bound is as near, that tells the interval. */
-static bool ranges_may_change(const struct match_scratch *state, const struct image_operator *operator, const struct decimal *decimal)
+static bool ranges_may_change(struct match_scratch *state, const struct image_operator *operator, const struct decimal *decimal)
 {
     static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                      1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
@@ -345,7 +359,7 @@ static bool ranges_may_change(const struct match_scratch *state, const struct im
     if (low < operator->slots_count && bounds[low] <= near + off)
         return true;
     for (uint32_t node = operator->extra + interval; node > 0; node /= 2)
-        for (uint32_t i = starts[node]; i < starts[node + 1]; i++)
+        for (uint32_t i = starts[node]; i < starts[node + 1]; i++, state->steps++)
             if ((state->image->predicates[words[i]].meta & PREDICATE_MARKED) == 0 || state->predicates.items[words[i]] != state->epoch ||
                 state->image->predicates[words[i]].fails != IMAGE_NONE)
                 return true;
@@ -380,7 +394,7 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
     if (__builtin_expect(state->watch != NULL, 0))
         watched(state, path, (struct value){ .type = VALUE_NUMBER, .text = text });
     leaf_begin(state, path, context);
-    if (tables->number_operators < tables->operators_end) {
+    if (tables->number_operators < tables->operators_end && !state_over(state)) {
         struct decimal decimal = decimal_of_text(text);
         for (uint32_t i = tables->number_operators; i < tables->operators_end; i++) {
             const struct image_operator *operator = &state->image->operators[i];

@@ -69,6 +69,8 @@ enum { FOUND_LEVELS = 3 };
 
 struct match_scratch {
     uint32_t epoch;
+    bool found_any;                /* some rule is found */
+    uint64_t grown_for;            /* the number of the image that there is room for; with a larger one before there is more */
     const struct image *image;
     const uint64_t *dead;          /* a bit for each rule of the image that was removed; or NULL */
     VEC(uint32_t) predicates;      /* epoch: it is true */
@@ -96,9 +98,10 @@ struct match_scratch {
     uint32_t true_first;           /* and the first in true_of_leaf that is its own */
 
     VEC(struct join_state) now, next;
+    uint32_t leaf_found;           /* where join.c last found one, as a place to begin */
     VEC(uint64_t) seen;            /* by context: the round in which the state of it alone was last added */
     uint64_t round;
-    size_t steps;
+    uint64_t steps;                /* of this event, both parts of the set together (MATCH_STEPS_MAX) */
 
     struct structure structure;
     struct arena *texts;           /* decoded strings */
@@ -177,12 +180,17 @@ static inline bool state_predicate(const struct match_scratch *state, uint32_t i
     return leaves_count > 0 && (but->epoch != state->epoch || but->fails_count < leaves_count);
 }
 
-static inline bool state_field(const struct match_scratch *state, uint32_t id)
+static inline bool state_over(const struct match_scratch *state)
+{
+    return state->steps > MATCH_STEPS_MAX;
+}
+
+static inline bool state_field(struct match_scratch *state, uint32_t id)
 {
     const struct image_field *field = &state->image->fields[id];
     const uint32_t *predicates = state->image->words + field->predicates;
 
-    for (uint32_t i = 0; i < field->predicates_count; i++)
+    for (uint32_t i = 0; i < field->predicates_count; i++, state->steps++)
         if (state_predicate(state, predicates[i]))
             return true;
     return false;

@@ -354,7 +354,7 @@ static enum sluice_err explain(struct view text, const struct event *event, stru
     if (err == SLUICE_OK) {
         err = match_watched(set, scratch, event, json, see, &seen, &ret_explanation->matches);
         if (err != SLUICE_OK)
-            (void)sluice_fail(reterr, err, "the event has more than %d combinations of array items", MATCH_STEPS_MAX);
+            (void)sluice_fail(reterr, err, "the event takes more than %d steps to match: its arrays are too large", MATCH_STEPS_MAX);
     }
     if (err == SLUICE_OK) {
         if (ret_explanation->matches)

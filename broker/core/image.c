@@ -18,7 +18,7 @@ struct header {
     uint32_t version, byte_order;
     uint64_t bytes;
     uint64_t checksum;        /* of all behind this field; 0 until it is sealed */
-    uint64_t price, fingerprint;
+    uint64_t price, join_steps, fingerprint;
     uint32_t absent_paths, absent_paths_count;
     uint32_t always, always_count;
     struct structure_names names;
@@ -49,7 +49,7 @@ static char *allocate(size_t bytes)
 
 void *image_write(const struct image_parts *parts, size_t *ret_bytes)
 {
-    struct header header = { .version = IMAGE_VERSION, .byte_order = BYTE_ORDER_MARK, .price = parts->price, .fingerprint = parts->fingerprint,
+    struct header header = { .version = IMAGE_VERSION, .byte_order = BYTE_ORDER_MARK, .price = parts->price, .join_steps = parts->join_steps, .fingerprint = parts->fingerprint,
                              .absent_paths = parts->absent_paths, .absent_paths_count = parts->absent_paths_count,
                              .always = parts->always, .always_count = parts->always_count, .names = parts->names };
     const void *data[SECTIONS];
@@ -83,9 +83,11 @@ void *image_write(const struct image_parts *parts, size_t *ret_bytes)
 
 void image_bind_own(void *base, size_t bytes, struct image *ret_image)
 {
+    static uint64_t last_number; /* the only state of the core that is no argument: it tells images apart and decides nothing */
     const struct header *header = base;
 
-    *ret_image = (struct image){ .base = base, .bytes = bytes, .price = header->price, .fingerprint = header->fingerprint,
+    *ret_image = (struct image){ .number = __atomic_add_fetch(&last_number, 1, __ATOMIC_RELAXED), .base = base, .bytes = bytes, .price = header->price,
+                                 .join_steps = header->join_steps, .fingerprint = header->fingerprint,
                                  .absent_paths = header->absent_paths, .absent_paths_count = header->absent_paths_count,
                                  .always = header->always, .always_count = header->always_count, .names = header->names };
 #define X(name_, type)                                                                                               \

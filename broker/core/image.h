@@ -15,7 +15,7 @@
 #include "broker/core/structure.h"
 #include "sluice/error.h"
 
-enum { IMAGE_NONE = UINT32_MAX, IMAGE_VERSION = 1 };
+enum { IMAGE_NONE = UINT32_MAX, IMAGE_VERSION = 2 };
 
 /* A name on the way to a path. Node 0 is the root. */
 struct image_node {
@@ -137,6 +137,7 @@ struct image_conjunction {
 
 /* The sections in place. texts holds 32-bit lengths, each followed by its bytes. */
 struct image {
+    uint64_t number;                           /* of each that is bound in this process, from 1: addresses come again */
     void *base;
     size_t bytes;
 #define X(name, type) const type *name; uint32_t name##_count;
@@ -144,7 +145,7 @@ struct image {
 #undef X
     uint32_t absent_paths, absent_paths_count; /* in words: paths with an absent list */
     uint32_t always, always_count;             /* in words: conjunctions looked at for every event */
-    uint64_t price;                            /* match.h: MATCH_PRICE_MAX */
+    uint64_t price, join_steps;                /* match.h: MATCH_PRICE_MAX, MATCH_STEPS_MAX */
     uint64_t fingerprint;                      /* of the rules it was made from */
     struct structure_names names;              /* what names in use begin with; a backslash, as escapes do; a quote for the empty one */
 };
@@ -157,7 +158,7 @@ struct image_parts {
 #undef X
     uint32_t absent_paths, absent_paths_count;
     uint32_t always, always_count;
-    uint64_t price, fingerprint;
+    uint64_t price, join_steps, fingerprint;
     struct structure_names names;
 };
 void *image_write(const struct image_parts *parts, size_t *ret_bytes);

@@ -85,27 +85,28 @@ static bool among(const uint32_t *ids, uint32_t count, uint32_t id)
     return false;
 }
 
-static bool leaf_predicate(const struct match_scratch *state, const struct leaf *leaf, uint32_t id)
+static bool leaf_predicate(struct match_scratch *state, const struct leaf *leaf, uint32_t id)
 {
     const struct image *image = state->image;
     const struct image_predicate *predicate = &image->predicates[id];
     const uint32_t *true_of_leaf = state->true_of_leaf.items + leaf->first;
 
     switch (predicate->meta & PREDICATE_KIND_MASK) {
-    case PREDICATE_PLAIN: return among(true_of_leaf, leaf->count, id);
+    case PREDICATE_PLAIN: state->steps += leaf->count; return among(true_of_leaf, leaf->count, id);
     case PREDICATE_EXISTS: return true;
     case PREDICATE_ABSENT: return false;
     }
     const struct image_but *but = &image->buts[predicate->text];
+    state->steps += (uint64_t)leaf->count * but->others_count;
     for (uint32_t i = 0; i < leaf->count; i++)
         if (among(image->words + but->others, but->others_count, true_of_leaf[i]))
             return false;
     return true;
 }
 
-static bool leaf_field(const struct match_scratch *state, const struct leaf *leaf, const struct image_field *field)
+static bool leaf_field(struct match_scratch *state, const struct leaf *leaf, const struct image_field *field)
 {
-    for (uint32_t i = 0; i < field->predicates_count; i++)
+    for (uint32_t i = 0; i < field->predicates_count; i++, state->steps++)
         if (leaf_predicate(state, leaf, state->image->words[field->predicates + i]))
             return true;
     return false;
@@ -120,11 +121,11 @@ static bool inside(const struct match_scratch *state, uint32_t context, uint32_t
 
 /* Whether a value in `context` goes with `item`: at each array on the way up from the item it is in the same item, or not in
  * that array. When not, *ret_skip is the first context behind `context` that might, for values come in their order. */
-static bool goes_with(const struct match_scratch *state, uint32_t item, uint32_t context, uint32_t *ret_skip)
+static bool goes_with(struct match_scratch *state, uint32_t item, uint32_t context, uint32_t *ret_skip)
 {
     bool goes = true;
 
-    for (; item != 0 && !inside(state, context, item); item = state->contexts.items[item].parent) {
+    for (; item != 0 && !inside(state, context, item); item = state->contexts.items[item].parent, state->steps++) {
         const struct array *array = &state->arrays.items[state->contexts.items[item].array];
         if (context < array->first || context >= array->end)
             continue;
@@ -134,7 +135,7 @@ static bool goes_with(const struct match_scratch *state, uint32_t item, uint32_t
     return goes;
 }
 
-static bool goes_with_all(const struct match_scratch *state, const struct join_state *chosen, uint32_t context, uint32_t *ret_skip)
+static bool goes_with_all(struct match_scratch *state, const struct join_state *chosen, uint32_t context, uint32_t *ret_skip)
 {
     for (unsigned i = 0; i < chosen->items_count; i++)
         if (!goes_with(state, chosen->items[i], context, ret_skip))
@@ -142,23 +143,23 @@ static bool goes_with_all(const struct match_scratch *state, const struct join_s
     return true;
 }
 
-static bool node_is_above(const struct image *image, uint32_t node, uint32_t below)
+static bool node_is_above(struct match_scratch *state, uint32_t node, uint32_t below)
 {
-    for (; below != 0; below = image->nodes[below].parent)
+    for (; below != 0; below = state->image->nodes[below].parent, state->steps++)
         if (below == node)
             return true;
     return false;
 }
 
 /* The innermost item from `context` outwards in whose array a later field may also be. */
-static uint32_t shared_item(const struct match_scratch *state, const struct join_fields *join, uint32_t later, uint32_t context)
+static uint32_t shared_item(struct match_scratch *state, const struct join_fields *join, uint32_t later, uint32_t context)
 {
     const struct image *image = state->image;
 
     for (; context != 0; context = state->contexts.items[context].parent) {
         uint32_t node = state->arrays.items[state->contexts.items[context].array].node;
         for (uint32_t i = later; i < join->count; i++)
-            if (join->pairs[(size_t)i * 2 + 1] != 0 && node_is_above(image, node, image->paths[field_at(state, join, i)->path].node))
+            if (join->pairs[(size_t)i * 2 + 1] != 0 && node_is_above(state, node, image->paths[field_at(state, join, i)->path].node))
                 return context;
     }
     return 0;
@@ -216,16 +217,28 @@ static bool next_add(struct match_scratch *state, const struct join_fields *join
     return true;
 }
 
-/* The first of the sorted leaves at or behind `at` whose context is not before `context`. */
-static uint32_t leaf_from(const struct match_scratch *state, uint32_t at, uint32_t end, uint32_t context)
+/* The first of the sorted leaves at or behind `at` whose context is not before `context`. States come in the order of their items, as
+ * values do: so it is mostly near the one found last, and longer and longer steps from there find it sooner than halving all. */
+static uint32_t leaf_from(struct match_scratch *state, uint32_t at, uint32_t end, uint32_t context)
 {
+    const struct leaf *leaves = state->leaves_sorted.items;
+    uint32_t stride = 1;
+
+    if (state->leaf_found > at && state->leaf_found < end && leaves[state->leaf_found].context < context)
+        at = state->leaf_found;
+    for (; end - at > stride && leaves[at + stride].context < context; stride *= 2, state->steps++)
+        at += stride;
+    if (end - at > stride)
+        end = at + stride;
     while (at < end) {
+        state->steps++;
         uint32_t middle = at + (end - at) / 2;
         if (state->leaves_sorted.items[middle].context < context)
             at = middle + 1;
         else
             end = middle;
     }
+    state->leaf_found = at;
     return at;
 }
 
@@ -237,7 +250,7 @@ static enum sluice_err step(struct match_scratch *state, const struct join_field
     bool present = path->epoch == state->epoch, absent = true, fits = true;
     uint32_t first = present ? path->first : 0, end = present ? first + path->count : 0, skip = 0;
 
-    for (uint32_t i = first; i < end && fits; state->steps++) {
+    for (uint32_t i = first; i < end && fits && !state_over(state); state->steps++) {
         const struct leaf *leaf = &state->leaves_sorted.items[i];
         if (!goes_with_all(state, chosen, leaf->context, &skip)) {
             i = leaf_from(state, i, end, skip);
@@ -250,12 +263,12 @@ static enum sluice_err step(struct match_scratch *state, const struct join_field
     }
     if (absent && field->may_be_absent)
         fits = next_add(state, join, index + 1, chosen, 0);
-    return fits && state->steps <= MATCH_STEPS_MAX ? SLUICE_OK : SLUICE_ELIMIT;
+    return fits && !state_over(state) ? SLUICE_OK : SLUICE_ELIMIT;
 }
 
 /* What must hold whatever the items: fields that share nothing are judged as ever, and every other one needs a value somewhere
  * unless it may be absent. */
-static bool may_hold(const struct match_scratch *state, const struct join_fields *join)
+static bool may_hold(struct match_scratch *state, const struct join_fields *join)
 {
     for (uint32_t i = 0; i < join->count; i++) {
         bool may_be_absent = field_at(state, join, i)->may_be_absent && shares_array(state, join, i);
@@ -290,7 +303,6 @@ enum sluice_err join_conjunction(struct match_scratch *state, uint32_t join_list
     }
     if (!state->sorted)
         sort_leaves(state);
-    state->steps = 0;
     state->now.count = 0;
     STATE_PUSH(&state->now, (struct join_state){ 0 });
     for (uint32_t i = 0; i < join.count && state->now.count > 0; i++) {

@@ -102,6 +102,12 @@ static bool is_bulk(const struct compile *compile, const struct conjunction *con
            access_list_of(&compile->predicates.items[compile->words.items[field->predicates]]) == ACCESS_WEAK;
 }
 
+/* Each of its fields with a value in each item of an array that they share. */
+static uint64_t join_steps(const struct conjunction *conjunction)
+{
+    return conjunction->join == IMAGE_NONE ? 0 : (uint64_t)conjunction->fields_count * MATCH_ITEMS_USUAL;
+}
+
 static void count_accesses(struct layout *layout)
 {
     struct compile *compile = layout->compile;
@@ -112,6 +118,7 @@ static void count_accesses(struct layout *layout)
         if (conjunction->access == IMAGE_NONE) {
             layout->always_count++;
             layout->price++;
+            layout->join_steps += join_steps(conjunction);
             continue;
         }
         const struct field *field = &compile->fields.items[conjunction->access];
@@ -121,6 +128,9 @@ static void count_accesses(struct layout *layout)
             ASSERT(predicate->path < layout->paths.count && layout->paths.items != NULL);
             struct image_path *path = &layout->paths.items[predicate->path];
             predicate->accesses_count++;
+            predicate->join_steps += join_steps(conjunction);
+            if (access_list_of(predicate) != ACCESS_OWN)
+                layout->join_steps += join_steps(conjunction);
             switch (access_list_of(predicate)) {
             case ACCESS_WEAK: path->weak_count += !conjunction->bulk; break;
             case ACCESS_ABSENT: path->absent_count++; break;
@@ -381,7 +391,7 @@ static void put_affixes(struct layout *layout, enum image_operator_kind kind, co
     ASSERT(lengths != NULL);
     for (size_t i = 0; i < count; i++) {
         lengths[i] = (uint32_t)layout_text(layout, ids[i]).len;
-        layout->price += layout_price(layout, ids[i]);
+        layout_charge(layout, ids[i]);
     }
     put_lengths(layout, put_table(layout, kind, ids, count, hash), lengths, count);
     free(lengths);
@@ -401,7 +411,7 @@ static void put_blocks(struct layout *layout, uint32_t *ids, size_t count)
                 continue;
             lengths[own_count] = (unsigned char)operand.data[bytes];
             own[own_count++] = ids[i];
-            layout->price += layout_price(layout, ids[i]);
+            layout_charge(layout, ids[i]);
         }
         if (own_count > 0)
             put_lengths(layout, put_table(layout, bytes == 4 ? OPERATOR_BLOCKS4 : OPERATOR_BLOCKS6, own, own_count, hash_from_front),
@@ -599,7 +609,7 @@ static void put_records(struct layout *layout)
 /* Of exact operators only one predicate is true of a value: the one with the longest list counts. */
 static void price_exact(struct layout *layout)
 {
-    uint64_t most = 0;
+    uint64_t most = 0, most_steps = 0;
 
     for (uint32_t p = 0; p < layout->compile->predicates.count; p++) {
         enum predicate_kind kind = layout_predicate(layout, p)->kind;
@@ -607,8 +617,11 @@ static void price_exact(struct layout *layout)
                      kind == KIND_ANY_STRING || (kind >= KIND_TRUE && kind <= KIND_NULL);
         if (exact && layout_price(layout, p) > most)
             most = layout_price(layout, p);
+        if (exact && layout_predicate(layout, p)->join_steps > most_steps)
+            most_steps = layout_predicate(layout, p)->join_steps;
     }
     layout->price += most;
+    layout->join_steps += most_steps;
 }
 
 static void *layout_write(const struct layout *layout, size_t *ret_bytes)
@@ -621,7 +634,7 @@ static void *layout_write(const struct layout *layout, size_t *ret_bytes)
         OWN(remainders), OWN(conjunctions), GATHERED(rules), GATHERED(words), OWN(numbers),
         .texts = compile->texts.data, .texts_count = compile->texts.len,
         .absent_paths = layout->absent_paths, .absent_paths_count = layout->absent_paths_count,
-        .always = layout->always, .always_count = layout->always_count, .price = layout->price, .fingerprint = compile->fingerprint, .names = layout->names,
+        .always = layout->always, .always_count = layout->always_count, .price = layout->price, .join_steps = layout->join_steps, .fingerprint = compile->fingerprint, .names = layout->names,
     };
 #undef OWN
 #undef GATHERED
@@ -663,6 +676,11 @@ enum sluice_err compile_finish(struct compile *compile, void **ret_base, size_t 
                           "one event could make %llu rules be looked at, over the limit of %d: fewer rules of only exists, anything-but, "
                           "numeric, prefix, suffix or wildcard; add a field with exact values to them",
                           (unsigned long long)layout.price, MATCH_PRICE_MAX);
+    else if (layout.join_steps > MATCH_STEPS_MAX)
+        err = sluice_fail(reterr, SLUICE_ELIMIT,
+                          "an event with arrays of %d items could take %llu steps to join them, over the limit of %d: fewer rules of several "
+                          "fields below one array, or add a field with exact values to them",
+                          MATCH_ITEMS_USUAL, (unsigned long long)layout.join_steps, MATCH_STEPS_MAX);
     else if (compile->words.count >= IMAGE_LIST || compile->texts.failed)
         err = sluice_fail(reterr, SLUICE_ELIMIT, "the rules are too large together: their index would pass 8 GiB");
     if (err == SLUICE_OK) {

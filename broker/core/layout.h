@@ -18,7 +18,7 @@ struct layout {
     VEC(double) numbers;
     uint32_t absent_paths, absent_paths_count;
     uint32_t always, always_count;
-    uint64_t price;
+    uint64_t price, join_steps;
     struct structure_names names;
 };
 
@@ -42,6 +42,12 @@ static inline struct view layout_text(const struct layout *layout, uint32_t id)
 static inline uint64_t layout_price(const struct layout *layout, uint32_t id)
 {
     return 1 + layout_predicate(layout, id)->accesses_count + layout_predicate(layout, id)->fails_count;
+}
+/* A predicate that may be true of a value whatever others are. */
+static inline void layout_charge(struct layout *layout, uint32_t id)
+{
+    layout->price += layout_price(layout, id);
+    layout->join_steps += layout_predicate(layout, id)->join_steps;
 }
 
 #endif

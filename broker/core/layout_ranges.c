@@ -118,7 +118,7 @@ void layout_ranges(struct layout *layout, const uint32_t *ids, size_t count)
         unsigned covers = cover(span_of(&range, bounds, bounds_count), leaves, nodes);
         for (unsigned c = 0; c < covers; c++)
             words[--words[starts + nodes[c]]] = ids[i];
-        layout->price += layout_price(layout, ids[i]);
+        layout_charge(layout, ids[i]);
     }
     VEC_PUSH(&layout->operators, (struct image_operator){ .kind = OPERATOR_RANGES, .slots = first, .slots_count = bounds_count,
                                                           .list = starts, .list_count = starts_count, .extra = leaves });

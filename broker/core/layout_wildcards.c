@@ -183,7 +183,7 @@ void layout_wildcards(struct layout *layout, uint32_t *ids, size_t count)
         grams_of(layout, ids[i]);
         for (size_t g = 0; g < layout->compile->list.count; g++)
             frequency[layout->compile->list.items[g]]++;
-        layout->price += layout_price(layout, ids[i]);
+        layout_charge(layout, ids[i]);
     }
     qsort(wildcards.items, count, sizeof *wildcards.items, compare_ends);
     for (size_t i = 0; i < count;) {

@@ -90,7 +90,8 @@ static void forget(struct match_scratch *state)
     state->epoch = 0;
 }
 
-void state_begin(struct match_scratch *state, const struct image *image)
+/* Room for what the image has. */
+static __attribute__((noinline)) void state_grow(struct match_scratch *state, const struct image *image)
 {
     size_t found = image->rules_count;
 
@@ -103,6 +104,13 @@ void state_begin(struct match_scratch *state, const struct image *image)
         found = found / 64 + 1;
         ZEROED_ROOM(&state->found[level], found);
     }
+    state->grown_for = image->number;
+}
+
+void state_begin(struct match_scratch *state, const struct image *image)
+{
+    if (__builtin_expect(state->grown_for != image->number, 0))
+        state_grow(state, image);
     if (state->epoch == EPOCHS_END)
         forget(state);
     state->epoch++;
@@ -172,6 +180,7 @@ static enum sluice_err match(const struct match_set *set, struct match_scratch *
                              const uint32_t **ret_ids, size_t *ret_count)
 {
     scratch->ids.count = 0;
+    scratch->steps = 0;
     enum sluice_err err = match_part(set->base, set->dead, scratch, source);
     size_t middle = scratch->ids.count;
     if (err == SLUICE_OK && set->delta != NULL)
@@ -209,8 +218,8 @@ enum sluice_err match_watched(const struct match_set *set, struct match_scratch 
 
 static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
 {
-    return err == SLUICE_OK ? err : sluice_fail(reterr, err, "the event has more than %d combinations of array items for one rule",
-                                                MATCH_STEPS_MAX);
+    return err == SLUICE_OK ? err : sluice_fail(reterr, err, "the event takes more than %d steps to match: its arrays, on the rules that join their items, "
+                                                "or its texts, on wildcards, are too large", MATCH_STEPS_MAX);
 }
 
 enum sluice_err match_json_checked(const struct match_set *set, struct match_scratch *scratch, struct view object,

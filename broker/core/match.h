@@ -14,9 +14,12 @@ enum {
     PATTERN_FIELDS_MAX = 256,       /* distinct paths in one pattern */
     PATTERN_BRANCHES_MAX = 1000,    /* $or combinations of one pattern */
 
-    /* Array consistency on hostile events: one path that leads to several arrays (names given twice or written with dots)
-     * can make their items multiply. An ordinary event of 1 MiB stays below a quarter of the steps. */
-    MATCH_STEPS_MAX = 1 << 22,      /* values looked at for one rule */
+    /* What one event may cost, however hostile, over the pass over its bytes: *steps*, each a rule, predicate, value or array item
+     * looked at, or four bytes compared with a wildcard; some 100 ms of them. They are few where values are few; what makes them many is
+     * large arrays on many rules that share them, long texts on many wildcards, and names given twice, by which the items of arrays
+     * multiply. An ordinary event of 1 MiB takes less than an eighth of them for each rule that has to join its items. */
+    MATCH_STEPS_MAX = 1 << 24,
+    MATCH_ITEMS_USUAL = 100,        /* a set in which an event with arrays of so many items could pass MATCH_STEPS_MAX is refused when it is put */
     MATCH_STATE_ITEMS_MAX = 6,      /* independent arrays behind one path, in one match */
 
     MATCH_RULES_MAX = 1000000,
@@ -38,17 +41,20 @@ struct match_set;
 struct match_scratch;
 
 /* Owned by the caller; nothing of the patterns is kept. Pure, so that it may run on any thread. SLUICE_EINVAL: a pattern is wrong
- * (ret_rule: its index; may be NULL); SLUICE_ELIMIT: over MATCH_RULES_MAX, MATCH_CONJUNCTIONS_MAX or MATCH_PRICE_MAX; SLUICE_ENOMEM. */
+ * (ret_rule: its index; may be NULL); SLUICE_ELIMIT: over MATCH_RULES_MAX, MATCH_CONJUNCTIONS_MAX, MATCH_PRICE_MAX
+ * or, at MATCH_ITEMS_USUAL, MATCH_STEPS_MAX, and the text says by what price; SLUICE_ENOMEM. */
 enum sluice_err match_set_new(const struct match_rule *rules, size_t rules_count, struct match_set **ret_set,
                               size_t *ret_rule, struct sluice_error *reterr);
 struct match_set *match_set_free(struct match_set *set); /* NULL is fine; returns NULL */
+/* A second owner of a set that was not updated, for another thread; it shares all. NULL: updated, or out of memory. */
+struct match_set *match_set_share(const struct match_set *set);
 
 /* A set that differs from `set` by a few rules, in less than a millisecond however many rules there are: `put` are added or take the
  * place of those with the same ids, `removed` go. Both sets share what did not change, and either may be freed first; so publish the new
  * one by swapping a pointer and free the old one when no event is at it any more. Changes add up to MATCH_DELTA_MAX rules put since
  * match_set_new(), and every event pays for a second, small set while there are any: past a part of the limit, have a thread make the
  * whole anew with match_set_new(), then update that with what changed in the meantime, and swap.
- * SLUICE_ELIMIT: over MATCH_DELTA_MAX; SLUICE_ENOTFOUND: there is no such rule to remove; SLUICE_EINVAL as above. */
+ * SLUICE_ELIMIT: over MATCH_DELTA_MAX, or both parts together over MATCH_PRICE_MAX; SLUICE_ENOTFOUND: there is no such rule to remove; SLUICE_EINVAL as above. */
 enum sluice_err match_set_update(const struct match_set *set, const struct match_rule *put, size_t put_count, const uint32_t *removed,
                                  size_t removed_count, struct match_set **ret_set, struct sluice_error *reterr);
 
@@ -67,6 +73,7 @@ struct match_cost {
     size_t predicates, paths;       /* distinct */
     size_t bytes, text_bytes;       /* of memory; and of it, for operands and names */
     uint64_t price;                 /* rules that one event may make the engine look at; MATCH_PRICE_MAX is the limit */
+    uint64_t join_steps;            /* what one with arrays of MATCH_ITEMS_USUAL items may cost besides; MATCH_STEPS_MAX is the limit */
     size_t changes;                 /* put or removed since the set was made whole */
 };
 struct match_cost match_set_cost(const struct match_set *set);

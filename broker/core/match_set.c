@@ -129,6 +129,15 @@ struct match_set *match_set_free(struct match_set *set)
     return NULL;
 }
 
+struct match_set *match_set_share(const struct match_set *set)
+{
+    struct match_set *share = set->delta != NULL || set->dead_count > 0 ? NULL : calloc(1, sizeof *share);
+
+    if (share != NULL)
+        share->base = part_share(set->base);
+    return share;
+}
+
 /* ---- changes ---- */
 
 /* The place of `id` among the rules of the base. false: it is not there. */
@@ -227,6 +236,11 @@ enum sluice_err match_set_update(const struct match_set *set, const struct match
                             : part_compile(updated->put, order, updated->put_count, &updated->delta, NULL, reterr);
     }
     free(order);
+    struct match_cost cost = err == SLUICE_OK ? match_set_cost(updated) : (struct match_cost){ 0 };
+    if (cost.price > MATCH_PRICE_MAX || cost.join_steps > MATCH_STEPS_MAX)
+        err = sluice_fail(reterr, SLUICE_ELIMIT, "with the changed rules one event could cost more than any may: %llu rules looked at of %d, "
+                          "%llu steps to join array items of %d", (unsigned long long)cost.price, MATCH_PRICE_MAX,
+                          (unsigned long long)cost.join_steps, MATCH_STEPS_MAX);
     if (err != SLUICE_OK) {
         match_set_free(updated);
         return err;
@@ -296,6 +310,7 @@ struct match_cost match_set_cost(const struct match_set *set)
         cost.bytes += parts[i]->bytes;
         cost.text_bytes += parts[i]->texts_count;
         cost.price += parts[i]->price;
+        cost.join_steps += parts[i]->join_steps;
     }
     cost.rules -= set->dead_count;
     return cost;

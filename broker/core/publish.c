@@ -86,6 +86,17 @@ static void publish_delayed(struct engine *engine, struct function *function, st
     function->counters[QUEUE_EXCEPTIONS]++;
 }
 
+/* An asynchronous invocation: one function, whatever the rules say. */
+static enum sluice_err invoke_match(struct engine *engine, uint32_t id, struct sluice_error *reterr)
+{
+    struct function *function = engine_function(engine, id);
+
+    if (function->config == NULL)
+        return sluice_fail(reterr, SLUICE_ENOTFOUND, "function '%s' is not in the configuration any more", function->name);
+    VEC_PUSH(&engine->event_targets, engine_invoke_target(engine, function));
+    return SLUICE_OK;
+}
+
 /* Fills engine->event_targets. What is refused here is refused again when the batch comes again. */
 static enum sluice_err event_match(struct engine *engine, const struct event *event, bool counts, struct sluice_error *reterr)
 {
@@ -102,9 +113,11 @@ static enum sluice_err event_match(struct engine *engine, const struct event *ev
         return sluice_fail(reterr, SLUICE_EINVAL, "matching the event costs more than any event may: the same names lead to too many arrays; "
                            "give each member of detail once");
 
-    engine->event_targets.count = 0;
+    VEC_ROOM(&engine->event_rules, matched_count);
+    uint32_t *rules = engine->event_rules.items;
+    rules_of_numbers(&engine->buses[bus_index], matched, matched_count, rules);
     for (size_t i = 0; i < matched_count; i++) {
-        const struct rule *rule = &engine->rules[matched[i]];
+        const struct rule *rule = &engine->rules[rules[i]];
         for (uint32_t t = 0; t < rule->targets_count; t++)
             VEC_PUSH(&engine->event_targets, engine->rule_targets[rule->targets_first + t]);
     }
@@ -113,8 +126,15 @@ static enum sluice_err event_match(struct engine *engine, const struct event *ev
         return sluice_fail(reterr, SLUICE_EINVAL, "the event has %zu targets, more than %d; make the rules narrower", targets,
                            EVENT_TARGETS_MAX);
     for (size_t i = 0; counts && i < matched_count; i++)
-        engine->rules[matched[i]].matched++;
+        engine->rules[rules[i]].matched++;
     return SLUICE_OK;
+}
+
+static enum sluice_err event_targets(struct engine *engine, const struct publish *publish, const struct event *event, bool counts,
+                                     struct sluice_error *reterr)
+{
+    engine->event_targets.count = 0;
+    return publish->function != 0 ? invoke_match(engine, publish->function, reterr) : event_match(engine, event, counts, reterr);
 }
 
 static void event_append(struct engine *engine, const struct event *event, struct now now)
@@ -199,7 +219,7 @@ static void batch_apply(struct engine *engine, const struct publish *publish, bo
         if (err == SLUICE_OK && !duplicate)
             event_complete(engine, &event, now);
         if (err == SLUICE_OK)
-            err = event_match(engine, &event, !duplicate, &error);
+            err = event_targets(engine, publish, &event, !duplicate, &error);
         if (err == SLUICE_OK && !duplicate)
             event_append(engine, &event, now);
         if (err == SLUICE_OK)

@@ -25,6 +25,7 @@ static inline bool is_found(const struct match_scratch *state, uint32_t rule)
 
 static inline void found_put(struct match_scratch *state, uint32_t rule)
 {
+    state->found_any = true;
     for (unsigned level = 0; level < FOUND_LEVELS; level++, rule /= 64) {
         uint64_t *word = &state->found[level].items[rule / 64];
         bool known = *word != 0;
@@ -40,6 +41,7 @@ static inline void found_put_word(struct match_scratch *state, size_t place, uin
 
     if (rules == 0)
         return;
+    state->found_any = true;
     if (*word == 0)
         for (unsigned level = 1; level < FOUND_LEVELS; level++, place /= 64)
             state->found[level].items[place / 64] |= UINT64_C(1) << place % 64;
@@ -56,12 +58,14 @@ static void look_at_bulk(struct match_scratch *state, uint32_t id)
     if (state->bulk.capacity < path->bulk_count)
         VEC_ROOM(&state->bulk, path->bulk_count);
     uint64_t *bits = state->bulk.items;
+    state->steps += path->bulk_count + state->failed.count;
     for (uint32_t i = 0; i < path->bulk_count; i++)
         bits[i] = triples[i * 3 + 1] | (uint64_t)triples[i * 3 + 2] << 32;
     for (size_t i = 0; i < state->failed.count; i++) {
         const struct image_but *but = &image->buts[state->failed.items[i]];
         if (but->path != id || state->buts.items[state->failed.items[i]].fails_count < state->paths.items[id].leaves_count)
             continue;
+        state->steps += but->bulk_count;
         for (uint32_t b = 0; b < but->bulk_count; b++)
             bits[image->words[but->bulk + b] / 64] &= ~(UINT64_C(1) << image->words[but->bulk + b] % 64);
     }
@@ -75,7 +79,12 @@ static void found_take(struct match_scratch *state)
     const uint32_t *rules = state->image->rules;
     uint64_t *words = state->found[0].items, *groups = state->found[1].items, *tops = state->found[2].items;
 
-    for (size_t t = 0; t < state->found[2].count; t++) {
+    size_t tops_count = ((size_t)state->image->rules_count >> 18) + 1;
+
+    if (!state->found_any)
+        return;
+    state->found_any = false;
+    for (size_t t = 0; t < tops_count; t++) {
         for (; tops[t] != 0; tops[t] &= tops[t] - 1) {
             size_t g = t * 64 + (unsigned)__builtin_ctzll(tops[t]);
             for (; groups[g] != 0; groups[g] &= groups[g] - 1) {
@@ -100,6 +109,8 @@ static inline enum sluice_err look_at(struct match_scratch *state, uint32_t id, 
 {
     const struct image_conjunction *conjunction = &state->image->conjunctions[id];
 
+    if (++state->steps > MATCH_STEPS_MAX)
+        return SLUICE_ELIMIT;
     if (is_found(state, conjunction->rule))
         return SLUICE_OK;
     if (conjunction->join != IMAGE_NONE && state->contexts.count > 1 && join_is_needed(state, conjunction->join)) {
@@ -129,6 +140,7 @@ static enum sluice_err look_at_pairs(struct match_scratch *state, uint32_t first
     const uint32_t *pairs = state->image->words + first;
     enum sluice_err err = SLUICE_OK;
 
+    state->steps += count;
     for (uint32_t i = 0; i < count && err == SLUICE_OK; i++)
         if (state_predicate(state, pairs[(size_t)i * 2 + 1]))
             err = look_at(state, pairs[(size_t)i * 2], ret_again);
@@ -154,7 +166,7 @@ enum sluice_err resolve(struct match_scratch *state, bool *ret_again)
     }
     for (size_t i = 0; i < state->touched.count && err == SLUICE_OK; i++) {
         const struct image_path *path = &image->paths[state->touched.items[i]];
-        if (path->bulk_count > 0)
+        if (path->bulk_count > 0 && !state_over(state))
             look_at_bulk(state, state->touched.items[i]);
         if (path->weak_count > 0)
             err = look_at_pairs(state, path->weak, path->weak_count, ret_again);
@@ -166,6 +178,8 @@ enum sluice_err resolve(struct match_scratch *state, bool *ret_again)
     }
     if (err == SLUICE_OK)
         err = look_at_list(state, image->words + image->always, image->always_count, ret_again);
+    if (state_over(state))
+        err = SLUICE_ELIMIT;
     found_take(state); /* in any case: nothing may be left for the next event */
     return err;
 }

@@ -28,14 +28,10 @@ static inline bool walk_has_dot(uint64_t word)
     return ((off - UINT64_C(0x0101010101010101)) & ~off & UINT64_C(0x8080808080808080)) != 0;
 }
 
-/* The name may hold dots. IMAGE_NONE: no rule looks there. */
-static inline uint32_t walk_step(const struct image *image, uint32_t node, struct view name)
+/* `here`, which has children, is `node`; the name's first and last bytes (text_hash.h) are known. */
+static inline uint32_t walk_step_known(const struct image *image, const struct image_node *here, uint32_t node, struct view name,
+                                       uint64_t head, uint64_t tail)
 {
-    const struct image_node *here = &image->nodes[node];
-
-    if (here->children_count == 0)
-        return IMAGE_NONE;
-    uint64_t head = text_head(name.data, name.len), tail = text_tail(name.data, name.len);
     if ((here->children_lengths >> (name.len < 63 ? name.len : 63) & 1) != 0) {
         uint32_t child = walk_child(image, here, name, head, tail);
         if (child != IMAGE_NONE) /* no node has a dot in its name */
@@ -43,6 +39,16 @@ static inline uint32_t walk_step(const struct image *image, uint32_t node, struc
     }
     bool dotted = name.len <= 16 ? walk_has_dot(head) || walk_has_dot(tail) : memchr(name.data, '.', name.len) != NULL;
     return dotted ? walk_step_dotted(image, node, name) : IMAGE_NONE;
+}
+
+/* The name may hold dots. IMAGE_NONE: no rule looks there. */
+static inline uint32_t walk_step(const struct image *image, uint32_t node, struct view name)
+{
+    const struct image_node *here = &image->nodes[node];
+
+    return here->children_count == 0
+               ? IMAGE_NONE
+               : walk_step_known(image, here, node, name, text_head(name.data, name.len), text_tail(name.data, name.len));
 }
 
 #endif

@@ -298,11 +298,11 @@ static void read_all(struct reading *reading, const char *path)
     buses_finish(reading);
 }
 
-struct config_file *config_file_load(const char *path, FILE *errors, unsigned *ret_errors_count)
+struct config_file *config_file_load(const char *path, const char *runtimes, FILE *errors, unsigned *ret_errors_count)
 {
     struct arena *arena = arena_new(1 << 16);
     struct config_file *file = arena_zalloc(arena, sizeof *file);
-    struct reading reading = { .loader = { .arena = arena, .mistakes = mistakes_new(), .config = &file->config } };
+    struct reading reading = { .loader = { .arena = arena, .mistakes = mistakes_new(), .config = &file->config, .runtimes = runtimes } };
 
     file->arena = arena;
     read_all(&reading, path);

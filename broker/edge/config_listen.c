@@ -124,5 +124,5 @@ void config_listen_read(struct loader *loader, const struct config_slot *bus, co
         yaml_mistake(http->file, http->node, "'listen.http' must be HOST:PORT like 127.0.0.1:4566, not '" YAML_SHOWN "'",
                      YAML_SHOW(http->node));
     else
-        yaml_mistake(http->file, http->node, "'listen.http' is kept for the HTTP doors, which this version does not have; remove it");
+        loader->config->http = address;
 }

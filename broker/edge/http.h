@@ -29,6 +29,7 @@ struct http_limits {                 /* 0: the default named here */
     size_t line_bytes_max;           /* HTTP_LINE_BYTES_MAX: the request line, and each header line */
     size_t head_bytes_max;           /* HTTP_HEAD_BYTES_MAX: all of them together; 431 */
     size_t body_bytes_max;           /* HTTP_BODY_BYTES_MAX, of a body that is collected; 413. on_head may set another */
+    size_t bodies_bytes_max;         /* HTTP_BODIES_BYTES_MAX, of all collected bodies that are held; 503 */
     int64_t idle_ms;                 /* HTTP_IDLE_MS: a kept connection between requests */
     int64_t request_ms;              /* HTTP_REQUEST_MS: from the first byte of a head to its end, and between two pieces of a body; 408 */
     int64_t send_ms;                 /* HTTP_SEND_MS: a peer that takes nothing of its answer for so long is cut off */
@@ -36,7 +37,7 @@ struct http_limits {                 /* 0: the default named here */
 enum {
     HTTP_CONNECTIONS_MAX = 4096,
     HTTP_LINE_BYTES_MAX = 16 << 10, HTTP_HEAD_BYTES_MAX = 64 << 10, HTTP_HEADERS_MAX = 100,
-    HTTP_BODY_BYTES_MAX = 6 << 20,
+    HTTP_BODY_BYTES_MAX = 6 << 20, HTTP_BODIES_BYTES_MAX = 256 << 20,
     HTTP_IDLE_MS = 75000, HTTP_REQUEST_MS = 20000, HTTP_SEND_MS = 60000,
     HTTP_UNSENT_HIGH_BYTES = 256 << 10, /* of a streamed answer: stop writing; on_drained says when it is below a quarter of it */
 };
@@ -74,6 +75,8 @@ enum sluice_err http_listen(struct ev_loop *loop, const char *address, const str
 void http_listener_close(struct http_listener *listener);
 uint16_t http_listener_port(const struct http_listener *listener);
 unsigned http_listener_connections(const struct http_listener *listener);
+/* Who connects meanwhile waits in the kernel's queue, and is accepted later. */
+void http_listener_pause(struct http_listener *listener, bool paused);
 /* Asked once for each accepted connection, before anything is read; false: it is closed. For listeners that serve one process only. */
 void http_listener_admit(struct http_listener *listener, bool (*admit)(void *ctx, int fd), void *ctx);
 
@@ -117,5 +120,7 @@ bool http_unescape(struct view text, struct bytes *out);
 /* The raw value of `name` in a query; data NULL: not there. */
 struct view http_query_value(struct view query, const char *name);
 const char *http_status_text(unsigned status);
+/* May be given as a field of an answer: the name is a token, the value without control bytes. For fields that came from outside. */
+bool http_field_valid(struct view name, struct view value);
 
 #endif

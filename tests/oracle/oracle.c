@@ -17,6 +17,8 @@
 #include "broker/core/pattern.h"
 #include "schemas/codec/json.h"
 
+enum { ORACLE_STEPS_MAX = 1 << 22 }; /* values looked at for one rule */
+
 struct field {
     uint32_t node;
     uint32_t path;
@@ -303,7 +305,7 @@ static enum sluice_err step(const struct oracle_set *set, struct oracle_scratch 
     }
     if (absent && field->may_be_absent)
         fits = next_add(set, scratch, branch, index + 1, state, 0);
-    return fits && scratch->steps <= MATCH_STEPS_MAX ? SLUICE_OK : SLUICE_ELIMIT;
+    return fits && scratch->steps <= ORACLE_STEPS_MAX ? SLUICE_OK : SLUICE_ELIMIT;
 }
 
 static enum sluice_err branch_match(const struct oracle_set *set, struct oracle_scratch *scratch, const struct branch *branch,
@@ -366,7 +368,7 @@ enum sluice_err oracle_event(const struct oracle_set *set, struct oracle_scratch
 static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
 {
     return err == SLUICE_OK ? err : sluice_fail(reterr, err, "the event has more than %d combinations of array items for one rule",
-                                                MATCH_STEPS_MAX);
+                                                ORACLE_STEPS_MAX);
 }
 
 enum sluice_err oracle_json(const struct oracle_set *set, struct oracle_scratch *scratch, struct view object,

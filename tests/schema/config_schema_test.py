@@ -19,6 +19,7 @@ except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
+L = "functions:\n  f: "
 F = "functions:\n  f: {command: [sh], protocol: stdio}\n"
 R = F + "rules:\n  r:\n    pattern: {a: [1]}\n    targets: "
 
@@ -36,7 +37,10 @@ GOOD = [
     R + "[{function: f, input: [1, {a: null}]}, {function: f, input-path: $.detail}]\n    enabled: false\n    description: x\n",
     F + "rules:\n  r:\n    pattern: '{\"a\": [1]}'\n    targets: [{function: f}]\n",
     R + "[{function: f, input-template: '[<a>]', input-paths-map: {a: $.detail}}]\n",
-    R + "[{function: f, input-template: text}]\n",
+    R + "[{function: f, input-template: text}]\n", "listen: {http: '127.0.0.1:1'}\n", L + "{command: [sh]}\n", L + "{command: [sh], protocol: lambda, handler: x}\n",
+    L + "{runtime: python, handler: a.b}\n", L + "{runtime: nodejs, handler: a/b.c.d, batch: {size: 1}}\n",
+    L + "{runtime: provided, protocol: lambda, environment: {TZ: a, AWS_REGIONS: b}}\n", L + "{runtime: provided, handler: any}\n",
+    function("environment: {AWS_REGION: a}"),
 ]
 
 # Refused by both.
@@ -46,9 +50,13 @@ BAD = [
     "listen: {http: localhost}\n", "listen: {http: ':1'}\n", "listen: {port: 1}\n", "data: 12\n", "data: [a]\n", "data:\n", "data: true\n",
     "functions:\n  'a b': {command: [sh], protocol: stdio}\n", "functions:\n  f:\n", "functions:\n  f: {protocol: stdio}\n",
     "functions:\n  f: {protocol: stdio-lines}\n", "functions:\n  f: {protocol: native, scale: {min: 1}}\n", "functions:\n  f: {protocol: native, command: []}\n",
-    "functions:\n  f: {command: [sh]}\n", "functions:\n  f: {command: sh, protocol: stdio}\n",
+    L + "{handler: a.b}\n", L + "{command: [sh], runtime: provided}\n", L + "{runtime: python}\n", L + "{runtime: python, handler: a}\n",
+    L + "{runtime: nodejs, handler: a.b/c}\n", L + "{runtime: nodejs, handler: a/.b}\n", L + "{runtime: ruby, handler: a.b}\n",
+    L + "{runtime: python, handler: .b}\n", L + "{runtime: python, handler: a.}\n", L + "{runtime: python, handler: 5}\n",
+    L + "{command: [sh], batch: {size: 2}}\n", L + "{command: [sh], environment: {AWS_REGION: a}}\n",
+    "functions:\n  f: {command: sh, protocol: stdio}\n",
     "functions:\n  f: {command: [], protocol: stdio}\n", "functions:\n  f: {command: [[sh]], protocol: stdio}\n",
-    "functions:\n  f: {command: [sh], protocol: lambda}\n", "functions:\n  f: {command: [sh], protocol: stdio, runtime: python}\n",
+    "functions:\n  f: {command: [sh], protocol: stdio, runtime: python}\n",
     "functions:\n  f: {command: [sh], protocol: stdio, handler: a.b}\n", function("timeuot: 3s"), function("timeout: 3"),
     function("timeout: 1.5s"), function("timeout: 3 s"), function("timeout: 03s"), function("memory: 64 MB"), function("memory: big"),
     function("memory: -1"), function("concurrency: '4'"), function("concurrency: 1.5"), function("batch: 5"),
@@ -69,7 +77,7 @@ BAD = [
 
 # What a schema cannot say.
 LOADER_ONLY = [
-    "listen: {bus: tcp://127.0.0.1:1}\n", "listen: {token-file: nope}\n", "listen: {http: 'a:99999'}\n", "listen: {http: '127.0.0.1:1'}\n",
+    "listen: {bus: tcp://127.0.0.1:1}\n", "listen: {token-file: nope}\n", "listen: {http: 'a:99999'}\n",
     "functions:\n  f: {command: [no-such-program-here], protocol: stdio}\n", function("code: nope"), function("scale: {min: 11}"),
     function("timeout: 8d"), function("memory: 1000"), function("retry: {backoff: 2s..1s}"), R + "[{function: g}]\n",
     F + "rules:\n  r: {pattern: {a: 1}, targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: hello, targets: [{function: f}]}\n",
@@ -174,6 +182,10 @@ def main():
         for program in re.findall(r"\./([\w.-]+)", "".join(examples)):
             (folder / program).write_text("#!/bin/sh\n")
             (folder / program).chmod(0o755)
+        for program, bootstrap in (("nodejs", "bootstrap.cjs"), ("python", "bootstrap.py"), (".", "bootstrap")):
+            (folder / program).mkdir(exist_ok=True)
+            (folder / program / bootstrap).write_text("#!/bin/sh\n")
+            (folder / program / bootstrap).chmod(0o755)
         verdicts, told = loader_verdicts(check, folder, [text for text, _, _ in cases])
         for (text, schema_good, loader_good), verdict in zip(cases, verdicts):
             expect(schema_takes(validator, text) == schema_good, f"the schema {'takes' if schema_good else 'refuses'}:\n{text}")
@@ -181,7 +193,7 @@ def main():
         if failures:
             print(told)
 
-        (folder / "f.yaml").write_text(F)
+        (folder / "f.yaml").write_text(L + "{command: [sh]}\n")
         run = subprocess.run([check, "--defaults", str(folder / "f.yaml")], capture_output=True, text=True, check=True)
         loaded = dict(line.split(" ", 1) for line in run.stdout.splitlines())
     stated = {name: key["default"] for name, key in function_keys(schema) if "default" in key and key["default"] != {}}

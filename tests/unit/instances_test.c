@@ -17,14 +17,14 @@ struct result {
     uint64_t instance, lease;
     unsigned first, count;
     bool failed;
-    char type[64], message[256], output[256];
+    char type[64], message[256], output[256], returned[256];
 };
 
 struct gone {
     uint64_t instance;
     enum end_reason reason;
     int code;
-    bool input_unread;
+    bool input_unread, out_of_memory;
     char step[32], tail[OUTPUT_TAIL_BYTES + 1];
     int64_t cpu_us, memory_peak_bytes;
 };
@@ -52,7 +52,7 @@ static void heard_started(void *ctx, uint64_t instance, pid_t pid)
 }
 
 static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                         const struct invocation_failure *failure)
+                         const struct invocation_failure *failure, struct view returned)
 {
     struct result result = { .instance = instance, .lease = lease, .first = first, .count = count, .failed = failure != NULL };
 
@@ -63,6 +63,7 @@ static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned 
         text_copy(result.message, sizeof result.message, failure->message);
         text_copy(result.output, sizeof result.output, failure->output);
     }
+    text_copy(result.returned, sizeof result.returned, returned);
     VEC_PUSH(&bench.results, result);
     for (; bench.refill > 0 && count > 0; count--, bench.refill--)
         instances_deliver(bench.instances, instance, 1000 + bench.refill, &VIEW_LITERAL("{\"refilled\":true}"), 1);
@@ -71,7 +72,7 @@ static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned 
 static void heard_gone(void *ctx, uint64_t instance, const struct instance_end *end)
 {
     struct gone gone = { .instance = instance, .reason = end->reason, .code = end->code, .input_unread = end->input_unread,
-                         .cpu_us = end->cpu_us, .memory_peak_bytes = end->memory_peak_bytes };
+                         .out_of_memory = end->out_of_memory, .cpu_us = end->cpu_us, .memory_peak_bytes = end->memory_peak_bytes };
 
     (void)ctx;
     text_copy(gone.step, sizeof gone.step, view_of(end->step != NULL ? end->step : ""));
@@ -136,7 +137,7 @@ static void start_command(uint64_t instance, enum function_protocol protocol, co
                                         .protocol = protocol, .concurrency = 4, .batch_size = 10 };
     struct sluice_error error;
 
-    if (instances_start(bench.instances, instance, &function, &error) != SLUICE_OK)
+    if (instances_start(bench.instances, instance, &function, NULL, &error) != SLUICE_OK)
         test_fail(__FILE__, __LINE__, "%s", error.text);
 }
 
@@ -304,18 +305,98 @@ TEST(the_environment_is_what_is_inherited_and_given_and_nothing_else)
     done();
 }
 
-TEST(a_memory_limit_holds)
+static const char *const dd_256[] = { "/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1", NULL };
+
+TEST(without_a_cgroup_each_process_is_refused_memory_over_the_limit)
 {
-    static const char *const command[] = { "/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1", NULL };
-    struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO,
+    struct config_function function = { .name = "f", .command = dd_256, .directory = "/", .protocol = PROTOCOL_STDIO,
                                         .memory_bytes = 64 << 20 };
+    (void)setenv("SLUICE_MEMORY_LIMITS", "rlimit", 1);
     given_instances();
-    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL));
+    (void)unsetenv("SLUICE_MEMORY_LIMITS");
+    EXPECT_EQ(MEMORY_BY_RLIMIT, instances_memory_limits(bench.instances)->limiter);
+    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
     deliver(1, 1, "{}");
     WAIT_FOR(bench.loop, bench.gone.count == 1);
     EXPECT_EQ(END_EXITED, bench.gone.items[0].reason);
     EXPECT_EQ(1, bench.gone.items[0].code);
     EXPECT(strstr(bench.gone.items[0].tail, "memory exhausted") != NULL);
+    EXPECT(!bench.gone.items[0].out_of_memory);
+    done();
+}
+
+/* False: this machine gives us none. */
+static bool given_instances_in_cgroups(void)
+{
+    given_instances();
+    return instances_memory_limits(bench.instances)->limiter != MEMORY_BY_RLIMIT;
+}
+
+TEST(in_a_cgroup_an_instance_is_killed_at_the_limit_and_its_folder_goes_with_it)
+{
+    struct config_function function = { .name = "f", .command = dd_256, .directory = "/", .protocol = PROTOCOL_STDIO,
+                                        .memory_bytes = 64 << 20 };
+    char folder[CGROUP_PATH_MAX + 32];
+    if (given_instances_in_cgroups()) {
+        (void)snprintf(folder, sizeof folder, "%s/1", instances_memory_limits(bench.instances)->folder);
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
+        deliver(1, 1, "{}");
+        WAIT_FOR(bench.loop, bench.gone.count == 1);
+        EXPECT_EQ(END_SIGNALLED, bench.gone.items[0].reason);
+        EXPECT_EQ(SIGKILL, bench.gone.items[0].code);
+        EXPECT(bench.gone.items[0].out_of_memory);
+        EXPECT(bench.gone.items[0].memory_peak_bytes > 60 << 20);
+        EXPECT(bench.gone.items[0].memory_peak_bytes <= 64 << 20);
+        WAIT_FOR(bench.loop, access(folder, F_OK) != 0);
+    }
+    done();
+}
+
+TEST(a_shell_whose_child_was_killed_at_the_limit_ran_out_of_memory_too)
+{
+    static const char *const command[] = { "/bin/sh", "-c", "dd if=/dev/zero of=/dev/null bs=256M count=1; exit 9", NULL };
+    struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO,
+                                        .memory_bytes = 64 << 20 };
+    if (given_instances_in_cgroups()) {
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
+        deliver(1, 1, "{}");
+        WAIT_FOR(bench.loop, bench.gone.count == 1);
+        EXPECT(bench.gone.items[0].out_of_memory);
+        if (bench.gone.items[0].reason == END_EXITED) { /* by cgroup v1, which does not kill all of them */
+            EXPECT_EQ(1, bench.results.count);
+            EXPECT_TEXT("Runtime exited with error: signal: killed", bench.results.items[0].message);
+        }
+    }
+    done();
+}
+
+TEST(the_peak_of_a_living_instance_is_told_and_begins_anew)
+{
+    static const struct { const char *label; int64_t memory_bytes; } cases[] = {
+        { "by its process", 0 }, { "by its cgroup, where there are any", 256 << 20 },
+    };
+    given_instances();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static const char *const command[] = { "/bin/sh", "-c", "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo; x=; read l; echo; read l", NULL };
+        struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO_LINES,
+                                            .memory_bytes = cases[i].memory_bytes };
+        uint64_t id = i + 1;
+        test_label(cases[i].label);
+        EXPECT_EQ(0, instances_memory_peak(bench.instances, id));
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, id, &function, NULL, NULL));
+        deliver(id, id, "1");
+        WAIT_FOR(bench.loop, bench.answered == 2 * i + 1);
+        int64_t first = instances_memory_peak(bench.instances, id);
+        EXPECT(first > 18 << 20);
+        EXPECT(first < 200 << 20);
+        deliver(id, id, "2");
+        WAIT_FOR(bench.loop, bench.answered == 2 * i + 2);
+        (void)instances_memory_peak(bench.instances, id); /* began while the text was still held */
+        EXPECT(instances_memory_peak(bench.instances, id) < first);
+        instances_stop(bench.instances, id);
+        WAIT_FOR(bench.loop, bench.gone.count == i + 1);
+    }
+    test_label(NULL);
     done();
 }
 
@@ -548,7 +629,7 @@ TEST(with_the_spawner_all_instances_are_lost_and_others_start_later)
         EXPECT_EQ(END_SPAWNER_LOST, bench.gone.items[i].reason);
     EXPECT(process_gone(bench.pids[1]) && process_gone(bench.pids[2]));
     struct config_function function = { .name = "f", .command = (const char *[]){ "/bin/true", NULL }, .directory = "/" };
-    EXPECT_EQ(SLUICE_EUNAVAILABLE, instances_start(bench.instances, 5, &function, NULL));
+    EXPECT_EQ(SLUICE_EUNAVAILABLE, instances_start(bench.instances, 5, &function, NULL, NULL));
     WAIT_FOR(bench.loop, bench.ready == 2);
     EXPECT(process_gone(escaped));
     start_shell(6, PROTOCOL_STDIO, "exit 0");

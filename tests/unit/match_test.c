@@ -278,6 +278,94 @@ TEST(one_path_to_many_arrays_ends_at_the_limit)
     bytes_done(&event);
 }
 
+/* What one event may cost has an end, however many rules it is dear for. */
+enum hostile { HOSTILE_JOIN, HOSTILE_WILDCARDS, HOSTILE_BUTS, HOSTILE_RANGES };
+enum { HOSTILE_RULES = 2000, HOSTILE_BYTES = 1000000 };
+static const struct { const char *label; enum hostile kind; } hostile_cases[] = {
+    { "a large array on rules that join its items", HOSTILE_JOIN },
+    { "a long text on wildcards that have to read it", HOSTILE_WILDCARDS },
+    { "the same value again and again, which many anything-but forbid", HOSTILE_BUTS },
+    { "numbers that many ranges hold", HOSTILE_RANGES },
+};
+
+static void put_hostile_rule(struct bytes *out, enum hostile kind, unsigned i)
+{
+    switch (kind) {
+    case HOSTILE_JOIN: bytes_put_format(out, "{\"l\":{\"a\":[1],\"b\":[{\"exists\":true}],\"c\":[%u,2]}}", i + 10); break;
+    case HOSTILE_WILDCARDS: bytes_put_format(out, "{\"l\":[{\"wildcard\":\"*ab*b%ua*\"}]}", i + 100000); break;
+    case HOSTILE_BUTS: bytes_put_format(out, "{\"l\":[{\"anything-but\":[1,%u]}]}", i + 10); break;
+    case HOSTILE_RANGES: bytes_put_format(out, "{\"l\":[{\"anything-but\":[5]},{\"numeric\":[\"<\",%u]}],\"k\":[1]}", i + 10); break;
+    }
+}
+
+static void put_hostile_event(struct bytes *out, enum hostile kind)
+{
+    bytes_put_text(out, "{\"l\":[");
+    for (unsigned i = 0; out->len < HOSTILE_BYTES; i++) {
+        bytes_put_text(out, i == 0 ? "" : ",");
+        switch (kind) {
+        case HOSTILE_JOIN: bytes_put_format(out, "{\"a\":1,\"b\":%u,\"c\":%u}", i, i + 100); break;
+        case HOSTILE_WILDCARDS:
+            bytes_put_char(out, '"');
+            for (uint32_t random = 1; out->len < HOSTILE_BYTES; random = random * 1103515245 + 12345)
+                bytes_put_char(out, "ab0123456789"[(random >> 16) % 12]); /* every pair that the wildcards hold */
+            bytes_put_char(out, '"');
+            break;
+        case HOSTILE_BUTS:
+        case HOSTILE_RANGES: bytes_put_text(out, "1"); break;
+        }
+    }
+    bytes_put_text(out, "]}");
+}
+
+TEST(what_one_event_may_cost_has_an_end_whatever_the_rules)
+{
+    for (size_t c = 0; c < sizeof hostile_cases / sizeof *hostile_cases; c++) {
+        enum hostile kind = hostile_cases[c].kind;
+        static struct match_rule rules[HOSTILE_RULES];
+        static struct bytes patterns[HOSTILE_RULES];
+        struct bytes event = { 0 };
+        struct match_set *set = NULL;
+        struct match_scratch *scratch = match_scratch_new();
+        struct sluice_error error = { 0 };
+        const uint32_t *ids;
+        size_t count = 0;
+        for (unsigned i = 0; i < HOSTILE_RULES; i++) {
+            bytes_clear(&patterns[i]);
+            put_hostile_rule(&patterns[i], kind, i);
+            rules[i] = (struct match_rule){ .pattern = bytes_view(&patterns[i]), .id = i };
+        }
+        EXPECT_EQ(SLUICE_OK, match_set_new(rules, HOSTILE_RULES, &set, NULL, &error));
+        put_hostile_event(&event, kind);
+        if (match_json(set, scratch, bytes_view(&event), &ids, &count, &error) != SLUICE_ELIMIT)
+            test_fail(__FILE__, __LINE__, "%s: answered", hostile_cases[c].label);
+        EXPECT(strstr(error.text, "steps to match") != NULL);
+        EXPECT_EQ(SLUICE_OK, match_json(set, scratch, VIEW_LITERAL("{\"l\":7}"), &ids, &count, &error)); /* the next one is none the worse */
+        (void)match_set_free(set);
+        (void)match_scratch_free(scratch);
+        bytes_done(&event);
+        for (unsigned i = 0; c + 1 == sizeof hostile_cases / sizeof *hostile_cases && i < HOSTILE_RULES; i++)
+            bytes_done(&patterns[i]);
+    }
+}
+
+TEST(rules_that_usual_arrays_would_make_too_dear_are_refused_with_their_price)
+{
+    enum { FIELDS = 2, RULES = MATCH_STEPS_MAX / (FIELDS * MATCH_ITEMS_USUAL) + 1 };
+    struct match_rule *rules = malloc(RULES * sizeof *rules);
+    struct match_set *set = NULL;
+    struct sluice_error error = { 0 };
+
+    for (uint32_t i = 0; i < RULES; i++)
+        rules[i] = (struct match_rule){ .pattern = VIEW_LITERAL("{\"l\":{\"a\":[1],\"b\":[2]}}"), .id = i };
+    EXPECT_EQ(SLUICE_ELIMIT, match_set_new(rules, RULES, &set, NULL, &error));
+    EXPECT(strstr(error.text, "arrays of 100 items could take 16777400 steps") != NULL);
+    EXPECT_EQ(SLUICE_OK, match_set_new(rules, RULES - 1, &set, NULL, &error));
+    EXPECT_EQ((uint64_t)(RULES - 1) * FIELDS * MATCH_ITEMS_USUAL, match_set_cost(set).join_steps);
+    (void)match_set_free(set);
+    free(rules);
+}
+
 TEST(an_event_nested_to_the_limit_is_matched)
 {
     struct bytes event = { 0 };
