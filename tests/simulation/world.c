@@ -537,7 +537,7 @@ static void connection_end(struct world_sim *sim, struct process *process)
     process->gone = true;
     for (size_t i = 0; i < process->work.count; i++) {
         if (process->work.items[i].lease <= reached)
-            oracle_failed(sim->oracle, process->work.items[i].delivery, sim->now);
+            oracle_lost(sim->oracle, process->work.items[i].delivery, sim->now);
         else
             oracle_returned(sim->oracle, process->work.items[i].delivery);
     }
