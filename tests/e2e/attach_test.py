@@ -162,6 +162,23 @@ class Serving(AttachTest):
         self.assertEqual([("e-1", 1)], consumer.lines())
 
 
+class Example(AttachTest):
+    def test_the_journal_keeps_every_event_a_file_a_day_and_over_a_restart_of_its_own(self):
+        daemon = self.serve(batch={"size": 50, "partial-failures": True})
+        (daemon.folder / "kept").mkdir()
+        journal = sluice_daemon.build_dir() / "consumers/examples/sluice-example-journal"
+        environment = {**os.environ, "SLUICE_URL": self.tcp, "SLUICE_FUNCTION": "work", "SLUICE_TOKEN_FILE": str(daemon.folder / "token")}
+        for day, first in (("2026-11-21", 0), ("2026-11-22", 100)):
+            process = subprocess.Popen([str(journal), str(daemon.folder / "kept")], env=environment, stderr=subprocess.DEVNULL)
+            self.addCleanup(process.kill)
+            daemon.put(*({**event(number), "time": f"{day}T10:00:00Z"} for number in range(first, first + 100)))
+            daemon.wait_balance("work", succeeded=first + 100, pending=0)
+            lines = [json.loads(line) for line in (daemon.folder / "kept" / f"{day}.jsonl").read_text().splitlines()]
+            self.assertEqual([f"e-{number}" for number in range(first, first + 100)], [line["id"] for line in lines])
+            process.send_signal(signal.SIGTERM)
+            self.assertEqual(0, process.wait(sluice_daemon.DEADLINE_S))
+
+
 class Ending(AttachTest):
     def test_what_a_killed_consumer_held_goes_to_another_at_once_with_the_same_id(self):
         for kind in ("ipc", "tcp"):

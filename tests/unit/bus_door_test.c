@@ -1172,10 +1172,14 @@ static uint64_t random_next(uint64_t *state)
     return *state;
 }
 
+static void put_attach_right(struct bytes *out) { put_attach(out, "work", "me@here:1", 3); }
+static void put_detach_right(struct bytes *out) { put_detach(out, "101"); }
+
 /* Whole frames, then a few bytes of them changed, cut off or doubled. */
 TEST(mutated_input_is_read_alike_whatever_the_pieces)
 {
-    void (*const kinds[])(struct bytes *out) = { put_hello_right, put_small_publish, put_next, put_echo, put_version_2 };
+    void (*const kinds[])(struct bytes *out) = { put_hello_right, put_small_publish, put_next, put_echo, put_version_2, put_attach_right,
+                                                 put_detach_right };
     uint64_t seed = 0x5eed;
     struct bytes input = { 0 }, body = { 0 };
     uint8_t head[FRAME_HEAD_BYTES_MAX];
