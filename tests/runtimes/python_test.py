@@ -1,4 +1,4 @@
-"""consumers/runtimes/python/bootstrap.py: the table of handlers, compared with AWS's own client, and what only ours is asked."""
+"""consumers/runtimes/python: the table of handlers, compared with AWS's own client, and what only ours is asked."""
 
 import json
 import os
@@ -104,6 +104,10 @@ class Ours(harness.RuntimeTest):
                     self.assertEqual(event.encode(), report.body)
                 self.complains_not()
 
+    def test_a_function_may_be_named_as_the_bootstrap_is(self):
+        self.given("bootstrap.handler")
+        self.assertEqual(b'"the function\'s own"', self.invoke().body)
+
     def test_500_invocations_take_one_connection_and_two_requests_each(self):
         api = self.given("index.echo")
         for number in range(500):
@@ -186,7 +190,7 @@ class Ours(harness.RuntimeTest):
         """What a cold start pays for: nothing slow is loaded until the function does."""
         bare = subprocess.run([PYTHON, "-c", "import sys; print(*sys.modules)"], stdout=subprocess.PIPE, text=True, check=True)
         self.given("bare.modules")
-        self.assertEqual(["_json", "_socket"], sorted(set(json.loads(self.invoke().body)) - set(bare.stdout.split()) - {"bare"}))
+        self.assertEqual(["_json", "_socket"], sorted(set(json.loads(self.invoke().body)) - set(bare.stdout.split()) - {"bare", "sluice_runtime"}))
 
     def given_meeting(self, count):
         folder = tempfile.TemporaryDirectory(prefix="sluice-runtime-")
@@ -245,18 +249,18 @@ class Ours(harness.RuntimeTest):
         """The C halves of json are used without their Python halves: generated values must come out as json's own."""
         sys.path.insert(0, str(BOOTSTRAP.parent))
         sys.dont_write_bytecode = True
-        import bootstrap
+        import sluice_runtime
 
         seed = random.randrange(1 << 32)
         choose = random.Random(seed)
         for _ in range(2000):
             value = generated(choose, 4)
             text = json.dumps(value, ensure_ascii=choose.random() < 0.5, indent=choose.choice([None, 1]))
-            self.assertEqual(json.dumps(value), json.dumps(bootstrap.from_json(text)), f"seed {seed}: {text}")
-            self.assertEqual(json.dumps(value, ensure_ascii=bootstrap.ENSURE_ASCII), bootstrap.to_json(value), f"seed {seed}: {text}")
+            self.assertEqual(json.dumps(value), json.dumps(sluice_runtime.from_json(text)), f"seed {seed}: {text}")
+            self.assertEqual(json.dumps(value, ensure_ascii=sluice_runtime.ENSURE_ASCII), sluice_runtime.to_json(value), f"seed {seed}: {text}")
             at = choose.randrange(len(text))
             broken = text[:at] + choose.choice('{}[]",: \\x') + text[at + choose.randrange(2):]
-            self.assertEqual(outcome(json.loads, broken), outcome(bootstrap.from_json, broken), f"seed {seed}: {broken}")
+            self.assertEqual(outcome(json.loads, broken), outcome(sluice_runtime.from_json, broken), f"seed {seed}: {broken}")
 
 
 def generated(choose, depth):
