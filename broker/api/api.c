@@ -96,15 +96,15 @@ static bool host_is_ours(const struct api *api, struct view host)
     return is_ip_address(host) || view_is_any_case(host, "localhost") || view_ends_any_case(host, ".localhost") || view_is_any_case(host, api->host);
 }
 
-/* true: none, or the same host and port as the request was sent to. */
+/* true: none, or the same host and port as the request was sent to, perhaps through a proxy that speaks TLS. */
 static bool origin_is_ours(const struct call *call)
 {
     struct view origin = http_header(call->exchange, "origin"), host = http_header(call->exchange, "host");
 
     if (origin.data == NULL)
         return true;
-    if (view_begins(origin, "http://"))
-        origin = (struct view){ origin.data + 7, origin.len - 7 };
+    size_t scheme = view_begins(origin, "http://") ? 7 : view_begins(origin, "https://") ? 8 : 0;
+    origin = (struct view){ origin.data + scheme, origin.len - scheme };
     return origin.len == host.len && strncasecmp(origin.data, host.data, host.len) == 0;
 }
 

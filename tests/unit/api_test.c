@@ -29,6 +29,9 @@ static const struct {
     { "IPv6", "GET /healthz", "Host: [::1]:1\r\n", "", 200, NULL, NULL },
     { "a request of another origin", INVOKE, "Origin: http://evil.example\r\n", "{}", 403, "origins", NULL },
     { "a request of a page from a file", INVOKE, "Origin: null\r\n", "{}", 403, NULL, NULL },
+    { "our own pages", "POST /", JSON11("ListRules") "Host: localhost:4566\r\nOrigin: http://localhost:4566\r\n", "{}", 200, "Rules", NULL },
+    { "our own pages behind TLS", "POST /", JSON11("ListRules") "Host: proxy.example\r\nOrigin: https://proxy.example\r\n", "{}", 200, "Rules", NULL },
+    { "our own host, another port", "POST /", JSON11("ListRules") "Host: localhost:4566\r\nOrigin: http://localhost:80\r\n", "{}", 403, NULL, NULL },
     { "an event of another origin", "POST /events", "Origin: http://evil.example\r\n", "{}", 403, NULL, NULL },
     { "PutEvents of another origin", "POST /", JSON11("PutEvents") "Origin: http://evil.example\r\n", "{}", 403, NULL, NULL },
 

@@ -188,6 +188,41 @@ TEST(json_member_finds_values_and_the_last_of_two)
     }
 }
 
+/* Walks `text` and writes "key=value;" of each, in order. */
+static void walked(const char *text, struct bytes *out)
+{
+    struct json_walk walk = json_walk_of(view_of(text));
+    struct view key, value;
+
+    bytes_clear(out);
+    bytes_put_text(out, walk.object ? "{" : "");
+    while (json_walk_next(&walk, &key, &value))
+        bytes_put_format(out, "%.*s=%.*s;", VIEW_ARGS(key), VIEW_ARGS(value));
+    EXPECT(!json_walk_next(&walk, &key, &value)); /* and it stays at the end */
+    bytes_put_char(out, '\0');
+}
+
+TEST(a_walk_sees_members_and_items_in_order)
+{
+    static const struct { const char *text, *seen; } cases[] = {
+        { " { \"a\" : 1 , \"b\\\"\":[2,{}] ,\"a\":\"}\" } ", "{\"a\"=1;\"b\\\"\"=[2,{}];\"a\"=\"}\";" },
+        { "[ 1 ,\"a,b\", [ ] , null ]", "=1;=\"a,b\";=[ ];=null;" },
+        { "{}", "{" }, { "[ ]", "" }, { "5", "" }, { "\"[1]\"", "" }, { "", "" },
+        { "{\"a\"", "{" }, { "{1:2}", "{" }, { "[1", "=1;" }, { "[1 2]", "=1;" }, /* unchecked: something, within bounds */
+    };
+    struct bytes out = { 0 };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_label(cases[i].text);
+        walked(cases[i].text, &out);
+        EXPECT_TEXT(cases[i].seen, out.data);
+    }
+    test_label(NULL);
+    EXPECT(json_key_is(VIEW_LITERAL("\"\\u0061b\""), VIEW_LITERAL("ab")));
+    EXPECT(!json_key_is(VIEW_LITERAL("\"a\""), VIEW_LITERAL("ab")));
+    bytes_done(&out);
+}
+
 TEST(json_item_counts_from_zero)
 {
     struct view array = VIEW_LITERAL(" [ 1 , [2,3], {\"a\":4},\"x,y\" ]"), value;
