@@ -55,13 +55,14 @@ static bool view_ends_any_case(struct view text, const char *suffix)
 /* "host:port", "[::1]:port" or "host": without the port and the brackets. */
 static struct view host_of(struct view authority)
 {
+    if (authority.len == 0)
+        return authority;
     const char *end = authority.data + authority.len;
-
-    if (authority.len > 0 && authority.data[0] == '[') {
+    if (authority.data[0] == '[') {
         const char *bracket = memchr(authority.data, ']', authority.len);
         return bracket == NULL ? authority : (struct view){ authority.data + 1, (size_t)(bracket - authority.data) - 1 };
     }
-    const char *colon = authority.len == 0 ? NULL : memchr(authority.data, ':', authority.len);
+    const char *colon = memchr(authority.data, ':', authority.len);
     return (struct view){ authority.data, (size_t)((colon == NULL ? end : colon) - authority.data) };
 }
 
@@ -86,7 +87,7 @@ static bool is_ip_address(struct view host)
 
 static bool host_is_ours(const struct api *api, struct view host)
 {
-    if (!api->loopback) /* reached by names we cannot know */
+    if (!api->loopback || host.data == NULL) /* reached by names we cannot know; HTTP/1.0, and so no browser */
         return true;
     const struct config *config = api->hands.config(api->hands.ctx);
     for (const char *const *name = config->http_hosts; name != NULL && *name != NULL; name++) {

@@ -139,6 +139,22 @@ TEST(a_request_reaches_its_door)
     bench_close(&bench);
 }
 
+TEST(a_request_of_http_1_0_has_no_host)
+{
+    struct bench bench;
+    struct client client;
+    struct reply reply;
+
+    bench_open(&bench);
+    client_open(&client, &bench);
+    client_send(&client, VIEW_LITERAL("GET /healthz HTTP/1.0\r\n\r\n"));
+    client_answer(&client, &reply);
+    EXPECT_EQ(200, reply.status);
+    reply_done(&reply);
+    client_close(&client);
+    bench_close(&bench);
+}
+
 TEST(a_daemon_that_is_not_ready_says_why)
 {
     struct bench bench;
