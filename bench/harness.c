@@ -168,7 +168,7 @@ static void daemon_run(struct bench *bench, struct bench_daemon *daemon, const c
 
     if (file == NULL)
         die(daemon->config);
-    (void)fprintf(file, "listen: {bus: \"%s\"}\n%s", daemon->url, yaml);
+    (void)fprintf(file, "%s%s", daemon->listen, yaml);
     (void)fclose(file);
     (void)snprintf(program, sizeof program, "%s/broker/daemon/sluiced", bench->build);
     char *argv[] = { program, "--config", daemon->config, "--data", daemon->data, NULL };
@@ -191,6 +191,8 @@ static void daemon_run(struct bench *bench, struct bench_daemon *daemon, const c
         char *ready = strncmp(text, "ready ", 6) == 0 ? text : strstr(text, "\nready ");
         if (ready != NULL && strchr(ready + 1, '\n') != NULL) {
             daemon->ready_s = bench_now() - started;
+            const char *http = strstr(ready, " http=127.0.0.1:");
+            daemon->http_port = http == NULL ? 0 : (unsigned)atoi(http + strlen(" http=127.0.0.1:"));
             (void)setenv("SLUICE_URL", daemon->url, 1);
             return;
         }
@@ -204,14 +206,29 @@ static void daemon_run(struct bench *bench, struct bench_daemon *daemon, const c
     exit(1);
 }
 
-void bench_daemon_start(struct bench *bench, struct bench_daemon *daemon, const char *name, const char *yaml)
+static void daemon_start(struct bench *bench, struct bench_daemon *daemon, const char *name, const char *http, const char *yaml)
 {
     (void)snprintf(daemon->url, sizeof daemon->url, "ipc://%s/%s.sock", bench->directory, name);
     (void)snprintf(daemon->data, sizeof daemon->data, "%s/%s.data", bench->directory, name);
     (void)snprintf(daemon->config, sizeof daemon->config, "%s/%s.yaml", bench->directory, name);
     (void)snprintf(daemon->log, sizeof daemon->log, "%s/%s.log", bench->directory, name);
+    (void)snprintf(daemon->listen, sizeof daemon->listen, "listen: {bus: \"%s\"%s}\n", daemon->url, http);
     (void)nftw(daemon->data, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     daemon_run(bench, daemon, yaml);
+}
+
+void bench_daemon_start(struct bench *bench, struct bench_daemon *daemon, const char *name, const char *yaml)
+{
+    daemon_start(bench, daemon, name, "", yaml);
+}
+
+void bench_daemon_start_http(struct bench *bench, struct bench_daemon *daemon, const char *name, const char *yaml)
+{
+    daemon_start(bench, daemon, name, ", http: \"127.0.0.1:0\"", yaml);
+    if (daemon->http_port == 0) {
+        (void)fprintf(stderr, "bench: sluiced says no HTTP port when it is ready; see %s\n", daemon->log);
+        exit(1);
+    }
 }
 
 void bench_daemon_again(struct bench *bench, struct bench_daemon *daemon, const char *yaml)

@@ -20,6 +20,8 @@ struct bench {
 struct bench_daemon {
     pid_t pid;
     char url[512], data[512], config[512], log[512];
+    char listen[1024];           /* its `listen:` line, for a configuration to be reloaded */
+    unsigned http_port;          /* 0: it has none */
     double ready_s;              /* from exec to the line `ready` */
 };
 
@@ -40,6 +42,8 @@ void bench_note(struct bench *bench, const char *format, ...) __attribute__((for
 
 /* Starts sluiced with `yaml` (after `listen:`), waits until it is ready; exits with a message if it is not within 30 s. */
 void bench_daemon_start(struct bench *bench, struct bench_daemon *daemon, const char *name, const char *yaml);
+/* The same with an HTTP port, any free one: daemon->http_port. */
+void bench_daemon_start_http(struct bench *bench, struct bench_daemon *daemon, const char *name, const char *yaml);
 void bench_daemon_again(struct bench *bench, struct bench_daemon *daemon, const char *yaml); /* on the same data */
 void bench_daemon_stop(struct bench_daemon *daemon);
 /* A control call; the result must be freed. */

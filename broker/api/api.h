@@ -6,6 +6,7 @@
 #ifndef SLUICE_API_API_H
 #define SLUICE_API_API_H
 
+#include "broker/base/histogram.h"
 #include "broker/core/engine.h"
 #include "broker/edge/http.h"
 
@@ -30,6 +31,7 @@ struct api_invocation {
 struct api_hands {
     void *ctx;
     const struct engine *engine;     /* for looking only */
+    const struct config *(*config)(void *ctx);  /* the one in force; asked anew for each request */
     /* engine_invoke(): answered by api_invoke_answered(), unless it returns an error. */
     enum sluice_err (*invoke)(void *ctx, uint32_t function, uint64_t invoke, struct sluice_error *reterr);
     void (*invoke_cancel)(void *ctx, uint64_t invoke);
@@ -38,7 +40,9 @@ struct api_hands {
     void (*publish_cancel)(void *ctx, uint64_t reply);
     /* The caller of a streamed response takes more again. */
     void (*resume)(void *ctx, uint64_t invoke);
-    /* The daemon's own figures (commits, store, process), in Prometheus text, appended. */
+    /* To be called before engine_function_info() and what else reads the store: begins the turn's read. */
+    void (*look)(void *ctx);
+    /* The daemon's own figures (commits, store, process), in Prometheus text, appended; see api_put_histogram(). */
     void (*metrics)(void *ctx, struct bytes *out);
     bool (*ready)(void *ctx, const char **ret_reason);   /* /readyz */
 };
@@ -47,9 +51,15 @@ enum sluice_err api_open(struct ev_loop *loop, const char *address, const struct
 void api_close(struct api *api);     /* NULL is fine; callers are cut off */
 uint16_t api_port(const struct api *api);
 
+/* A family of its own: _bucket, _sum and _count. */
+void api_put_histogram(struct bytes *out, const char *name, const char *help, const struct histogram *histogram);
+
 void api_publish_answered(struct api *api, uint64_t reply, const struct publish_answer *answer);
-/* NULL: its caller is gone (and was cancelled). */
+/* For the instance that takes it: from now on it counts as running, and is not cancelled when a caller who will ask again hangs up.
+ * NULL: its caller is gone (and was cancelled). */
 const struct api_invocation *api_invocation_find(const struct api *api, uint64_t invoke);
+/* {"errorType": ..., "errorMessage": ...} as Lambda says it for a function that could not answer by itself; appended. */
+void api_put_failure(struct bytes *out, const char *request_id, const struct failure *failure);
 /* log_tail: of the invocation, from START to REPORT; used if asked for. */
 void api_invoke_answered(struct api *api, uint64_t invoke, const struct invoke_answer *answer, struct view log_tail);
 /* Streamed response; see runtime_api.h. */

@@ -4,7 +4,7 @@
  *   call.c    a control call to the daemon, page by page where there are pages
  *   table.c   aligned columns, readable times and sizes
  *   envelope_line.c    an EventBridge envelope on one line, read and shown
- *   put.c event.c function.c rule.c rule_test.c dead_letter.c status.c config.c store.c    the commands, a file a noun
+ *   put.c event.c function.c invoke.c rule.c rule_test.c dead_letter.c status.c config.c store.c    the commands, a file a noun
  *   top.c     the functions on the terminal, again and again; screen.c is that terminal
  *   completion.c       the script for bash, from the table
  *
@@ -26,7 +26,9 @@ enum option {
     OPTION_HELP, OPTION_JSON, OPTION_URL,                                       /* of every command */
     OPTION_SOURCE, OPTION_TYPE, OPTION_DETAIL, OPTION_BUS, OPTION_ID, OPTION_FILE, OPTION_TIMEOUT, /* event put */
     OPTION_AFTER, OPTION_MAX,                                                   /* event tail */
+    OPTION_DAYS,                                                                /* function show */
     OPTION_FOLLOW, OPTION_BYTES,                                                /* function logs */
+    OPTION_PAYLOAD, OPTION_ASYNC, OPTION_LOG,                                   /* function invoke */
     OPTION_PATTERN, OPTION_EVENT, OPTION_EXPLAIN,                               /* rule test */
     OPTION_SORT, OPTION_FILTER, OPTION_INTERVAL,                                /* top */
     OPTION_MDOC, OPTION_COMPLETION, OPTION_VERSION,                                                /* help */
@@ -57,6 +59,7 @@ enum cli_exit event_show(struct cli *cli);
 enum cli_exit function_list(struct cli *cli);
 enum cli_exit function_show(struct cli *cli);
 enum cli_exit function_logs(struct cli *cli);
+enum cli_exit function_invoke(struct cli *cli);
 enum cli_exit rule_list(struct cli *cli);
 enum cli_exit rule_test(struct cli *cli);
 enum cli_exit rule_cost(struct cli *cli);

@@ -16,7 +16,8 @@ enum cli_exit config_check(struct cli *cli)
     FILE *errors = open_memstream(&text, &text_len);
     if (errors == NULL)
         return cli_failed("out of memory");
-    struct config_file *file = config_file_load(path, errors, &errors_count);
+    char runtimes[CONFIG_PATH_BYTES_MAX];
+    struct config_file *file = config_file_load(path, config_runtimes_find(runtimes), errors, &errors_count);
     if (fclose(errors) != 0) {
         free(text);
         config_file_free(file);

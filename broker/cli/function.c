@@ -161,6 +161,79 @@ static void show_ends(const json_t *ends)
     table_close(&table);
 }
 
+/* ---- what it cost ---- */
+
+enum { USAGE_DAYS_DEFAULT = 7, USAGE_DAYS_MAX = 400 };
+
+struct usage {
+    int64_t invocations, failures, billed_ms, memory_peak_bytes, cold_starts;
+    double duration_ms, gb_seconds, init_ms;
+};
+
+static struct usage usage_read(const json_t *row)
+{
+    return (struct usage){
+        .invocations = member_int(row, "invocations"),
+        .failures = member_int(row, "failures"),
+        .billed_ms = member_int(row, "billed_ms"),
+        .memory_peak_bytes = member_int(row, "memory_peak_bytes"),
+        .cold_starts = member_int(row, "cold_starts"),
+        .duration_ms = json_number_value(json_object_get(row, "duration_ms")),
+        .gb_seconds = json_number_value(json_object_get(row, "gb_seconds")),
+        .init_ms = json_number_value(json_object_get(row, "init_ms")),
+    };
+}
+
+static void usage_sum(struct usage *sum, const struct usage *day)
+{
+    sum->invocations += day->invocations;
+    sum->failures += day->failures;
+    sum->billed_ms += day->billed_ms;
+    if (sum->memory_peak_bytes < day->memory_peak_bytes)
+        sum->memory_peak_bytes = day->memory_peak_bytes;
+    sum->cold_starts += day->cold_starts;
+    sum->duration_ms += day->duration_ms;
+    sum->gb_seconds += day->gb_seconds;
+    sum->init_ms += day->init_ms;
+}
+
+static void usage_put(struct table *table, struct view name, const struct usage *usage)
+{
+    table_cell(table, name);
+    table_int(table, usage->invocations);
+    table_int(table, usage->failures);
+    table_text(table, format_span((int64_t)usage->duration_ms).text);
+    table_text(table, format_span(usage->billed_ms).text);
+    table_format(table, "%.3f", usage->gb_seconds);
+    table_text(table, format_bytes(usage->memory_peak_bytes).text);
+    table_int(table, usage->cold_starts);
+    table_text(table, format_span((int64_t)usage->init_ms).text);
+}
+
+/* A row a day, and the sum of those shown. */
+static void show_usage(const json_t *days)
+{
+    static const struct column columns[] = {
+        { "DAY (UTC)", false }, { "INVOCATIONS", true }, { "FAILED", true }, { "DURATION", true }, { "BILLED", true },
+        { "GB-SECONDS", true }, { "MAX MEMORY", true }, { "COLD STARTS", true }, { "INIT", true },
+    };
+    struct usage sum = { 0 };
+    struct table table;
+    size_t index;
+    json_t *row;
+    if (json_array_size(days) == 0)
+        return;
+    putchar('\n');
+    table_open(&table, columns, sizeof columns / sizeof *columns);
+    json_array_foreach(days, index, row) {
+        struct usage day = usage_read(row);
+        usage_put(&table, member_text(row, "day"), &day);
+        usage_sum(&sum, &day);
+    }
+    usage_put(&table, VIEW_LITERAL("all"), &sum);
+    table_close(&table);
+}
+
 static void show_function(const json_t *result)
 {
     const json_t *configuration = json_object_get(result, "configuration"), *scaling = json_object_get(result, "scaling");
@@ -179,12 +252,16 @@ static void show_function(const json_t *result)
     show_circuit(&table, json_object_get(result, "circuit"));
     table_close(&table);
     show_instances(json_object_get(result, "instances"));
+    show_usage(json_object_get(result, "usage"));
     show_ends(json_object_get(result, "ends"));
 }
 
 enum cli_exit function_show(struct cli *cli)
 {
-    json_t *result = call(cli, "function.show", json_pack("{s:s}", "name", cli->arguments[0]), 0);
+    int64_t days = USAGE_DAYS_DEFAULT;
+    if (!cli_number(cli, OPTION_DAYS, 1, USAGE_DAYS_MAX, &days))
+        return CLI_USAGE;
+    json_t *result = call(cli, "function.show", json_pack("{s:s,s:I}", "name", cli->arguments[0], "days", (json_int_t)days), 0);
     if (result == NULL)
         return CLI_FAILED;
     if (cli->json)

@@ -95,7 +95,7 @@ static bool tested_open(const struct cli *cli, struct tested *tested)
             return false;
         }
     } else {
-        tested->file = config_file_load(path, stderr, NULL);
+        tested->file = config_file_load(path, NULL, stderr, NULL);
         if (tested->file == NULL)
             return false;
         for (unsigned r = 0; r < tested->file->config.rules_count; r++)
@@ -314,7 +314,7 @@ enum cli_exit rule_cost(struct cli *cli)
         { "BUS", false }, { "RULES", true }, { "COMBINATIONS", true }, { "FIELDS", true }, { "PREDICATES", true }, { "MEMORY", true },
         { "PRICE", true }, { "OF LIMIT", true }, { "JOIN STEPS", true }, { "OF LIMIT", true },
     };
-    struct config_file *file = config_file_load(cli->arguments[0], stderr, NULL);
+    struct config_file *file = config_file_load(cli->arguments[0], NULL, stderr, NULL);
     struct table table;
     struct bytes json = { 0 };
     struct sluice_error error;

@@ -10,6 +10,7 @@ enum {
     CONFIG_FUNCTIONS_MAX = 10000,
     CONFIG_RULES_MAX = 1000000,
     CONFIG_BUSES_MAX = 1000,
+    CONFIG_ROUTES_MAX = 1000,
     CONFIG_TARGETS_PER_RULE_MAX = 64,
     CONFIG_NAME_BYTES_MAX = 64,          /* [A-Za-z0-9._-]+, as EventBridge rule names */
     CONFIG_BUS_NAME_BYTES_MAX = 256,
@@ -29,12 +30,15 @@ enum {
 #define CONFIG_BATCH_WINDOW_MS_MAX (INT64_C(5) * 60000)
 #define CONFIG_IDLE_MS_MAX (INT64_C(7) * 86400000)
 #define CONFIG_DRAIN_TARGET_MS_MAX (INT64_C(24) * 3600000)
+#define CONFIG_CORS_MAX_AGE_MS_MAX (INT64_C(24) * 3600000)
 #define CONFIG_BACKOFF_MS_MAX (INT64_C(24) * 3600000)
 #define CONFIG_MAX_AGE_MS_MAX (INT64_C(365) * 86400000)
 #define CONFIG_MEMORY_BYTES_MIN (INT64_C(1) << 20)
 #define CONFIG_MEMORY_BYTES_MAX (INT64_C(1) << 50)
 
-enum function_protocol { PROTOCOL_STDIO, PROTOCOL_STDIO_LINES, PROTOCOL_NATIVE };
+enum function_protocol { PROTOCOL_STDIO, PROTOCOL_STDIO_LINES, PROTOCOL_NATIVE, PROTOCOL_LAMBDA };
+/* What runs a Lambda function: a bootstrap of ours, `bootstrap` in its folder, or (NONE) a command that speaks the Runtime API itself. */
+enum function_runtime { RUNTIME_NONE, RUNTIME_NODEJS, RUNTIME_PYTHON, RUNTIME_PROVIDED };
 
 struct config_function {
     const char *name;
@@ -42,6 +46,8 @@ struct config_function {
     const char *directory;               /* `code`, else the configuration file's folder; absolute */
     const char *const *environment;      /* NULL-terminated "KEY=value" */
     enum function_protocol protocol;
+    enum function_runtime runtime;       /* of protocol lambda; its command is filled in */
+    const char *handler;                 /* of protocol lambda: _HANDLER; NULL: not given */
     int64_t timeout_ms;
     int64_t memory_bytes;                /* 0: no limit */
     unsigned concurrency;                /* invocations at once in one instance */
@@ -50,9 +56,12 @@ struct config_function {
     bool batch_partial_failures;
     unsigned scale_min, scale_max;       /* max 0: paused; events queue up */
     int64_t idle_ms, drain_target_ms;
+    bool idle_freeze;                    /* lambda: an idle instance's processes are stopped until it is needed */
     unsigned retry_attempts;             /* tries in all, at least 1 */
     int64_t backoff_min_ms, backoff_max_ms, max_age_ms;
+    bool retry_given;                    /* the three above were said: they hold for asynchronous invocations too */
     enum event_shape input;
+    bool report;                         /* START, END and REPORT in its log, around every invocation */
 };
 
 /* Stored in the targets table: never renumbered. */
@@ -76,10 +85,29 @@ struct config_rule {
     unsigned line;
 };
 
+/* What browsers are told of an HTTP route. Lists are NULL-terminated; "*": all. */
+struct config_cors {
+    const char *const *allow_origins, *const *allow_methods, *const *allow_headers, *const *expose_headers;
+    int64_t max_age_ms;                  /* 0: not said */
+    bool allow_credentials;
+};
+
+struct config_route {
+    const char *name;
+    const char *path;                    /* route_path.h */
+    const char *const *methods;          /* NULL-terminated; empty: all */
+    const char *function;                /* exists in functions */
+    const struct config_cors *cors;      /* NULL: the function answers browsers itself */
+    bool stream;                         /* its response is passed on as it comes */
+    const char *file;                    /* where it stands, for messages */
+    unsigned line;
+};
+
 struct config {
     const char *const *bus_listeners;    /* nng URLs, NULL-terminated; empty: not said, the daemon listens on its default socket */
     const char *token_file;              /* NULL: none */
     const char *http;                    /* "host:port"; NULL: no HTTP */
+    const char *const *http_hosts;       /* more names it is reached by, NULL-terminated; NULL: none */
     const char *data;                    /* the data directory; NULL: not said */
     const char *const *buses;            /* all known ones, "default" included, sorted, NULL-terminated */
     unsigned buses_count;
@@ -87,6 +115,8 @@ struct config {
     unsigned functions_count;
     const struct config_rule *rules;
     unsigned rules_count;
+    const struct config_route *routes;   /* not by name: the first whose path and method match is meant */
+    unsigned routes_count;
 };
 
 /* NULL when absent. By binary search. */

@@ -98,8 +98,13 @@ struct engine *engine_free(struct engine *engine)
         return NULL;
     for (size_t i = 0; i < engine->functions.count; i++) {
         struct function *function = engine->functions.items[i];
-        LIST_EACH(at, &function->leases)
-            free(LIST_OWNER(at, struct lease, in_function));
+        LIST_EACH(at, &function->leases) {
+            struct lease *lease = LIST_OWNER(at, struct lease, in_function);
+            free(lease->invoke);
+            free(lease);
+        }
+        LIST_EACH(at, &function->invokes)
+            free(LIST_OWNER(at, struct invoke, in_function));
         LIST_EACH(at, &function->instances) {
             struct instance *instance = LIST_OWNER(at, struct instance, in_function);
             VEC_DONE(&instance->wants);
@@ -117,6 +122,7 @@ struct engine *engine_free(struct engine *engine)
     names_done(&engine->target_ids);
     map_done(&engine->instances);
     map_done(&engine->leases);
+    map_done(&engine->invokes);
     buses_free(engine->buses, engine->buses_count);
     names_done(&engine->bus_ids);
     arena_free(engine->names_arena);
@@ -160,6 +166,8 @@ static struct function *function_new(struct engine *engine, uint32_t id, struct 
     list_init(&function->leases);
     list_init(&function->instances);
     list_init(&function->free);
+    list_init(&function->invokes);
+    function->start_deadline_us = MONO_NEVER;
     VEC_PUSH(&engine->functions, function);
     names_put(&engine->function_ids, view_of(function->name), id);
     return function;
@@ -188,7 +196,7 @@ static struct view target_key(struct arena *arena, const struct target_row *row)
 static void target_add(struct engine *engine, const struct target_row *row)
 {
     ASSERT(row->id == engine->targets.count + 1);
-    struct target target = { .row = *row };
+    struct target target = { .row = *row, .is_invoke = row->rule.len == 0 };
     target.row.rule = arena_dup(engine->names_arena, row->rule);
     target.row.text = row->text.data == NULL ? row->text : arena_dup(engine->names_arena, row->text);
     if (row->input == TARGET_INPUT_TEMPLATE) { /* one that is damaged stays NULL: its deliveries become dead letters that say so */
@@ -211,6 +219,15 @@ uint32_t engine_target_id(struct engine *engine, struct target_row *row)
     target_add(engine, row);
     VEC_PUSH(&engine->gathering->targets, engine->targets.items[row->id - 1].row); /* names live as long as the engine */
     return row->id;
+}
+
+uint32_t engine_invoke_target(struct engine *engine, struct function *function)
+{
+    struct target_row row = { .function = function->id, .rule = VIEW_LITERAL(""), .input = TARGET_INPUT_EVENT };
+
+    if (function->invoke_target == 0)
+        function->invoke_target = engine_target_id(engine, &row);
+    return function->invoke_target;
 }
 
 void engine_restore_function(struct engine *engine, const struct function_row *row)
@@ -277,11 +294,12 @@ static bool same_program(const struct config_function *a, const struct config_fu
         if (lists[l][0][i] != lists[l][1][i])
             return false;
     }
-    return strcmp(a->directory, b->directory) == 0 && a->protocol == b->protocol && a->memory_bytes == b->memory_bytes &&
+    bool same_handler = a->handler == NULL || b->handler == NULL ? a->handler == b->handler : strcmp(a->handler, b->handler) == 0;
+    return strcmp(a->directory, b->directory) == 0 && same_handler && a->runtime == b->runtime && a->protocol == b->protocol && a->memory_bytes == b->memory_bytes &&
            a->concurrency == b->concurrency && a->batch_size == b->batch_size;
 }
 
-static void function_configure(struct engine *engine, struct function *function, const struct config_function *config)
+static void function_configure(struct engine *engine, struct function *function, const struct config_function *config, struct now now)
 {
     const struct config_function *old = function->config;
 
@@ -289,13 +307,19 @@ static void function_configure(struct engine *engine, struct function *function,
         LIST_EACH(at, &function->instances)
             instance_drain(engine, LIST_OWNER(at, struct instance, in_function), config == NULL ? "function removed" : "new configuration");
         function->crashes = 0;
+        function->init_failed = false;
         function->circuit_until.us = 0;
     }
+    if (config == NULL || config->protocol == PROTOCOL_NATIVE)
+        invokes_answer_waiting(engine, function, INVOKE_STOPPED, now);
+    else if (config->scale_max == 0)
+        invokes_answer_waiting(engine, function, INVOKE_THROTTLED, now);
     if (config != NULL) {
         function->max_age_ms = config->max_age_ms;
         function->attempts_max = config->retry_attempts;
         function->backoff_min_ms = config->backoff_min_ms;
         function->backoff_max_ms = config->backoff_max_ms;
+        function->retry_given = config->retry_given;
         function->shape = config->input;
         if (old == NULL)
             function->start_tokens = config->scale_max;
@@ -338,7 +362,6 @@ enum sluice_err engine_configure(struct engine *engine, const struct config *con
     struct ruleset set = { .arena = arena_new(64 << 10) };
     enum sluice_err err = ruleset_compile(engine, config, &set, reterr);
 
-    (void)now;
     if (err != SLUICE_OK) {
         buses_free(set.buses, set.buses_count);
         names_done(&set.bus_ids);
@@ -349,7 +372,7 @@ enum sluice_err engine_configure(struct engine *engine, const struct config *con
         (void)engine_function_add(engine, view_of(config->functions[f].name));
     for (size_t i = 0; i < engine->functions.count; i++) {
         struct function *function = engine->functions.items[i];
-        function_configure(engine, function, config_function_find(config, function->name));
+        function_configure(engine, function, config_function_find(config, function->name), now);
     }
     rules_bind(engine, config, &set);
     ruleset_adopt(engine, &set);
@@ -399,10 +422,10 @@ void engine_tick(struct engine *engine, struct now now)
 
 void engine_drain(struct engine *engine, struct now now)
 {
-    (void)now;
     engine->draining = true;
     publish_drain(engine);
     for (size_t i = 0; i < engine->functions.count; i++) {
+        invokes_answer_waiting(engine, engine->functions.items[i], INVOKE_STOPPED, now);
         LIST_EACH(at, &engine->functions.items[i]->instances)
             instance_drain(engine, LIST_OWNER(at, struct instance, in_function), "the daemon stops");
     }

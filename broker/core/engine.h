@@ -26,6 +26,8 @@ enum {
     FUNCTION_IN_FLIGHT_MAX = 65536,      /* leased deliveries of one function */
     READY_PAGE = 4096,                   /* deliveries of a backlog held ready in memory, about */
     PUBLISHES_EARLY_MAX = 4096,          /* batches waiting for their predecessor, all producers together */
+    INVOKE_WAIT_MS_MAX = 10000,          /* a synchronous invocation waits so long for a place, then INVOKE_THROTTLED */
+    INVOKE_ATTEMPTS = 3, INVOKE_BACKOFF_MS = 60000, /* asynchronous ones: tries in all; the first pause, then doubled, without jitter */
     OUTPUT_KEPT_BYTES = 4096, MESSAGE_KEPT_BYTES = 1024, REASON_KEPT_BYTES = 128,
     RULES_SAVED_MIN = 4096,              /* rules of one bus: with fewer, compiling anew at the start is as fast as reading what was saved */
     FUNCTION_NOTES = 16,                 /* decisions kept in memory for `function show` */
@@ -73,6 +75,7 @@ struct invoke_answer {
     const struct failure *failure; /* NULL unless FAILED */
     struct view result;
     int64_t waited_us, ran_us;   /* until a place was found; from then on */
+    uint64_t instance;           /* that had it; 0: none, it never began */
 };
 
 struct world {
@@ -83,6 +86,9 @@ struct world {
     bool (*start)(void *ctx, uint64_t instance, const struct config_function *function);
     void (*deliver)(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, const struct handover *handovers,
                     unsigned count);
+    /* One synchronous invocation, by the handle it came with. */
+    void (*invoke)(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, uint64_t invoke);
+    void (*invoke_answered)(void *ctx, uint64_t invoke, const struct invoke_answer *answer);
     void (*stop)(void *ctx, uint64_t instance, const char *reason);
     void (*kill)(void *ctx, uint64_t instance, const char *reason);
     void (*log)(void *ctx, enum log_level level, const char *line); /* key=value pairs */
@@ -133,23 +139,41 @@ struct publish {
     uint64_t epoch, sequence, lowest;
     struct view events;          /* `count` envelopes, one after the other; must stay until answered or cancelled */
     uint32_t count;
+    uint32_t function;           /* 0: by the rules; else all go to this function and no rule is asked: asynchronous invocations. Without `retry`
+                                  * in its configuration their policy is INVOKE_ATTEMPTS, INVOKE_BACKOFF_MS. Target: rule "", input EVENT */
 };
 /* Always answered once through publish_answered(): at once when nothing was taken, else from engine_committed(). */
 void engine_publish(struct engine *engine, const struct publish *publish, bool accepts, const char *full_reason, struct now now);
 /* The peer is gone: if the batch still waits for its predecessor, forget it (no answer). */
 void engine_publish_cancel(struct engine *engine, uint64_t reply);
 
+/* A synchronous invocation: never on disk, never tried again, in no balance. It waits in order of arrival, before the events of the queue,
+ * for a place in an instance, and is answered once through invoke_answered(), never from inside this call. `invoke` is the door's handle:
+ * unique, not UINT64_MAX. An error, and no answer:
+ * SLUICE_ELIMIT: as many as scale.max * concurrency run and wait already, so with scale.max 0 always. SLUICE_ENOTFOUND: the function was
+ * removed. SLUICE_EINVAL: a native function, which returns nothing. SLUICE_EUNAVAILABLE: the daemon stops. */
+enum sluice_err engine_invoke(struct engine *engine, uint32_t function, uint64_t invoke, struct now now, struct sluice_error *reterr);
+/* The caller is gone: one that waits is forgotten, one that runs runs to its end; neither is answered. */
+void engine_invoke_cancel(struct engine *engine, uint64_t invoke);
+/* Where it runs; false: it waits, or is over. And back: whose invocation a lease is; false: it is over, cancelled, or one of deliveries. */
+bool engine_invoke_place(const struct engine *engine, uint64_t invoke, uint64_t *ret_instance, uint64_t *ret_lease);
+bool engine_lease_invoke(const struct engine *engine, uint64_t lease, uint64_t *ret_invoke);
+
 void engine_spawner_ready(struct engine *engine, struct now now);
-/* stdio, stdio-lines: it runs. native: attached, see engine_instance_wants(). */
+/* stdio, stdio-lines: it runs. native, lambda: its pid; it is up with its first engine_instance_wants(). */
 void engine_instance_started(struct engine *engine, uint64_t instance, int64_t pid, struct now now);
-/* native: one more request for work is parked, for at most events_max. SLUICE_ENOTFOUND: no such instance; SLUICE_EUNAVAILABLE: it drains. */
+/* native, lambda: one more request for work is parked, for at most events_max (lambda: one). The first ends the start. SLUICE_ENOTFOUND: no such instance; SLUICE_EUNAVAILABLE: it drains. */
 enum sluice_err engine_instance_wants(struct engine *engine, uint64_t instance, unsigned events_max, struct now now);
 void engine_instance_wants_cancel(struct engine *engine, uint64_t instance); /* a parked request went away unanswered */
 
-/* Deliveries first .. first+count-1 of the lease: done, or failed. SLUICE_ESTALE: no such lease or settled before. */
+/* lambda: its start failed and it said so (init/error); `body` as it was posted. The instance is stopped. See "starts that fail". */
+void engine_instance_init_failed(struct engine *engine, uint64_t instance, const struct failure *failure, struct view body, struct now now);
+
+/* Deliveries first .. first+count-1 of the lease: done, or failed. An invocation is number 0 of its lease; its caller gets `result` (of a
+ * failure: the error as it was posted), which deliveries ignore. SLUICE_ESTALE: no such lease or settled before. */
 enum sluice_err engine_result(struct engine *engine, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                              const struct failure *failure, struct now now);
-/* native: the answer to a whole lease; deliveries not in `failures` succeeded. Without batch partial-failures one failure fails all. */
+                              const struct failure *failure, struct view result, struct now now);
+/* native: the answer to a whole lease of deliveries; deliveries not in `failures` succeeded. Without batch partial-failures one failure fails all. */
 struct item_failure {
     unsigned index;
     struct failure failure;
@@ -171,6 +195,16 @@ void engine_tick(struct engine *engine, struct now now);
 /* Take no new work, finish what is held, stop instances; `engine_drained()` once none is left. */
 void engine_drain(struct engine *engine, struct now now);
 bool engine_drained(const struct engine *engine);
+
+/* ---- starts that fail ----
+ * An instance starts until it is up: stdio and stdio-lines when the process runs, native and lambda with the first request for work. It has
+ * 10 s; a lambda instance of scale.min 130 s, or its function's timeout where that is longer (900 s at most). What exits before, or is killed
+ * because its time is over, was a failed start: the next waits, 100 ms and then twice as long each time (starts for waiting invocations do not).
+ * INIT of protocol lambda, as there, is then tried once more inside the first invocation: the second start has the function's timeout, and
+ * when that fails too, it has failed what it was for, as does the first one that says so by engine_instance_init_failed():
+ *   the synchronous invocation that waits longest, if one waits: INVOKE_FAILED, with the body posted (this holds for every protocol);
+ *   else, if no instance is up, the delivery at the front of the queue: an attempt, so that a function that can never start ends in dead letters.
+ * Where it differs from Lambda: an invocation has its whole timeout after INIT, not what INIT has left of it. */
 
 /* ---- commits ---- */
 bool engine_has_commit(const struct engine *engine);
@@ -197,7 +231,7 @@ const char *instance_state_text(enum instance_state state);
 
 struct target_view {
     uint32_t function;
-    const char *rule;
+    const char *rule;            /* "": an asynchronous invocation */
     enum target_input input;
     const char *text;            /* NULL when none */
     enum event_shape shape;      /* of the function */
@@ -214,6 +248,7 @@ struct function_info {
     const struct config_function *config; /* NULL: removed; its open deliveries are orphaned */
     uint64_t counters[QUEUE_COUNTERS];
     uint64_t pending, ready, leased, retrying; /* pending = ready + leased + retrying (+ not committed yet) */
+    unsigned invokes_waiting, invokes_running; /* synchronous ones; not among `leased` */
     unsigned instances[INSTANCE_STATES];
     struct autoscale_target target;
     double arrivals_per_s, service_s, start_s;
@@ -234,12 +269,14 @@ struct instance_info {
     enum instance_state state;
     int64_t pid, started_wall_ms;
     struct mono since;           /* idle since; busy: the oldest lease's last progress; else since it was started */
-    unsigned leased;
+    unsigned leased;             /* deliveries and invocations */
     uint64_t done;
+    bool provisioned;            /* started to keep scale.min; known from its start on */
 };
 void engine_each_instance(const struct engine *engine, uint32_t function, void (*each)(void *ctx, const struct instance_info *info), void *ctx);
 bool engine_instance_find(const struct engine *engine, uint64_t instance, uint32_t *ret_function, struct instance_info *ret_info);
 bool engine_instance_is_native(const struct engine *engine, uint64_t instance);
+bool engine_instance_protocol(const struct engine *engine, uint64_t instance, enum function_protocol *ret_protocol); /* false: no such instance */
 /* Whether `delivery` is leased right now, and to which instance. */
 bool engine_delivery_leased(const struct engine *engine, uint32_t function, struct delivery delivery, uint64_t *ret_instance);
 /* Whether it waits in the log's queue: committed, neither leased nor settled nor an exception. */

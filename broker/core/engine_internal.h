@@ -4,7 +4,8 @@
  *   engine_look.c   what can be seen from outside           rules.c     match sets of a configuration, and of the next
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
  *   queue_input.c  what templates make, and cannot make
- *   schedule.c  one function's turn: leases, instances, scaling, timers */
+ *   lease.c     what is out with an instance              instance.c  the life of an instance
+ *   invoke.c    synchronous invocations                   schedule.c  one function's turn: who gets what, scaling, timers */
 #ifndef SLUICE_CORE_ENGINE_INTERNAL_H
 #define SLUICE_CORE_ENGINE_INTERNAL_H
 
@@ -25,6 +26,7 @@ enum {
     CRASH_BACKOFF_MIN_MS = 100, CRASH_BACKOFF_MAX_MS = 60000,
     CIRCUIT_CRASHES = 3,         /* so many starts in a row that did nothing: the circuit is shown as open */
     START_LIMIT_MS = 10000,      /* from start to the first sign of life, as Lambda's INIT */
+    START_PROVISIONED_MS = 130000, START_TIMEOUT_MS_MAX = 900000, /* of a lambda instance of scale.min; as much of its timeout counts */
     BURY_BYTES_MAX = 1 << 20,    /* copied of undeliverable events of one function in one turn */
     SWEEP_MAX = 1000,            /* expiries of one function in one turn */
     TRIMS_PER_COMMIT = 16,
@@ -40,6 +42,15 @@ struct leased {                  /* one delivery of a lease */
     bool done;
 };
 
+struct invoke {                  /* a synchronous invocation: waits, or is leased */
+    uint64_t handle;
+    struct list in_function;     /* waiting: in order of arrival; running: in no list */
+    struct function *function;
+    const struct lease *lease;   /* NULL while it waits */
+    struct mono asked, began;
+    bool cancelled;              /* its caller is gone while it ran */
+};
+
 struct lease {
     uint64_t id;
     struct list in_function;     /* by deadline, the earliest first */
@@ -49,7 +60,8 @@ struct lease {
     int64_t timeout_ms;          /* this and partial_failures: of the function when it was handed over; a reload does not change what runs */
     bool partial_failures;
     struct mono deadline, since; /* since: handed over, or the last progress; deadline MONO_NEVER: waits in a pipe behind another */
-    unsigned count, done;
+    struct invoke *invoke;       /* owned; NULL: deliveries */
+    unsigned count, places, done; /* deliveries; what it takes of the instance: as many, or 1 for an invocation; how many of these are over */
     struct leased items[];
 };
 
@@ -62,13 +74,16 @@ struct instance {
     struct list in_free;         /* has room for work: the most recently busy first; in no list: no room */
     struct list leases;
     unsigned slots;              /* stdio, stdio-lines: deliveries it can still take; native: see wants */
-    VEC(unsigned) wants;         /* native: parked requests, events_max each */
+    VEC(unsigned) wants;         /* native, lambda: parked requests, events_max each */
     unsigned leased;
     uint64_t done;
     int64_t pid, started_wall_ms;
     struct mono started, idle_since;
     int64_t cpu_us;              /* last sample */
     bool killed;                 /* the end is ours: a timeout or a drain */
+    bool up, overran;            /* its start is over; has taken too long */
+    bool provisioned, repeats_init;
+    int64_t start_limit_ms;
 };
 
 struct function {
@@ -78,6 +93,7 @@ struct function {
     /* Of the last configuration that had it: a removed function's deliveries keep their policy. */
     int64_t max_age_ms, backoff_min_ms, backoff_max_ms;
     unsigned attempts_max;
+    bool retry_given;
     enum event_shape shape;
 
     /* The queue. Deliveries in the log are either settled, or in `ready`, or leased, or in rows after `paged_row` (unpaged). */
@@ -110,6 +126,11 @@ struct function {
     unsigned crashes;
     struct mono circuit_until, waiting_since; /* us 0: closed, nothing waits */
     struct heap_node wake;
+    bool init_failed;            /* the last start that ended did so by failing */
+    int64_t start_deadline_us;   /* none of those that start is too late before this; it may come too early */
+    struct list invokes;         /* waiting */
+    unsigned invokes_waiting, invokes_running;
+    uint32_t invoke_target;      /* of asynchronous invocations; 0: not looked up yet */
     struct function_note *notes; /* ring of FUNCTION_NOTES, NULL until the first */
     size_t notes_count;
 };
@@ -141,6 +162,7 @@ struct ruleset {                 /* a compiled configuration, before it is put i
 
 struct target {
     struct target_row row;       /* in engine.names_arena */
+    bool is_invoke;              /* of asynchronous invocations, not of a rule */
     struct template *template;   /* of a TEMPLATE; NULL: its stored text is damaged */
 };
 
@@ -172,6 +194,7 @@ struct engine {
     VEC(struct target) targets;  /* [id - 1] */
     struct names function_ids, target_ids;
     struct map instances, leases; /* id -> pointer */
+    struct map invokes;          /* handle -> pointer; those to be answered */
     uint64_t instance_last, lease_last;
 
     const struct config *config;
@@ -237,6 +260,7 @@ void function_note(struct engine *engine, struct function *function, enum log_le
     __attribute__((format(printf, 5, 6)));
 struct function *engine_function_add(struct engine *engine, struct view name);
 uint32_t engine_target_id(struct engine *engine, struct target_row *row);
+uint32_t engine_invoke_target(struct engine *engine, struct function *function);
 /* Below it everything is settled: the lowest sequence that is open in the log for any function, else next_seq. */
 uint64_t engine_watermark(const struct engine *engine);
 void engine_trim(struct engine *engine);
@@ -283,20 +307,45 @@ void queue_bury(struct engine *engine, struct function *function, struct now now
 void settle_undeliverable(struct engine *engine, struct function *function, const struct leased *item, const struct failure *failure,
                           struct now now);
 void settle_success(struct engine *engine, struct function *function, struct leased *item);
-void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure,
-                    bool attempted, struct now now);
+void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure, struct now now);
+/* The delivery at the front of the queue has failed, though no instance was there that could take it. */
+void settle_front(struct engine *engine, struct function *function, const struct failure *failure, struct now now);
 void settle_expired(struct engine *engine, struct function *function, struct delivery delivery);
 /* It waited in the exception table beyond its max age: expired when it was never tried, else a dead letter. */
 void settle_too_old(struct engine *engine, struct function *function, const struct exception *row, struct now now);
 /* The stored event cannot be read: a dead letter without its event. */
 void settle_corrupt(struct engine *engine, struct function *function, struct delivery delivery, struct now now);
 
-/* schedule.c */
-void function_turn(struct engine *engine, struct function *function, struct now now);
-void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
-void lease_end(struct engine *engine, struct lease *lease);     /* all items are settled or given back */
+/* lease.c */
+bool lease_to(struct engine *engine, struct instance *instance, unsigned max, struct now now);
+void lease_invoke(struct engine *engine, struct instance *instance, struct now now);     /* the one that waits longest; one waits */
+void lease_end(struct engine *engine, struct lease *lease);     /* all of it is settled, answered or given back */
 void lease_lost(struct engine *engine, struct lease *lease, bool attempted, const struct failure *failure, struct now now);
+void lease_timeouts(struct engine *engine, struct function *function, struct now now);
+
+/* instance.c */
+struct instance *instance_new(struct engine *engine, struct function *function, struct now now);
+void instance_free(struct engine *engine, struct instance *instance);
+void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
+void instance_overran(struct engine *engine, struct instance *instance, struct now now); /* its start has taken too long */
 void instance_set_state(struct instance *instance, enum instance_state state);
 void instance_update_free(struct instance *instance);
+unsigned function_live(const struct function *function);        /* instances that are not draining */
+unsigned function_places(const struct config_function *config); /* invocations at once in one instance */
+
+/* invoke.c */
+struct invoke *invoke_take(struct function *function, struct now now); /* the one that waits longest begins; NULL: none waits */
+/* Frees it. `failure` NULL unless FAILED. */
+void invoke_answer(struct engine *engine, struct invoke *invoke, enum invoke_outcome outcome, const struct failure *failure, struct view result,
+                   struct now now);
+/* The one that waits longest has failed before it began. false: none waits. */
+bool invoke_fail_first(struct engine *engine, struct function *function, const struct failure *failure, struct view result, struct now now);
+void invokes_answer_waiting(struct engine *engine, struct function *function, enum invoke_outcome outcome, struct now now);
+/* Those that have waited too long and for which none starts. The mono time at which to look again; MONO_NEVER: none. */
+int64_t invokes_throttle(struct engine *engine, struct function *function, struct now now);
+unsigned invokes_starts_needed(const struct function *function); /* instances that those who wait need beside those that start */
+
+/* schedule.c */
+void function_turn(struct engine *engine, struct function *function, struct now now);
 
 #endif

@@ -60,6 +60,8 @@ void engine_function_info(const struct engine *engine, uint32_t id, struct now n
         .ready = function->ready.deliveries + function->unpaged,
         .leased = function->leased,
         .retrying = function->counters[QUEUE_EXCEPTIONS] - function->leased_exceptions,
+        .invokes_waiting = function->invokes_waiting,
+        .invokes_running = function->invokes_running,
         .target = function->target,
         .arrivals_per_s = rate_now(&function->arrivals, now.mono.us),
         .service_s = function->service_s,
@@ -94,7 +96,8 @@ static struct instance_info instance_info_of(const struct instance *instance)
                                   .started_wall_ms = instance->started_wall_ms,
                                   .since = instance->started,
                                   .leased = instance->leased,
-                                  .done = instance->done };
+                                  .done = instance->done,
+                                  .provisioned = instance->provisioned };
 
     if (instance->state == INSTANCE_READY)
         info.since = instance->idle_since;

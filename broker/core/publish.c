@@ -86,6 +86,18 @@ static void publish_delayed(struct engine *engine, struct function *function, st
     function->counters[QUEUE_EXCEPTIONS]++;
 }
 
+/* An asynchronous invocation: one function, whatever the rules say. Fills engine->event_targets. */
+static enum sluice_err invoke_take_target(struct engine *engine, uint32_t id, struct sluice_error *reterr)
+{
+    struct function *function = engine_function(engine, id);
+
+    engine->event_targets.count = 0;
+    if (function->config == NULL)
+        return sluice_fail(reterr, SLUICE_ENOTFOUND, "function '%s' is not in the configuration any more", function->name);
+    VEC_PUSH(&engine->event_targets, engine_invoke_target(engine, function));
+    return SLUICE_OK;
+}
+
 /* ---- the events of a batch, a few at a time ---- */
 
 struct batch_event {
@@ -99,6 +111,7 @@ struct batch_group {
     struct batch_event items[MATCH_BATCH_MAX];
     struct match_answer answers[MATCH_BATCH_MAX]; /* of those not refused before */
     unsigned count;
+    uint32_t function;           /* of the publish: no rule is asked */
     bool lost;                   /* one could not be read: where the others of the batch begin is not known */
     struct sluice_error lost_error;
 };
@@ -250,7 +263,7 @@ static void group_decode(struct engine *engine, struct batch_group *group, struc
             item->err = envelope_check_detail(&item->event, &item->error);
         if (item->err == SLUICE_OK && !duplicate)
             event_complete(engine, &item->event, &engine->completed[group->count], now);
-        if (item->err == SLUICE_OK)
+        if (item->err == SLUICE_OK && group->function == 0)
             item->err = event_find_bus(engine, item);
     }
 }
@@ -261,9 +274,11 @@ static void group_apply(struct engine *engine, struct batch_group *group, uint32
 
     for (unsigned i = 0, matched = 0; i < group->count; i++) {
         struct batch_event *item = &group->items[i];
-        if (i == matched)
+        if (i == matched && group->function == 0)
             matched = group_match(engine, group, i, &numbers);
-        if (item->err == SLUICE_OK)
+        if (item->err == SLUICE_OK && group->function != 0)
+            item->err = invoke_take_target(engine, group->function, &item->error);
+        else if (item->err == SLUICE_OK)
             item->err = event_take_targets(engine, item->bus, &group->answers[i], numbers, !duplicate, &item->error);
         if (item->err == SLUICE_OK && !duplicate)
             event_append(engine, &item->event, now);
@@ -281,6 +296,7 @@ static void batch_apply(struct engine *engine, const struct publish *publish, bo
     struct ack ack = { .reply = publish->reply, .duplicate = duplicate, .refusals_first = engine->acks.refusals.count };
     struct batch_group group;
 
+    group.function = publish->function;
     group.lost = false; /* the rest of it is large, and written before it is read */
     for (uint32_t index = 0; index < publish->count; index += group.count) {
         uint32_t left = publish->count - index;

@@ -2,6 +2,7 @@
  *   success             succeeded                      too old, never tried    expired
  *   failed, tries left  exception (pending)            failed, no tries left   dead letter, with reason, output and event
  *   no input can be made                dead letter at once
+ *   no instance could be started        as one that failed
  * and what people do with dead letters: redrive (pending again), purge (discarded). */
 #include "broker/core/engine_internal.h"
 
@@ -125,20 +126,31 @@ void settle_undeliverable(struct engine *engine, struct function *function, cons
     dead_letter(engine, function, item, &row, "undeliverable", now);
 }
 
-void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure,
-                    bool attempted, struct now now)
+/* An asynchronous invocation has a policy of its own, as on Lambda, unless its function was given one. The default max age is the same. */
+static bool has_invoke_policy(const struct engine *engine, const struct function *function, uint32_t target)
+{
+    return !function->retry_given && target >= 1 && target <= engine->targets.count && engine->targets.items[target - 1].is_invoke;
+}
+
+static int64_t pause_ms(struct engine *engine, const struct function *function, uint32_t target, unsigned failed)
+{
+    if (has_invoke_policy(engine, function, target))
+        return failed < INVOKE_ATTEMPTS ? (int64_t)INVOKE_BACKOFF_MS << (failed - 1) : 0;
+    return retry_delay_ms(failed, function->backoff_min_ms, function->backoff_max_ms, &engine->chance);
+}
+
+void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure, struct now now)
 {
     ASSERT(!item->done);
+    unsigned attempts_max = has_invoke_policy(engine, function, item->target) ? INVOKE_ATTEMPTS : function->attempts_max;
     struct exception row = failed_row(engine, function, item, failure, now);
-    row.attempts += attempted ? 1 : 0;
-    row.due_ms = now.wall_ms;
-    if (attempted)
-        row.due_ms += retry_delay_ms(row.attempts, function->backoff_min_ms, function->backoff_max_ms, &engine->chance);
+    row.attempts++;
+    row.due_ms = now.wall_ms + pause_ms(engine, function, item->target, row.attempts);
     bool too_old = row.due_ms >= item->accepted_ms + function->max_age_ms;
     item->done = true;
-    function->counters[QUEUE_ATTEMPTS_FAILED] += attempted ? 1 : 0;
-    if (row.attempts >= function->attempts_max || too_old) {
-        dead_letter(engine, function, item, &row, too_old && row.attempts < function->attempts_max ? "max-age" : "attempts", now);
+    function->counters[QUEUE_ATTEMPTS_FAILED]++;
+    if (row.attempts >= attempts_max || too_old) {
+        dead_letter(engine, function, item, &row, too_old && row.attempts < attempts_max ? "max-age" : "attempts", now);
         return;
     }
     exception_op(engine, function, TABLE_EXCEPTIONS, false, &row);
@@ -147,8 +159,15 @@ void settle_failure(struct engine *engine, struct function *function, struct lea
         queue_settled(function, item->delivery);
     function_dirty(engine, function);
     function_note(engine, function, LOG_INFO, now, "event=retry seq=%llu attempt=%u of=%u in_ms=%lld reason=%.*s message=\"%.*s\"",
-                  (unsigned long long)item->delivery.seq, row.attempts, function->attempts_max, (long long)(row.due_ms - now.wall_ms),
+                  (unsigned long long)item->delivery.seq, row.attempts, attempts_max, (long long)(row.due_ms - now.wall_ms),
                   VIEW_ARGS(row.reason), (int)(row.message.len > 100 ? 100 : row.message.len), row.message.data);
+}
+
+void settle_front(struct engine *engine, struct function *function, const struct failure *failure, struct now now)
+{
+    if (!engine->recovered || function->config == NULL || queue_take(engine, function, 1, now) == 0)
+        return;
+    settle_failure(engine, function, &engine->leasing.items[0], failure, now);
 }
 
 /* A copy in the gathering commit of a row that the reader has lent for this turn. */

@@ -1,7 +1,9 @@
 #include "broker/daemon/broker.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/daemon/control.h"
+#include "broker/daemon/lambda.h"
 #include "broker/daemon/rule_index.h"
 #include "broker/edge/log.h"
 #include "schemas/codec/address.h"
@@ -37,10 +40,27 @@ static void broker_read_end(struct broker *broker)
 
 /* ---- from the edges into the engine ---- */
 
+void broker_publish(struct broker *broker, const struct publish *publish)
+{
+    VEC_PUSH(&broker->publishes, *publish); /* the turn takes them as fast as commits go */
+}
+
+void broker_publish_cancel(struct broker *broker, uint64_t reply)
+{
+    engine_publish_cancel(broker->engine, reply);
+    for (size_t i = broker->publishes_head; i < broker->publishes.count; i++) {
+        if (broker->publishes.items[i].reply != reply)
+            continue;
+        memmove(&broker->publishes.items[i], &broker->publishes.items[i + 1],
+                (broker->publishes.count - i - 1) * sizeof *broker->publishes.items);
+        broker->publishes.count--;
+        return;
+    }
+}
+
 static void bus_on_publish(void *ctx, const struct publish *publish)
 {
-    struct broker *broker = ctx;
-    VEC_PUSH(&broker->publishes, *publish); /* the turn takes them as fast as commits go */
+    broker_publish(ctx, publish);
 }
 
 static void bus_on_next(void *ctx, uint64_t request, uint64_t instance, unsigned events_max, const struct bus_result *results, unsigned count)
@@ -49,6 +69,10 @@ static void bus_on_next(void *ctx, uint64_t request, uint64_t instance, unsigned
     struct now now = clock_now();
 
     broker_read(broker);
+    invocations_ready(broker->invocations, instance);
+    for (unsigned i = 0; i < count; i++)
+        invocations_end(broker->invocations, instance, results[i].lease, UINT_MAX,
+                        results[i].failures_count > 0 ? results[i].failures[0].failure.type : (struct view){ 0 });
     for (unsigned i = 0; i < count; i++)
         (void)engine_result_batch(broker->engine, instance, results[i].lease, results[i].failures, results[i].failures_count, now);
     if (events_max == 0) { /* results only: it is leaving */
@@ -78,15 +102,7 @@ static void bus_on_gone(void *ctx, uint64_t request)
     struct broker *broker = ctx;
 
     control_gone(broker->control, request);
-    engine_publish_cancel(broker->engine, request);
-    for (size_t i = broker->publishes_head; i < broker->publishes.count; i++) {
-        if (broker->publishes.items[i].reply != request)
-            continue;
-        memmove(&broker->publishes.items[i], &broker->publishes.items[i + 1],
-                (broker->publishes.count - i - 1) * sizeof *broker->publishes.items);
-        broker->publishes.count--;
-        return;
-    }
+    broker_publish_cancel(broker, request);
     for (size_t i = 0; i < broker->parked.count; i++) {
         if (broker->parked.items[i].request != request)
             continue;
@@ -99,12 +115,18 @@ static void bus_on_gone(void *ctx, uint64_t request)
 static void instance_on_started(void *ctx, uint64_t instance, pid_t pid)
 {
     struct broker *broker = ctx;
+    enum function_protocol protocol;
+
     broker_read(broker);
+    if (engine_instance_protocol(broker->engine, instance, &protocol) && protocol == PROTOCOL_LAMBDA)
+        runtime_started(broker->runtime, instance, pid); /* ready with its first request for work */
+    else
+        invocations_ready(broker->invocations, instance);
     engine_instance_started(broker->engine, instance, pid, clock_now());
 }
 
 static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                               const struct invocation_failure *failure)
+                               const struct invocation_failure *failure, struct view result)
 {
     struct broker *broker = ctx;
     struct failure why;
@@ -112,17 +134,28 @@ static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, uns
     if (failure != NULL)
         why = (struct failure){ .type = failure->type, .message = failure->message, .output = failure->output };
     broker_read(broker);
-    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, clock_now());
+    invocations_end(broker->invocations, instance, lease, count, failure == NULL ? (struct view){ 0 } : failure->type);
+    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, result, clock_now());
+}
+
+/* "killed", as Lambda's messages spell it; the C library says "Killed". */
+static void signal_text(int number, char ret_text[64])
+{
+    (void)snprintf(ret_text, 64, "%s", strsignal(number));
+    ret_text[0] = (char)tolower((unsigned char)ret_text[0]);
 }
 
 static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)
 {
     struct broker *broker = ctx;
-    char reason[128];
+    char reason[128], signal_name[64];
 
     switch (end->reason) {
     case END_EXITED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: exit status %d", end->code); break;
-    case END_SIGNALLED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: %s", strsignal(end->code)); break;
+    case END_SIGNALLED:
+        signal_text(end->code, signal_name);
+        (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: %s", signal_name);
+        break;
     case END_SPAWN_FAILED:
         (void)snprintf(reason, sizeof reason, "cannot be started: %s: %s", end->step == NULL ? "spawn" : end->step, strerror(end->code));
         break;
@@ -130,9 +163,14 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
     }
     if (end->reason == END_EXITED && end->code == 0)
         (void)snprintf(reason, sizeof reason, "Runtime exited without providing a reason");
+    if (end->out_of_memory)
+        (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: killed");
     broker_read(broker);
+    invocations_gone(broker->invocations, instance, end);
     broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);
+    broker->gone = instance;
+    broker->gone_log = end->output_tail;
     engine_instance_gone(broker->engine, instance,
                          &(struct instance_gone){ .reason = view_of(reason),
                                                   .output = end->output_tail,
@@ -141,6 +179,8 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
                                                   .input_unread = end->input_unread,
                                                   .cpu_us = end->cpu_us },
                          clock_now());
+    broker->gone = 0;
+    runtime_close(broker->runtime, instance);
 }
 
 static void instance_on_spawner_ready(void *ctx)
@@ -169,6 +209,7 @@ static void broker_committed(struct mail *mail)
     struct broker *broker = (struct broker *)(void *)((char *)mail - offsetof(struct broker, committed));
 
     broker->committing = false;
+    histogram_add(&broker->commits, clock_now().mono.us - broker->commit_began.us, 1);
     if (broker->outcome == COMMIT_FATAL) {
         log_format(LOG_ERROR, "event=commit-refused action=stop reason=\"%s\" msg=\"the disk refused a commit; nothing of it was acked\"",
                    broker->outcome_text);
@@ -229,6 +270,7 @@ static void broker_turn(struct broker *broker)
     }
     broker_read_end(broker);
     rule_index_turn(broker->rule_index);
+    lambda_freeze_idle(broker);
     broker_sleep_until_work(broker, now);
     (void)notify_turn(&broker->notify, now.mono, broker->committing ? broker->commit_began.us : MONO_NEVER);
     if (broker->stopping && engine_drained(broker->engine) && !broker->committing && !engine_has_commit(broker->engine))
@@ -418,12 +460,18 @@ static bool open_edges(struct broker *broker)
     if (instances_new(broker->loop, broker->options.program, broker->data, bus_url_of_functions(broker), &instance_events,
                       &broker->instances, &error) != SLUICE_OK)
         return say("spawner-failed", &error);
+    if (!lambda_open(broker, &error))
+        return say("runtime-api-failed", &error);
+    if (invocations_new(broker->loop, broker->mailbox, broker->instances, broker->data, &broker->invocations, &error) != SLUICE_OK)
+        return say("usage-refused", &error);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         listener_folder(broker->listeners[i]);
     struct bus_options options = { .listeners = (const char *const *)broker->listeners,
                                    .token = token_read(broker->config->config.token_file) };
     if (bus_door_open(broker->mailbox, &options, &bus_events, &broker->bus, &error) != SLUICE_OK)
         return say("bus-failed", &error);
+    if (!broker_open_http(broker, &error))
+        return say("http-failed", &error);
     return true;
 }
 
@@ -455,7 +503,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
 
     *broker = (struct broker){ .options = *options, .started = clock_now() };
     notify_open(&broker->notify);
-    broker->config = config_file_load(options->config_path, stderr, NULL);
+    broker->config = config_file_load(options->config_path, options->runtimes, stderr, NULL);
     if (broker->config == NULL)
         return false;
     const char *data = options->data != NULL ? options->data : broker->config->config.data;
@@ -522,7 +570,7 @@ int broker_run(struct broker *broker)
     engine_totals(broker->engine, &totals);
     broker_read_end(broker);
     char line[1024];
-    int len = snprintf(line, sizeof line, "ready pid=%d bus=%s http=- pending=%llu recovered_ms=%lld\n", (int)getpid(), broker->listeners[0],
+    int len = snprintf(line, sizeof line, "ready pid=%d bus=%s http=%s pending=%llu recovered_ms=%lld\n", (int)getpid(), broker->listeners[0], broker->http[0] == '\0' ? "-" : broker->http,
                        (unsigned long long)totals.pending,
                        (long long)((clock_now().mono.us - broker->started.mono.us) / 1000));
     (void)!write(STDERR_FILENO, line, (size_t)len);
@@ -535,7 +583,10 @@ void broker_close(struct broker *broker)
 {
     if (broker->bus != NULL)
         bus_door_close(broker->bus);
+    api_close(broker->api);
+    invocations_free(broker->invocations);
     instances_free(broker->instances);
+    lambda_close(broker);
     broker_read_end(broker);
     control_free(broker->control); /* a worker may still read the store */
     store_close(broker->store);
@@ -549,6 +600,7 @@ void broker_close(struct broker *broker)
     VEC_DONE(&broker->parked);
     VEC_DONE(&broker->inputs);
     bytes_done(&broker->handover);
+    bytes_done(&broker->invocation_log);
     if (!broker->fatal && broker->store != NULL)
         log_format(LOG_INFO, "event=stopped");
     notify_close(&broker->notify);

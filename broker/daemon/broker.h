@@ -9,7 +9,9 @@
 
 #include <ev.h>
 
+#include "broker/base/histogram.h"
 #include "broker/core/engine.h"
+#include "broker/daemon/invocations.h"
 #include "broker/edge/bus_door.h"
 #include "broker/edge/config_file.h"
 #include "broker/edge/instances.h"
@@ -17,13 +19,17 @@
 #include "broker/edge/notify.h"
 #include "broker/store/store.h"
 
+struct api;
+struct arena;
 struct control;
+struct runtime_api;
 struct rule_index;
 
 struct broker_options {
     const char *config_path;
     const char *data;            /* NULL: what the configuration says */
     const char *program;         /* our own binary, for the spawner */
+    const char *runtimes;        /* where the bootstraps of Lambda functions lie */
 };
 
 struct parked_next {             /* a native instance's request for work */
@@ -37,12 +43,18 @@ struct broker {
     struct store *store;
     struct engine *engine;
     struct instances *instances;
+    struct invocations *invocations;
     struct bus_door *bus;
+    struct api *api;             /* NULL: no HTTP port is configured */
+    struct runtime_api *runtime;
+    VEC(uint64_t) idle;          /* Lambda instances that have asked for work and are frozen if this turn has none: see lambda_freeze_idle() */
+    struct arena *environment;   /* of the Lambda function that is started now */
     struct control *control;
     struct rule_index *rule_index;
     struct config_file *config;
     char data[4096];
     char *listeners[CONFIG_LISTENERS_MAX + 1]; /* NULL-terminated; our own: the configuration they came from is freed by a reload */
+    char http[300], http_url[320]; /* the HTTP port's "HOST:PORT", and its URL for processes of this machine; "": there is none */
     struct now started;
 
     struct mail committed;       /* posted by the committer */
@@ -51,12 +63,16 @@ struct broker {
     char outcome_text[256];
     bool committing, reading, stopping, fatal;
     struct mono commit_began;
+    struct histogram commits;    /* how long they took */
     struct notify notify;
 
     VEC(struct publish) publishes; /* arrived, not taken yet: the gathering commit is full, or it is not their turn */
     size_t publishes_head;
     VEC(struct parked_next) parked;
     struct bytes handover;       /* input lines and frames in the making */
+    struct bytes invocation_log; /* for a caller that asked for it */
+    uint64_t gone;               /* the instance whose end is being told, and its last output; 0: none */
+    struct view gone_log;
     VEC(struct view) inputs;
 
     ev_prepare turn;
@@ -77,7 +93,18 @@ void broker_close(struct broker *broker);
 void broker_read(struct broker *broker);
 struct reader broker_reader(struct broker *broker);
 
+/* For doors: taken by the turn, answered by world.publish_answered(); `publish->events` must stay until then. */
+void broker_publish(struct broker *broker, const struct publish *publish);
+void broker_publish_cancel(struct broker *broker, uint64_t reply);
+
+/* Handles of publishes and invocations say which door asked: the HTTP port's have API_HANDLE_BIT, those of control calls this one. */
+#define CONTROL_HANDLE_BIT (UINT64_C(1) << 62)
+
+/* http_hands.c */
+bool broker_open_http(struct broker *broker, struct sluice_error *reterr); /* if it is configured */
+
 /* hands.c */
+void broker_put_input(struct broker *broker, const struct handover *handover, struct bytes *out); /* of one delivery, on one line, appended */
 struct world broker_world(struct broker *broker);
 void broker_release_parked(struct broker *broker, uint64_t instance); /* answers its parked requests: it is to end */
 /* reload.c */

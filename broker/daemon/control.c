@@ -20,10 +20,16 @@ static const struct command commands[] = {
       control_event_tail },
     { "event.show", LOOKS, { { .name = "id", .type = ARGUMENT_TEXT, .required = true } }, control_event_show },
     { "function.list", LOOKS, { PAGE_ARGUMENTS }, control_function_list },
-    { "function.show", LOOKS, { NAME_ARGUMENT }, control_function_show },
+    { "function.show", LOOKS,
+      { NAME_ARGUMENT, { .name = "days", .type = ARGUMENT_NUMBER, .min = 1, .max = USAGE_DAYS_KEPT, .otherwise = 7 } },
+      control_function_show },
     { "function.logs", LOOKS,
       { NAME_ARGUMENT, { .name = "bytes_max", .type = ARGUMENT_NUMBER, .min = 1, .max = 1 << 20, .otherwise = 64 << 10 } },
       control_function_logs },
+    { "function.invoke", LOOKS,
+      { NAME_ARGUMENT, { .name = "payload", .type = ARGUMENT_TEXT }, { .name = "async", .type = ARGUMENT_NUMBER, .max = 1 },
+        { .name = "log", .type = ARGUMENT_NUMBER, .max = 1 } },
+      control_function_invoke },
     { "rule.list", LOOKS, { PAGE_ARGUMENTS }, control_rule_list },
     { "dead-letter.list", LOOKS, { FUNCTION_ARGUMENT(false), PAGE_ARGUMENTS }, control_dead_letter_list },
     { "dead-letter.show", LOOKS,
@@ -96,9 +102,9 @@ static bool arguments_check(struct call *call, struct view arguments)
     const char *name;
     json_t *value;
 
-    if (arguments.len > CONTROL_ARGUMENTS_BYTES_MAX) {
-        (void)call_fail(call, SLUICE_EINVAL, "%s: %zu bytes of arguments; at most %d are taken", call->command->name, arguments.len,
-                        CONTROL_ARGUMENTS_BYTES_MAX);
+    size_t bytes_max = call->command->run == control_function_invoke ? PROTOCOL_MESSAGE_BYTES_MAX : CONTROL_ARGUMENTS_BYTES_MAX;
+    if (arguments.len > bytes_max) {
+        (void)call_fail(call, SLUICE_EINVAL, "%s: %zu bytes of arguments; at most %zu are taken", call->command->name, arguments.len, bytes_max);
         return false;
     }
     call->arguments = arguments.len == 0 ? json_object() : json_loadb(arguments.data, arguments.len, JSON_REJECT_DUPLICATES, &error);
@@ -163,6 +169,7 @@ static void call_free(struct call *call)
 {
     call_unpark(call);
     search_forget(call);
+    invocation_forget(call);
     ev_timer_stop(call->control->broker->loop, &call->timer);
     json_decref(call->arguments);
     json_decref(call->result);
@@ -289,6 +296,7 @@ void control_committed(struct control *control)
         case PARKED_COMMIT: call_run(call); break;
         case PARKED_NOT:
         case PARKED_BALANCE:
+        case PARKED_INVOKE:
         case PARKED_SEARCH: break;
         }
     }
@@ -301,6 +309,8 @@ void control_stop(struct control *control)
         struct call *call = LIST_OWNER(at, struct call, link);
         if (call->parked_for == PARKED_DURABLE)
             continue; /* the last commit is waited for */
+        if (call->parked_for == PARKED_INVOKE)
+            continue; /* what runs may finish, what waits is answered by the engine */
         (void)call_fail(call, SLUICE_EUNAVAILABLE, "the daemon is shutting down");
         call_finish(call, NULL);
     }

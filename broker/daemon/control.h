@@ -7,7 +7,8 @@
  *   control.c               the table of commands, their arguments, parking and answering
  *   control_status.c        status, balance                    control_events.c         event.tail, event.show
  *   control_search.c        the log read for one event
- *   control_functions.c     function.list, .show, .logs        control_rules.c          rule.list, reload
+ *   control_functions.c     function.list, .show, .logs    control_invoke.c         function.invoke
+ *         control_rules.c          rule.list, reload
  *   control_dead_letters.c  dead-letter.list, .show, .redrive, .purge */
 #ifndef SLUICE_DAEMON_CONTROL_H
 #define SLUICE_DAEMON_CONTROL_H
@@ -29,6 +30,11 @@ void control_call(struct control *control, uint64_t request, struct view command
 void control_gone(struct control *control, uint64_t request);
 /* After each commit: answers what waited for it, and tails. */
 void control_committed(struct control *control);
+/* Invocations and events of calls of function.invoke: handles with CONTROL_HANDLE_BIT. */
+struct api_invocation;
+const struct api_invocation *control_invocation(const struct control *control, uint64_t invoke);
+void control_publish_answered(struct control *control, uint64_t reply, const struct publish_answer *answer);
+void control_invoke_answered(struct control *control, uint64_t invoke, const struct invoke_answer *answer, struct view log);
 /* The daemon is to stop: what is parked is told so, and nothing is parked from now on. */
 void control_stop(struct control *control);
 /* An instance was told to end, and why; then it ended (before the engine hears of it): kept for `function.show`. */

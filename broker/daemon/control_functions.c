@@ -13,6 +13,7 @@ static const char *protocol_text(enum function_protocol protocol)
     case PROTOCOL_STDIO: return "stdio";
     case PROTOCOL_STDIO_LINES: return "stdio-lines";
     case PROTOCOL_NATIVE: return "native";
+    case PROTOCOL_LAMBDA: return "lambda";
     }
     return NULL;
 }
@@ -235,7 +236,7 @@ static json_t *show_configuration(const struct config_function *config)
     if (config == NULL)
         return json_null();
     json_t *value = json_pack(
-        "{s:o,s:o,s:o,s:s,s:I,s:o,s:I,s:{s:I,s:I,s:b},s:{s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I},s:s}", "command",
+        "{s:o,s:o,s:o,s:s,s:I,s:o,s:I,s:{s:I,s:I,s:b},s:{s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I},s:s,s:b}", "command",
         show_texts(config->command, false), "directory", json_text(config->directory), "environment", show_texts(config->environment, true),
         "protocol", protocol_text(config->protocol), "timeout_ms", (json_int_t)config->timeout_ms, "memory_bytes",
         json_when(config->memory_bytes > 0, config->memory_bytes), "concurrency", (json_int_t)config->concurrency, "batch", "size",
@@ -243,7 +244,7 @@ static json_t *show_configuration(const struct config_function *config)
         (int)config->batch_partial_failures, "scale", "min", (json_int_t)config->scale_min, "max", (json_int_t)config->scale_max, "idle_ms",
         (json_int_t)config->idle_ms, "drain_target_ms", (json_int_t)config->drain_target_ms, "retry", "attempts",
         (json_int_t)config->retry_attempts, "backoff_min_ms", (json_int_t)config->backoff_min_ms, "backoff_max_ms",
-        (json_int_t)config->backoff_max_ms, "max_age_ms", (json_int_t)config->max_age_ms, "input", shape_text(config->input));
+        (json_int_t)config->backoff_max_ms, "max_age_ms", (json_int_t)config->max_age_ms, "input", shape_text(config->input), "report", (int)config->report);
     ASSERT(value != NULL);
     return value;
 }
@@ -279,7 +280,8 @@ static json_t *show_scaling(const struct function_info *info)
 {
     const struct config_function *config = info->config;
     char inputs[160], bound[64] = "", text[320];
-    unsigned parallel = config != NULL && config->protocol == PROTOCOL_NATIVE ? config->concurrency : 1;
+    bool at_once = config != NULL && (config->protocol == PROTOCOL_NATIVE || config->protocol == PROTOCOL_LAMBDA);
+    unsigned parallel = at_once ? config->concurrency : 1;
     double wanted = ceil((info->target.work + info->target.backlog) / parallel);
 
     int len = snprintf(inputs, sizeof inputs, "ready %llu, in flight %llu, %.1f/s arriving", (unsigned long long)info->ready,
@@ -327,12 +329,14 @@ json_t *control_function_show(struct call *call)
     shown.rows = json_array();
     engine_each_instance(control->broker->engine, id, show_instance, &shown);
     const struct function_ends *of = id <= control->ends->functions.count ? control->ends->functions.items[id - 1] : NULL;
-    json_t *result = json_pack("{s:o,s:b,s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:o,s:o,s:o,s:o}", "name", json_text(info.name), "orphaned",
+    json_t *result = json_pack("{s:o,s:b,s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:{s:I,s:I},s:o,s:o,s:o,s:o,s:o}", "name", json_text(info.name), "orphaned",
                                (int)(info.config == NULL), "paused", (int)is_paused(&info), "configuration",
                                show_configuration(info.config), "counters", show_counters(info.counters), "queue", "ready",
                                (json_int_t)info.ready, "leased", (json_int_t)info.leased, "retry", (json_int_t)info.retrying, "dead",
-                               (json_int_t)info.counters[QUEUE_DEAD_LETTERED], "instances", shown.rows, "ends", show_ends(of), "scaling",
-                               show_scaling(&info), "circuit", show_circuit(&info, of, call->now));
+                               (json_int_t)info.counters[QUEUE_DEAD_LETTERED], "invokes", "waiting", (json_int_t)info.invokes_waiting, "running",
+                               (json_int_t)info.invokes_running, "instances", shown.rows, "ends", show_ends(of), "scaling",
+                               show_scaling(&info), "circuit", show_circuit(&info, of, call->now), "usage",
+                               control_usage(call, info.name));
     ASSERT(result != NULL);
     return result;
 }

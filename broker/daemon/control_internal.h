@@ -25,6 +25,7 @@ enum parked_for {
     PARKED_DURABLE,              /* its result is ready; answered when commit `commit` is durable */
     PARKED_COMMIT,               /* run again after each commit, and when its timer says so */
     PARKED_BALANCE,              /* a worker counts for it, or will */
+    PARKED_INVOKE,               /* an invocation runs for it, or its event is on its way to the disk */
     PARKED_SEARCH,               /* a worker reads the log for it, or will: one after the other, in order */
 };
 
@@ -44,6 +45,7 @@ struct call {
     uint64_t after_seq;          /* event.tail: from where, once it is known */
     ev_timer timer;              /* event.tail: its wait */
     bool counting;               /* balance: the thread that runs counts for it */
+    struct invocation *invocation; /* function.invoke */
     struct event_found *found;   /* event.show: what a search found, while the call waits for more; NULL: nothing yet */
 };
 
@@ -126,8 +128,14 @@ size_t functions_by_name(const struct control *control, uint32_t **ret_ids);
 command_run control_status, control_balance;
 command_run control_event_tail, control_event_show;
 command_run control_function_list, control_function_show, control_function_logs;
+command_run control_function_invoke;
 command_run control_rule_list, control_reload;
 command_run control_dead_letter_list, control_dead_letter_show, control_dead_letter_redrive, control_dead_letter_purge;
+
+/* The call is going away: what it waits for is cancelled, if it is not over. */
+void invocation_forget(struct call *call);
+/* control_usage.c: rows of its last `days` (an argument) on which it ran, newest first. */
+json_t *control_usage(const struct call *call, const char *function);
 
 struct balance *balance_new(struct control *control);
 struct balance *balance_free(struct balance *balance);

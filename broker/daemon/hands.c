@@ -9,8 +9,10 @@
 #include "broker/base/assert.h"
 #include "broker/core/input.h"
 #include "broker/daemon/control.h"
+#include "broker/daemon/lambda.h"
 #include "broker/daemon/rule_index.h"
 #include "broker/edge/log.h"
+#include "schemas/codec/json.h"
 
 static bool read_batch_after(void *ctx, uint32_t function, uint64_t after, struct batch_row *ret_row)
 {
@@ -59,17 +61,77 @@ struct reader broker_reader(struct broker *broker)
 
 static void world_publish_answered(void *ctx, uint64_t reply, const struct publish_answer *answer)
 {
-    bus_answer_publish(((struct broker *)ctx)->bus, reply, answer);
+    struct broker *broker = ctx;
+
+    if ((reply & API_HANDLE_BIT) != 0)
+        api_publish_answered(broker->api, reply, answer);
+    else if ((reply & CONTROL_HANDLE_BIT) != 0)
+        control_publish_answered(broker->control, reply, answer);
+    else
+        bus_answer_publish(broker->bus, reply, answer);
+}
+
+/* The invocation's own log, as far as the instance has done one at a time: START, its lines, END and REPORT. */
+static struct view invocation_log(struct broker *broker, const struct api_invocation *invocation, uint64_t instance)
+{
+    struct bytes *log = &broker->invocation_log;
+
+    bytes_clear(log);
+    bytes_put_format(log, "START RequestId: %s Version: $LATEST\n", invocation->request_id);
+    bytes_put_view(log, broker->gone == instance ? broker->gone_log : instances_log(broker->instances, instance));
+    if (log->len > 0 && log->data[log->len - 1] != '\n')
+        bytes_put_char(log, '\n');
+    bytes_put_view(log, invocations_last_report(broker->invocations, instance));
+    return log->failed ? (struct view){ 0 } : bytes_view(log);
+}
+
+static const struct api_invocation *invocation_find(const struct broker *broker, uint64_t invoke)
+{
+    return (invoke & API_HANDLE_BIT) != 0 ? api_invocation_find(broker->api, invoke) : control_invocation(broker->control, invoke);
+}
+
+static void world_invoke_answered(void *ctx, uint64_t invoke, const struct invoke_answer *answer)
+{
+    struct broker *broker = ctx;
+    const struct api_invocation *invocation = answer->instance == 0 ? NULL : invocation_find(broker, invoke);
+    struct view log = invocation == NULL || !invocation->tail ? (struct view){ 0 } : invocation_log(broker, invocation, answer->instance);
+
+    if ((invoke & API_HANDLE_BIT) != 0)
+        api_invoke_answered(broker->api, invoke, answer, log);
+    else
+        control_invoke_answered(broker->control, invoke, answer, log);
+}
+
+static void world_invoke(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_ms, uint64_t invoke)
+{
+    struct broker *broker = ctx;
+    const struct api_invocation *invocation = invocation_find(broker, invoke);
+    enum function_protocol protocol;
+
+    ASSERT(invocation != NULL); /* one whose caller is gone was cancelled, and is not handed over */
+    invocations_begin(broker->invocations, instance, lease, 1, invocation->request_id);
+    if (invocation->tail)
+        instances_log_begin(broker->instances, instance);
+    if (engine_instance_protocol(broker->engine, instance, &protocol) && protocol == PROTOCOL_LAMBDA) {
+        lambda_invoke(broker, instance, lease, deadline_ms, invocation);
+        return;
+    }
+    bytes_clear(&broker->handover);
+    json_put_line(&broker->handover, invocation->payload);
+    instances_invoke(broker->instances, instance, lease, bytes_view(&broker->handover));
 }
 
 static bool world_start(void *ctx, uint64_t instance, const struct config_function *function)
 {
     struct broker *broker = ctx;
     struct sluice_error error;
-    enum sluice_err err = instances_start(broker->instances, instance, function, &error);
+    enum sluice_err err = function->protocol == PROTOCOL_LAMBDA ? lambda_start(broker, instance, function, &error)
+                                                                : instances_start(broker->instances, instance, function, NULL, &error);
 
-    if (err == SLUICE_OK)
+    if (err == SLUICE_OK) {
+        invocations_started(broker->invocations, instance, function);
         return true;
+    }
     if (err == SLUICE_ELIMIT) /* the spawner has enough to do: come back in a moment */
         ev_timer_again(broker->loop, &broker->start_again);
     else if (err != SLUICE_EUNAVAILABLE)
@@ -89,8 +151,7 @@ static void put_made_line(struct bytes *out, struct view made)
     }
 }
 
-/* The input of one delivery, on one line, appended. */
-static void input_line(struct broker *broker, const struct handover *handover, struct bytes *out)
+void broker_put_input(struct broker *broker, const struct handover *handover, struct bytes *out)
 {
     struct target_view target;
     struct event event;
@@ -127,7 +188,7 @@ static void deliver_native(struct broker *broker, uint64_t instance, uint64_t le
             bus_put_handover_json(&broker->handover, handovers[i].attempt, handovers[i].input);
         } else if (engine_target(broker->engine, handovers[i].target, &target) && target.input != TARGET_INPUT_EVENT) {
             bytes_clear(&json);
-            input_line(broker, &handovers[i], &json);
+            broker_put_input(broker, &handovers[i], &json);
             bus_put_handover_json(&broker->handover, handovers[i].attempt, bytes_view(&json));
         } else {
             bus_put_handover(&broker->handover, handovers[i].attempt, handovers[i].envelope);
@@ -138,12 +199,32 @@ static void deliver_native(struct broker *broker, uint64_t instance, uint64_t le
     bus_answer_next(broker->bus, request, SLUICE_OK, NULL, lease, deadline_ms, bytes_view(&broker->handover), count);
 }
 
+/* The id is made for those who see it. */
+static void invocation_begin(struct broker *broker, uint64_t instance, uint64_t lease, const struct handover *first, unsigned count)
+{
+    struct request_id id;
+    bool reported = invocations_reported(broker->invocations, instance);
+
+    if (reported)
+        id = lambda_request_id(first);
+    invocations_begin(broker->invocations, instance, lease, count, reported ? id.text : NULL);
+}
+
 static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handovers, unsigned count)
 {
     struct broker *broker = ctx;
 
-    if (engine_instance_is_native(broker->engine, instance)) {
+    enum function_protocol protocol = PROTOCOL_STDIO;
+
+    (void)engine_instance_protocol(broker->engine, instance, &protocol);
+    invocation_begin(broker, instance, lease, &handovers[0], count);
+    if (protocol == PROTOCOL_NATIVE) {
         deliver_native(broker, instance, lease, deadline_ms, handovers, count);
+        return;
+    }
+    if (protocol == PROTOCOL_LAMBDA) {
+        ASSERT(count == 1);
+        lambda_deliver(broker, instance, lease, deadline_ms, handovers);
         return;
     }
     size_t offsets[64], *at = offsets;
@@ -154,7 +235,7 @@ static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t 
     bytes_clear(&broker->handover);
     for (unsigned i = 0; i < count; i++) {
         at[i] = broker->handover.len;
-        input_line(broker, &handovers[i], &broker->handover);
+        broker_put_input(broker, &handovers[i], &broker->handover);
     }
     at[count] = broker->handover.len;
     broker->inputs.count = 0;
@@ -185,6 +266,7 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
 
     log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
     broker_release_parked(broker, instance);
+    (void)runtime_shutdown(broker->runtime, instance, "spindown", clock_now().wall_ms + STOP_GRACE_MS);
     control_instance_stopped(broker->control, instance, reason);
     instances_stop(broker->instances, instance);
 }
@@ -194,6 +276,8 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     struct broker *broker = ctx;
 
     log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    if (strcmp(reason, "timeout") == 0)
+        invocations_killed(broker->invocations, instance);
     control_instance_stopped(broker->control, instance, reason);
     instances_kill(broker->instances, instance);
 }
@@ -244,6 +328,8 @@ struct world broker_world(struct broker *broker)
         .deliver = world_deliver,
         .stop = world_stop,
         .kill = world_kill,
+        .invoke = world_invoke,
+        .invoke_answered = world_invoke_answered,
         .log = world_log,
         .cpu_us = world_cpu_us,
         .rules_open = world_rules_open,

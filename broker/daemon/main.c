@@ -18,9 +18,9 @@ static int usage(const char *what, const char *which)
     return EXIT_USAGE;
 }
 
-static int check(const char *path)
+static int check(const char *path, const char *runtimes)
 {
-    struct config_file *file = config_file_load(path, stderr, NULL);
+    struct config_file *file = config_file_load(path, runtimes, stderr, NULL);
 
     if (file == NULL)
         return 1;
@@ -47,7 +47,9 @@ int main(int argc, char **argv)
         { "spawner", required_argument, NULL, 's' }, { "version", no_argument, NULL, 'v' },       { "help", no_argument, NULL, 'h' },
         { "verbose", no_argument, NULL, 'V' },       { NULL, 0, NULL, 0 },
     };
-    struct broker_options broker_options = { .program = "/proc/self/exe" }; /* also after the file was replaced */
+    static char runtimes[CONFIG_PATH_BYTES_MAX];
+    struct broker_options broker_options = { .program = "/proc/self/exe", /* also after the file was replaced */
+                                             .runtimes = config_runtimes_find(runtimes) };
     bool only_check = false;
     int option;
 
@@ -69,7 +71,7 @@ int main(int argc, char **argv)
     if (broker_options.config_path == NULL)
         return usage("--config is missing", "");
     if (only_check)
-        return check(broker_options.config_path);
+        return check(broker_options.config_path, broker_options.runtimes);
     raise_descriptor_limit();
     struct broker *broker = calloc(1, sizeof *broker);
     if (broker == NULL)

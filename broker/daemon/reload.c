@@ -66,6 +66,8 @@ static const char *key_that_needs_a_restart(const struct broker *broker, const s
         i++;
     if (old->bus_listeners[i] != NULL || fresh->bus_listeners[i] != NULL)
         return "listen.bus";
+    if (!same_text(old->http, fresh->http))
+        return "listen.http";
     if (!same_text(old->token_file, fresh->token_file))
         return "listen.token-file";
     return broker->options.data == NULL && !same_text(old->data, fresh->data) ? "data" : NULL;
@@ -88,7 +90,7 @@ static bool reload(struct broker *broker, struct bytes *errors)
     FILE *stream = open_memstream(&text, &len);
 
     ASSERT(stream != NULL);
-    struct config_file *file = config_file_load(broker->options.config_path, stream, NULL);
+    struct config_file *file = config_file_load(broker->options.config_path, broker->options.runtimes, stream, NULL);
     (void)fclose(stream);
     if (len > 0) {
         (void)!write(STDERR_FILENO, text, len);

@@ -286,13 +286,20 @@ void capture_end(struct capture *capture, struct captured *captured, uint64_t in
 void capture_note(struct capture *capture, uint64_t instance, const char *format, ...)
 {
     char text[NOTE_BYTES_MAX];
-    struct line_head head = line_head(instance);
     va_list args;
 
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    line_put(capture, &head, view_of(text), false);
+    capture_lines(capture, instance, &(struct view){ .data = text, .len = strlen(text) }, 1);
+}
+
+void capture_lines(struct capture *capture, uint64_t instance, const struct view *lines, unsigned count)
+{
+    struct line_head head = line_head(instance);
+
+    for (unsigned i = 0; i < count; i++)
+        line_put(capture, &head, lines[i], false);
     lines_flush(capture);
 }
 

@@ -32,6 +32,8 @@ void capture_feed(struct capture *capture, struct captured *captured, uint64_t i
 void capture_end(struct capture *capture, struct captured *captured, uint64_t instance);
 /* A line of our own, between the function's. */
 void capture_note(struct capture *capture, uint64_t instance, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Several, with one write; no line breaks in them. */
+void capture_lines(struct capture *capture, uint64_t instance, const struct view *lines, unsigned count);
 
 /* Keeps the last OUTPUT_TAIL_BYTES of all that was put. */
 void tail_put(struct bytes *tail, struct view data);

@@ -7,18 +7,17 @@
 #include "broker/edge/config_sections.h"
 #include "broker/edge/yaml_values.h"
 
-#define PROTOCOLS_SUPPORTED "stdio, stdio-lines and native"
-
 enum function_key {
     KEY_COMMAND, KEY_CODE, KEY_ENVIRONMENT, KEY_PROTOCOL, KEY_RUNTIME, KEY_HANDLER, KEY_TIMEOUT, KEY_MEMORY, KEY_CONCURRENCY,
-    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, FUNCTION_KEYS,
+    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, KEY_LOG, FUNCTION_KEYS,
 };
 static const char *const function_keys[FUNCTION_KEYS] = {
     "command", "code", "environment", "protocol", "runtime", "handler", "timeout", "memory", "concurrency",
-    "batch", "scale", "retry", "input",
+    "batch", "scale", "retry", "input", "log",
 };
 
 static const struct config_function function_defaults = {
+    .protocol = PROTOCOL_LAMBDA,
     .timeout_ms = 3000,
     .concurrency = 1,
     .batch_size = 1,
@@ -46,9 +45,8 @@ static bool file_is_executable(const char *path, int *ret_error)
     return true;
 }
 
-/* A bare name, by the PATH of this process; NULL: in none of its folders. Relative folders in PATH are skipped: what they mean
- * depends on where the daemon was started. */
-static const char *find_in_path(struct arena *arena, const char *name)
+/* Relative folders in PATH are skipped: what they mean depends on where the daemon was started. */
+const char *config_program_in_path(struct arena *arena, const char *name)
 {
     const char *path = getenv("PATH");
     char candidate[4096];
@@ -67,13 +65,23 @@ static const char *find_in_path(struct arena *arena, const char *name)
     return NULL;
 }
 
-static void program_find(struct loader *loader, const struct yaml_file *file, const struct yaml_node *node, const char *directory,
-                         const char **program)
+const char *config_program_mistake(const char *path)
 {
     int reason = 0;
 
+    if (file_is_executable(path, &reason))
+        return NULL;
+    return reason == ENOENT   ? "does not exist"
+           : reason == EISDIR ? "is a folder"
+           : reason == EACCES ? "is not executable; chmod +x it"
+                              : strerror(reason);
+}
+
+static void program_find(struct loader *loader, const struct yaml_file *file, const struct yaml_node *node, const char *directory,
+                         const char **program)
+{
     if (strchr(*program, '/') == NULL) {
-        const char *found = find_in_path(loader->arena, *program);
+        const char *found = config_program_in_path(loader->arena, *program);
         if (found == NULL)
             yaml_mistake(file, node, "command '" YAML_SHOWN "' was not found in PATH; a file beside it is ./" YAML_SHOWN,
                          YAML_SHOW(node),
@@ -83,11 +91,8 @@ static void program_find(struct loader *loader, const struct yaml_file *file, co
         return;
     }
     const char *path = config_path(loader->arena, directory, *program);
-    if (!file_is_executable(path, &reason)) {
-        const char *why = reason == ENOENT   ? "does not exist"
-                          : reason == EISDIR ? "is a folder"
-                          : reason == EACCES ? "is not executable; chmod +x it"
-                                             : strerror(reason);
+    const char *why = config_program_mistake(path);
+    if (why != NULL) {
         yaml_mistake(file, node, "command '" YAML_SHOWN "': %s %s", YAML_SHOW(node), path, why);
         return;
     }
@@ -168,6 +173,8 @@ static void environment_read(struct loader *loader, const struct yaml_file *file
         if (key->len == 0 || memchr(key->text, '=', key->len) != NULL || memchr(key->text, '\0', key->len) != NULL)
             yaml_mistake(file, key, "'" YAML_SHOWN "' cannot be the name of a variable: it is empty or contains '='",
                          YAML_SHOW(key));
+        else if (function->protocol == PROTOCOL_LAMBDA && config_variable_is_reserved(yaml_text(key)))
+            yaml_mistake(file, key, "'" YAML_SHOWN "' is set for each Lambda function by the daemon; it cannot be given", YAML_SHOW(key));
         else if (yaml_get_words(file, key, "environment", (size_t)CONFIG_NAME_BYTES_MAX * 4, loader->arena, &name))
             (void)yaml_get_words(file, yaml_next(key), name, CONFIG_ARGUMENT_BYTES_MAX - 1 - key->len, loader->arena, &value);
         environment[i] = arena_format(loader->arena, "%s=%s", name, value);
@@ -181,25 +188,15 @@ static void protocol_read(const struct config_entry *entry, const struct yaml_no
                           struct config_function *function)
 {
     static const char *const names[] = { "stdio", "stdio-lines", "native", "lambda" };
-    const struct yaml_file *file = entry->file;
-    const struct yaml_node *node = values[KEY_PROTOCOL];
-    unsigned choice = 3;
+    unsigned choice = function->protocol;
 
-    for (unsigned key = KEY_RUNTIME; key <= KEY_HANDLER; key++) {
-        if (values[key] != NULL)
-            yaml_mistake(file, values[key], "'%s' belongs to protocol lambda, which this version does not support; supported are "
-                         PROTOCOLS_SUPPORTED, function_keys[key]);
-    }
-    if (!yaml_get_choice(file, node, "protocol", names, 4, &choice))
-        return;
-    if (choice < 3) {
+    _Static_assert(PROTOCOL_STDIO == 0 && PROTOCOL_STDIO_LINES == 1 && PROTOCOL_NATIVE == 2 && PROTOCOL_LAMBDA == 3, "the order above");
+    if (yaml_get_choice(entry->file, values[KEY_PROTOCOL], "protocol", names, 4, &choice))
         function->protocol = (enum function_protocol)choice;
-    } else if (node != NULL) {
-        yaml_mistake(file, node, "protocol 'lambda' is not supported in this version; supported are " PROTOCOLS_SUPPORTED);
-    } else if (values[KEY_RUNTIME] == NULL && values[KEY_HANDLER] == NULL) {
-        yaml_mistake(file, entry->key,
-                     "function '%s' has no 'protocol', and its default, lambda, is not supported in this version; "
-                     "supported are " PROTOCOLS_SUPPORTED, entry->name);
+    for (unsigned key = KEY_RUNTIME; key <= KEY_HANDLER; key++) {
+        if (values[key] != NULL && function->protocol != PROTOCOL_LAMBDA)
+            yaml_mistake(entry->file, values[key], "'%s' belongs to protocol lambda; this function speaks %s", function_keys[key],
+                         names[function->protocol]);
     }
 }
 
@@ -214,16 +211,18 @@ static void batch_read(const struct yaml_file *file, const struct yaml_node *nod
     (void)yaml_get_unsigned(file, values[0], "batch.size", 1, CONFIG_BATCH_MAX, &function->batch_size);
     (void)yaml_get_duration(file, values[1], "batch.window", 0, CONFIG_BATCH_WINDOW_MS_MAX, &function->batch_window_ms);
     (void)yaml_get_bool(file, values[2], "batch.partial-failures", &function->batch_partial_failures);
+    if (function->protocol == PROTOCOL_LAMBDA && function->batch_size > 1)
+        yaml_mistake(file, values[0], "'batch.size' must be 1 with protocol lambda: it gets one event at a time; 'concurrency' has several at once");
 }
 
 static void scale_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
 {
-    static const char *const keys[] = { "min", "max", "idle", "drain-target" };
-    const struct yaml_node *values[4];
+    static const char *const keys[] = { "min", "max", "idle", "drain-target", "idle-freeze" };
+    const struct yaml_node *values[5];
 
     if (node == NULL)
         return;
-    (void)yaml_map_spread(file, node, "'scale'", keys, 4, values);
+    (void)yaml_map_spread(file, node, "'scale'", keys, 5, values);
     bool bounds = yaml_get_unsigned(file, values[0], "scale.min", 0, CONFIG_INSTANCES_MAX, &function->scale_min);
     bounds = yaml_get_unsigned(file, values[1], "scale.max", 0, CONFIG_INSTANCES_MAX, &function->scale_max) && bounds;
     if (bounds && function->scale_min > function->scale_max)
@@ -231,6 +230,9 @@ static void scale_read(const struct yaml_file *file, const struct yaml_node *nod
                      function->scale_max, values[1] == NULL ? " unless given" : "");
     (void)yaml_get_duration(file, values[2], "scale.idle", 0, CONFIG_IDLE_MS_MAX, &function->idle_ms);
     (void)yaml_get_duration(file, values[3], "scale.drain-target", 1, CONFIG_DRAIN_TARGET_MS_MAX, &function->drain_target_ms);
+    (void)yaml_get_bool(file, values[4], "scale.idle-freeze", &function->idle_freeze);
+    if (function->idle_freeze && function->protocol != PROTOCOL_LAMBDA)
+        yaml_mistake(file, values[4], "'scale.idle-freeze' belongs to protocol lambda: of others it is not known when they have nothing to do");
 }
 
 static void retry_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
@@ -240,11 +242,32 @@ static void retry_read(const struct yaml_file *file, const struct yaml_node *nod
 
     if (node == NULL)
         return;
+    function->retry_given = true;
     (void)yaml_map_spread(file, node, "'retry'", keys, 3, values);
     (void)yaml_get_unsigned(file, values[0], "retry.attempts", 1, CONFIG_ATTEMPTS_MAX, &function->retry_attempts);
     (void)yaml_get_duration_range(file, values[1], "retry.backoff", 1, CONFIG_BACKOFF_MS_MAX, &function->backoff_min_ms,
                                   &function->backoff_max_ms);
     (void)yaml_get_duration(file, values[2], "retry.max-age", 1000, CONFIG_MAX_AGE_MS_MAX, &function->max_age_ms);
+}
+
+/* A filter or a native function may run a million invocations a second: their lines would be the greater part of the work. */
+static bool reports_by_default(enum function_protocol protocol)
+{
+    return protocol != PROTOCOL_STDIO_LINES && protocol != PROTOCOL_NATIVE;
+}
+
+static void log_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
+{
+    static const char *const keys[] = { "report" };
+    static const char *const names[] = { "none", "all" };
+    const struct yaml_node *values[1];
+    unsigned choice = reports_by_default(function->protocol);
+
+    if (node != NULL) {
+        (void)yaml_map_spread(file, node, "'log'", keys, 1, values);
+        (void)yaml_get_choice(file, values[0], "log.report", names, 2, &choice);
+    }
+    function->report = choice == 1;
 }
 
 static void function_read(struct loader *loader, const struct config_entry *entry, struct config_function *function)
@@ -262,9 +285,11 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     if (entry->value->kind != YAML_MAP) /* one mistake is enough: no keys, no command */
         return;
     function->directory = code_read(loader, file, values[KEY_CODE]);
-    command_read(loader, entry, values[KEY_COMMAND], function);
-    environment_read(loader, file, values[KEY_ENVIRONMENT], function);
     protocol_read(entry, values, function);
+    const struct config_lambda lambda = { .command = values[KEY_COMMAND], .runtime = values[KEY_RUNTIME], .handler = values[KEY_HANDLER] };
+    if (function->protocol != PROTOCOL_LAMBDA || config_lambda_read(loader, entry, &lambda, function))
+        command_read(loader, entry, values[KEY_COMMAND], function);
+    environment_read(loader, file, values[KEY_ENVIRONMENT], function);
     (void)yaml_get_duration(file, values[KEY_TIMEOUT], "timeout", 1, CONFIG_TIMEOUT_MS_MAX, &function->timeout_ms);
     (void)yaml_get_size(file, values[KEY_MEMORY], "memory", CONFIG_MEMORY_BYTES_MIN, CONFIG_MEMORY_BYTES_MAX,
                         &function->memory_bytes);
@@ -272,6 +297,7 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     batch_read(file, values[KEY_BATCH], function);
     scale_read(file, values[KEY_SCALE], function);
     retry_read(file, values[KEY_RETRY], function);
+    log_read(file, values[KEY_LOG], function);
     if (yaml_get_choice(file, values[KEY_INPUT], "input", shapes, 3, &shape))
         function->input = (enum event_shape)shape;
 }

@@ -11,6 +11,7 @@ struct loader {
     struct mistakes *mistakes;
     struct config *config;
     const char *folder;             /* absolute: where the configuration stands; relative paths start here */
+    const char *runtimes;           /* absolute: where our bootstraps lie; NULL: nothing will be run, they are not looked for */
 };
 
 /* A function or a rule of any of the files, before it is read. */
@@ -30,9 +31,24 @@ struct config_slot {
 void config_functions_read(struct loader *loader, const struct config_entry *entries, unsigned count);
 /* After the functions: targets name them. Buses named by rules are not added to config->buses here. */
 void config_rules_read(struct loader *loader, const struct config_entry *entries, unsigned count);
+/* After the functions. */
+void config_routes_read(struct loader *loader, const struct config_entry *entries, unsigned count);
 void config_listen_read(struct loader *loader, const struct config_slot *bus, const struct config_slot *http,
-                        const struct config_slot *token_file);
+                        const struct config_slot *http_hosts, const struct config_slot *token_file);
 
+/* ---- config_lambda.c ---- */
+struct config_lambda {              /* what a function of protocol lambda says of itself; NULL: nothing */
+    const struct yaml_node *command, *runtime, *handler;
+};
+/* Runtime, handler, and the command of a runtime. True: it has a command of its own, which is still to be read. */
+bool config_lambda_read(struct loader *loader, const struct config_entry *entry, const struct config_lambda *lambda,
+                        struct config_function *function);
+bool config_variable_is_reserved(struct view name);
+
+/* A bare name, by the PATH of this process; NULL: in none of its folders. */
+const char *config_program_in_path(struct arena *arena, const char *name);
+/* Why it cannot be executed: "does not exist"; NULL: it can. */
+const char *config_program_mistake(const char *path);
 /* [A-Za-z0-9._-]{1,64} of functions and rules; buses may also have slashes and 256 bytes. Tells the mistake. */
 bool config_name_check(const struct yaml_file *file, const struct yaml_node *node, const char *what, size_t bytes_max,
                        const char *also);

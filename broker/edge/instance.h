@@ -11,12 +11,13 @@
 #include "broker/base/vec.h"
 #include "broker/edge/capture.h"
 #include "broker/edge/instances.h"
+#include "broker/edge/memory.h"
 
 enum { READ_BYTES = 64 << 10, READS_PER_TURN_MAX = 4 }; /* a pipe holds 64 KiB; 256 KiB a turn, then the others' turn */
 
 enum instance_state { INSTANCE_STARTING, INSTANCE_RUNNING, INSTANCE_STOPPING, INSTANCE_GONE };
 
-struct leased { uint64_t lease; unsigned count, done; };
+struct leased { uint64_t lease; unsigned count, done; bool result_wanted; };
 
 struct instance {
     struct instances *all;
@@ -27,6 +28,8 @@ struct instance {
     enum instance_state state;
     pid_t pid;                       /* 0 until started */
     int pidfd;
+    int64_t memory_bytes;            /* its limit; 0: none */
+    struct memory_meter meter;       /* open once it was asked for */
     int child_stdout_fd, child_stderr_fd; /* the child's ends, until it has them */
     int child_stdin_fd;              /* kept, never read from: it tells how much the process has not read. So no EPIPE either */
     struct ev_io input;              /* watches our ends of the pipes; .fd -1: closed */
@@ -41,10 +44,17 @@ struct instance {
     bool input_ends;                 /* close stdin when all is written: see input_end() */
     VEC(struct leased) leases;       /* outstanding ones from leases_at, in order */
     size_t leases_at;
-    struct bytes answer;             /* stdio: the tail of stdout; stdio-lines: a line begun */
+    struct bytes answer;             /* stdio: the tail of stdout, or all of it if its result is wanted; stdio-lines: a line begun */
     uint64_t answer_bytes;           /* stdio: all of stdout */
+    bool frozen;                     /* see instances_freeze() */
     bool too_large;                  /* its answer: killed, further output ignored */
 };
+
+/* native and lambda functions are spoken to elsewhere: their stdin is empty, and both outputs are log. */
+static inline bool instance_has_pipes(enum function_protocol protocol)
+{
+    return protocol == PROTOCOL_STDIO || protocol == PROTOCOL_STDIO_LINES;
+}
 
 /* ---- instances.c, for the protocols ---- */
 void instance_signal(struct instance *instance, int signal);
@@ -74,6 +84,7 @@ const char *const *environment_make(struct arena *arena, const char *bus_url, ui
 
 /* ---- protocols: what to do with stdout, and at the end ---- */
 void stdio_read(struct instance *instance, struct view data);
+struct view stdio_tail(const struct instance *instance);   /* the last of its stdout */
 void stdio_exited(struct instance *instance, const struct instance_end *end);
 void stdio_lines_read(struct instance *instance, struct view data);
 void stdio_lines_closed(struct instance *instance);  /* its stdout: no answer can come any more */

@@ -23,7 +23,7 @@ struct instances {
     struct instances_events events;
     struct captures *captures;
     char *bus_url;
-    int null_fd;                                 /* stdin of native instances */
+    int null_fd;                                 /* stdin of native and lambda instances */
     struct arena *arena;                         /* of one start */
     struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
     char scratch[READ_BYTES];                    /* what pipe_read() reads into, on behalf of all */
@@ -67,7 +67,7 @@ static void output_take(struct instance *instance, struct view data)
         return;
     if (instance->protocol == PROTOCOL_STDIO)
         stdio_read(instance, data);
-    else
+    else if (instance->protocol == PROTOCOL_STDIO_LINES)
         stdio_lines_read(instance, data);
 }
 
@@ -119,6 +119,7 @@ static void instance_free(struct instance *instance)
     fd_close(&instance->child_stdout_fd);
     fd_close(&instance->child_stderr_fd);
     fd_close(&instance->pidfd);
+    memory_close(&instance->meter);
     if (instance->capture != NULL)
         capture_close(instance->capture);
     captured_done(&instance->captured);
@@ -145,12 +146,15 @@ static void instance_gone(struct instance *instance, struct instance_end *end)
         pipe_finish(instance, &instance->output, instance->all->scratch, output_take);
         errors_finish(instance);
     }
+    if (end->out_of_memory)
+        capture_note(instance->capture, instance->id, "sluice: out of memory: killed at its limit of %lld MiB",
+                     (long long)(instance->memory_bytes >> 20));
     end->input_unread = input_unread(instance);
     if (instance->protocol == PROTOCOL_STDIO)
         stdio_exited(instance, end);
     else if (instance->protocol == PROTOCOL_STDIO_LINES)
         stdio_lines_exited(instance);
-    end->output_tail = instance_output(instance, instance->protocol == PROTOCOL_STDIO ? tail_view(&instance->answer) : VIEW_LITERAL(""));
+    end->output_tail = instance_output(instance, instance->protocol == PROTOCOL_STDIO ? stdio_tail(instance) : VIEW_LITERAL(""));
     events->on_gone(events->ctx, instance->id, end);
     instance_free(instance);
 }
@@ -197,14 +201,26 @@ static int64_t time_us(struct timeval time)
     return (int64_t)time.tv_sec * 1000000 + time.tv_usec;
 }
 
-static void on_exited(void *ctx, uint64_t id, int wait_status, const struct rusage *usage)
+/* A death at the limit is one even where a shell, which stood above the process that was killed, said so by an exit status. A process that
+ * lost a child to it and still ended well is left its success. */
+static bool ended_out_of_memory(const struct spawner_exit *exit)
+{
+    return exit->out_of_memory && exit->wait_status != 0;
+}
+
+static void on_exited(void *ctx, uint64_t id, const struct spawner_exit *exit)
 {
     struct instance *instance = table_find(ctx, id);
+    const struct rusage *usage = &exit->usage;
+    int wait_status = exit->wait_status;
     struct instance_end end = {
         .reason = WIFSIGNALED(wait_status) ? END_SIGNALLED : END_EXITED,
         .code = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
         .cpu_us = time_us(usage->ru_utime) + time_us(usage->ru_stime),
-        .memory_peak_bytes = (int64_t)usage->ru_maxrss * 1024,
+        .memory_peak_bytes = exit->cgroup_peak_bytes > 0 ? exit->cgroup_peak_bytes : (int64_t)usage->ru_maxrss * 1024,
+        .exec_us = exit->exec_us,
+        .exit_us = exit->exit_us,
+        .out_of_memory = ended_out_of_memory(exit),
     };
 
     ASSERT(instance != NULL);
@@ -277,6 +293,7 @@ static struct instance *instance_new(struct instances *instances, uint64_t id, c
     instance->loop = instances->loop;
     instance->id = id;
     instance->protocol = function->protocol;
+    instance->memory_bytes = function->memory_bytes;
     instance->pidfd = instance->child_stdin_fd = instance->child_stdout_fd = instance->child_stderr_fd = -1;
     ev_io_init(&instance->input, on_input, -1, EV_WRITE);
     ev_io_init(&instance->output, on_output, -1, EV_READ);
@@ -288,7 +305,8 @@ static struct instance *instance_new(struct instances *instances, uint64_t id, c
     return instance;
 }
 
-static enum sluice_err instance_spawn(struct instance *instance, const struct config_function *function, struct sluice_error *reterr)
+static enum sluice_err instance_spawn(struct instance *instance, const struct config_function *function, const char *const *environment,
+                                      struct sluice_error *reterr)
 {
     struct instances *instances = instance->all;
 
@@ -297,16 +315,17 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
     if (!pipes_make(instance))
         return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s': no pipe for another instance: %s; raise the limit of open files",
                            function->name, strerror(errno));
-    bool native = function->protocol == PROTOCOL_NATIVE;
+    bool piped = instance_has_pipes(function->protocol);
     arena_reset(instances->arena);
     struct spawn_request request = {
         .instance = instance->id,
         .command = function->command,
-        .environment = environment_make(instances->arena, instances->bus_url, instance->id, function),
+        .environment = environment != NULL ? environment
+                                           : environment_make(instances->arena, instances->bus_url, instance->id, function),
         .directory = function->directory,
         .memory_bytes = function->memory_bytes,
-        .stdin_fd = native ? instances->null_fd : instance->child_stdin_fd,
-        .stdout_fd = native ? instance->child_stderr_fd : instance->child_stdout_fd,
+        .stdin_fd = piped ? instance->child_stdin_fd : instances->null_fd,
+        .stdout_fd = piped ? instance->child_stdout_fd : instance->child_stderr_fd,
         .stderr_fd = instance->child_stderr_fd,
     };
     return spawner_spawn(instances->spawner, &request, reterr);
@@ -315,13 +334,13 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
 /* ---- the interface ---- */
 
 enum sluice_err instances_start(struct instances *instances, uint64_t id, const struct config_function *function,
-                                struct sluice_error *reterr)
+                                const char *const *environment, struct sluice_error *reterr)
 {
     ASSERT(table_find(instances, id) == NULL);
     struct instance *instance = instance_new(instances, id, function);
     if (instance == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for an instance", function->name);
-    enum sluice_err err = instance_spawn(instance, function, reterr);
+    enum sluice_err err = instance_spawn(instance, function, environment, reterr);
     if (err != SLUICE_OK) {
         instance_free(instance);
         return err;
@@ -331,20 +350,30 @@ enum sluice_err instances_start(struct instances *instances, uint64_t id, const 
     return SLUICE_OK;
 }
 
-void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+static void hand_over(struct instances *instances, uint64_t id, const struct leased *leased, const struct view *inputs, unsigned count)
 {
     struct instance *instance = table_find(instances, id);
 
     ASSERT(count > 0);
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return; /* on_gone says so, or has */
-    ASSERT(instance->protocol != PROTOCOL_NATIVE);
-    VEC_PUSH(&instance->leases, (struct leased){ .lease = lease, .count = count });
+    ASSERT(instance_has_pipes(instance->protocol));
+    VEC_PUSH(&instance->leases, *leased);
     input_put(instance, inputs, count);
     if (instance->protocol == PROTOCOL_STDIO)
         input_end(instance);
     else
         input_write(instance);
+}
+
+void instances_deliver(struct instances *instances, uint64_t id, uint64_t lease, const struct view *inputs, unsigned count)
+{
+    hand_over(instances, id, &(struct leased){ .lease = lease, .count = count }, inputs, count);
+}
+
+void instances_invoke(struct instances *instances, uint64_t id, uint64_t lease, struct view input)
+{
+    hand_over(instances, id, &(struct leased){ .lease = lease, .count = 1, .result_wanted = true }, &input, 1);
 }
 
 void instances_stop(struct instances *instances, uint64_t id)
@@ -356,6 +385,8 @@ void instances_stop(struct instances *instances, uint64_t id)
     instance->state = INSTANCE_STOPPING;
     input_end(instance);
     instance_signal(instance, SIGTERM);
+    if (instance->frozen)
+        instance_signal(instance, SIGCONT);
     instance_grace_start(instance);
 }
 
@@ -367,6 +398,16 @@ void instances_kill(struct instances *instances, uint64_t id)
         instance_signal(instance, SIGKILL);
 }
 
+void instances_freeze(struct instances *instances, uint64_t id, bool frozen)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL || instance->state != INSTANCE_RUNNING || instance->frozen == frozen)
+        return;
+    instance->frozen = frozen;
+    instance_signal(instance, frozen ? SIGSTOP : SIGCONT);
+}
+
 bool instances_pid(const struct instances *instances, uint64_t id, pid_t *ret_pid)
 {
     const struct instance *instance = table_find(instances, id);
@@ -375,6 +416,49 @@ bool instances_pid(const struct instances *instances, uint64_t id, pid_t *ret_pi
         return false;
     *ret_pid = instance->pid;
     return true;
+}
+
+struct view instances_log(struct instances *instances, uint64_t id)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL)
+        return VIEW_LITERAL("");
+    /* What was written before the answer that asks for it has arrived is in the pipe by now. */
+    if (instance->errors.fd >= 0)
+        (void)pipe_read(instance, &instance->errors, instances->scratch, READS_PER_TURN_MAX, errors_take);
+    return tail_view(&instance->captured.tail);
+}
+
+void instances_log_begin(struct instances *instances, uint64_t id)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL)
+        return;
+    (void)instances_log(instances, id);
+    bytes_clear(&instance->captured.tail);
+}
+
+int64_t instances_memory_peak(struct instances *instances, uint64_t id)
+{
+    struct instance *instance = table_find(instances, id);
+
+    if (instance == NULL || instance->pid == 0)
+        return 0;
+    if (!instance->meter.open)
+        memory_open(&instance->meter, spawner_memory(instances->spawner), id, instance->pid, instance->memory_bytes > 0);
+    return memory_peak(&instance->meter);
+}
+
+const struct cgroup *instances_memory_limits(const struct instances *instances)
+{
+    return spawner_memory(instances->spawner);
+}
+
+struct captures *instances_captures(const struct instances *instances)
+{
+    return instances->captures;
 }
 
 enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out)

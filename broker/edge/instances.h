@@ -28,7 +28,9 @@ struct instance_end {
     const char *step;                    /* of END_SPAWN_FAILED */
     bool input_unread;                   /* not a byte of what we wrote was read */
     struct view output_tail;             /* last captured output, at most OUTPUT_TAIL_BYTES */
+    bool out_of_memory;                  /* the kernel killed it, or one of its processes, at its limit */
     int64_t cpu_us, memory_peak_bytes;
+    int64_t exec_us, exit_us;            /* as spawner_exit; 0: it did not run, or the spawner could not say */
 };
 
 struct invocation_failure {
@@ -37,12 +39,13 @@ struct invocation_failure {
 
 struct instances_events {
     void *ctx;
-    /* The process runs (stdio, stdio-lines). Native instances become ready by their first `next` on the bus instead. */
+    /* The process runs (stdio, stdio-lines, lambda). Lambda and native instances become ready by their first request for work, elsewhere. */
     void (*on_started)(void *ctx, uint64_t instance, pid_t pid);
     /* Deliveries first .. first+count-1 of the lease are done; failure NULL: succeeded. stdio: one call for the whole lease, at exit.
-     * stdio-lines: in order, consecutive successes together. May deliver more to the same instance from within. */
+     * stdio-lines: in order, consecutive successes together. May deliver more to the same instance from within.
+     * result: what it returned, if it was asked for by instances_invoke(). */
     void (*on_result)(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                      const struct invocation_failure *failure);
+                      const struct invocation_failure *failure, struct view result);
     /* The last word about an instance. What it still had leased is lost (the engine knows what that was). */
     void (*on_gone)(void *ctx, uint64_t instance, const struct instance_end *end);
     void (*on_spawner_ready)(void *ctx);
@@ -53,18 +56,32 @@ enum sluice_err instances_new(struct ev_loop *loop, const char *program, const c
                               const struct instances_events *events, struct instances **ret_instances, struct sluice_error *reterr);
 void instances_free(struct instances *instances); /* kills and reaps everything first (spawner_stop); no more callbacks */
 
-/* `function` must outlive the instance's start only (copied). SLUICE_EUNAVAILABLE: the spawner is not ready. */
+/* `function` must outlive the instance's start only (copied). `environment`: the whole of it, ready-made; NULL: made here, of the function's own
+ * and what is inherited. SLUICE_EUNAVAILABLE: the spawner is not ready. */
 enum sluice_err instances_start(struct instances *instances, uint64_t instance, const struct config_function *function,
-                                struct sluice_error *reterr);
+                                const char *const *environment, struct sluice_error *reterr);
 /* stdio: once per instance, may come right after instances_start(): the lines, then EOF. stdio-lines: appended to what is
- * outstanding. inputs: one line of JSON each, without its line break; copied. Never for native. */
+ * outstanding. inputs: one line of JSON each, without its line break; copied. Never for native and lambda. */
 void instances_deliver(struct instances *instances, uint64_t instance, uint64_t lease, const struct view *inputs, unsigned count);
+/* The same for one input whose result somebody waits for: it is kept whole. */
+void instances_invoke(struct instances *instances, uint64_t instance, uint64_t lease, struct view input);
 /* Orderly end: stdin closed behind what was delivered, TERM to the group, KILL after STOP_GRACE_MS. Takes no more deliveries. */
 void instances_stop(struct instances *instances, uint64_t instance);
 void instances_kill(struct instances *instances, uint64_t instance); /* KILL to the group at once (timeouts) */
+/* Its processes stop where they are (SIGSTOP to the group), or go on. What is so already is left so; instances_stop() lets them go on. */
+void instances_freeze(struct instances *instances, uint64_t instance, bool frozen);
 /* Process memory and CPU right now, for status; false: gone. */
 bool instances_pid(const struct instances *instances, uint64_t instance, pid_t *ret_pid);
 
+/* The end of an instance's captured output, what is in its pipe now included; until the loop comes round. Empty: gone. */
+struct view instances_log(struct instances *instances, uint64_t instance);
+void instances_log_begin(struct instances *instances, uint64_t instance);      /* what was captured before is no part of it */
+/* The most memory it used since this was last asked (memory.h); 0: not known. */
+int64_t instances_memory_peak(struct instances *instances, uint64_t instance);
+const struct cgroup *instances_memory_limits(const struct instances *instances);   /* known from on_spawner_ready on */
+
+/* Where captured output goes: for lines of our own in a function's log. */
+struct captures *instances_captures(const struct instances *instances);
 /* Captured output of a function, oldest first: the last `bytes_max` bytes of its log files. SLUICE_ENOTFOUND: none yet. */
 enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out);
 /* A count of captured bytes up to the end of that tail: grows by one with each for as long as the daemon runs. */

@@ -29,7 +29,7 @@ bool pipes_make(struct instance *instance)
     if (!pipe_make(false, &ours, &instance->child_stderr_fd))
         return false;
     ev_io_set(&instance->errors, ours, EV_READ);
-    if (instance->protocol == PROTOCOL_NATIVE)
+    if (!instance_has_pipes(instance->protocol))
         return true; /* stdin is /dev/null, stdout goes where stderr goes */
     if (!pipe_make(false, &ours, &instance->child_stdout_fd))
         return false;
@@ -106,7 +106,7 @@ bool input_unread(const struct instance *instance)
 {
     int waiting = 0;
 
-    if (instance->protocol == PROTOCOL_NATIVE || ioctl(instance->child_stdin_fd, FIONREAD, &waiting) != 0)
+    if (!instance_has_pipes(instance->protocol) || ioctl(instance->child_stdin_fd, FIONREAD, &waiting) != 0)
         return false;
     return (uint64_t)waiting == instance->written_bytes;
 }

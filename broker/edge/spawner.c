@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -46,6 +47,7 @@ struct spawner {
     ev_tstamp started_at;
     struct queued *queue, **queue_end, *spare;
     unsigned queue_count;
+    struct cgroup memory;
     struct packet received;
 };
 
@@ -247,6 +249,18 @@ static void lost(struct spawner *spawner)
     spawner->events.on_lost(spawner->events.ctx);
 }
 
+static void memory_known(struct spawner *spawner, const struct wire_ready *ready)
+{
+    struct cgroup *memory = &spawner->memory;
+    const char *reason = ready->strings + strlen(ready->strings) + 1;
+
+    memory->limiter = (enum memory_limiter)ready->limiter;
+    (void)snprintf(memory->folder, sizeof memory->folder, "%s", ready->strings);
+    (void)snprintf(memory->reason, sizeof memory->reason, "%s", reason);
+    log_format(LOG_INFO, "event=memory-limits by=%s folder=\"%s\" reason=\"%s\"", memory_limiter_text(memory->limiter), memory->folder,
+               memory->reason);
+}
+
 static void dispatch(struct spawner *spawner, const struct packet *packet)
 {
     const struct spawner_events *events = &spawner->events;
@@ -259,6 +273,7 @@ static void dispatch(struct spawner *spawner, const struct packet *packet)
         switch ((enum wire_kind)head->kind) {
         case WIRE_READY:
             spawner->state = SPAWNER_SERVING;
+            memory_known(spawner, message);
             events->on_ready(events->ctx);
             break;
         case WIRE_STARTED:
@@ -272,7 +287,10 @@ static void dispatch(struct spawner *spawner, const struct packet *packet)
         }
         case WIRE_EXITED: {
             const struct wire_exited *exited = message;
-            events->on_exited(events->ctx, head->instance, (int)exited->status, &exited->usage);
+            struct spawner_exit exit = { .wait_status = (int)exited->status, .usage = exited->usage,
+                                         .cgroup_peak_bytes = exited->cgroup_peak_bytes, .exec_us = exited->exec_us,
+                                         .exit_us = exited->exit_us, .out_of_memory = exited->out_of_memory != 0 };
+            events->on_exited(events->ctx, head->instance, &exit);
             break;
         }
         case WIRE_SPAWN:
@@ -413,6 +431,11 @@ void spawner_signal(struct spawner *spawner, uint64_t instance, int signal)
     ASSERT(packet != NULL); /* 136 KiB; a stop that is forgotten would be worse than a stop of all */
     struct wire_signal *message = packet_add(packet, WIRE_SIGNAL, instance, sizeof *message);
     message->signal = signal;
+}
+
+const struct cgroup *spawner_memory(const struct spawner *spawner)
+{
+    return &spawner->memory;
 }
 
 void spawner_stop(struct spawner *spawner)

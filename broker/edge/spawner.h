@@ -14,10 +14,12 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "broker/edge/cgroup.h"
 #include "sluice/error.h"
 #include "schemas/codec/view.h"
 
-/* main() of `sluiced --spawner LOCKFILE` (its socket is descriptor 3). Waits for the lock, then serves. Returns the exit status. */
+/* main() of `sluiced --spawner LOCKFILE` (its socket is descriptor 3). Waits for the lock, then serves. Returns the exit status.
+ * $SLUICE_MEMORY_LIMITS: see cgroup_open(). */
 int spawner_main(const char *lock_path);
 
 /* ---- the daemon's end ---- */
@@ -28,10 +30,18 @@ struct spawn_request {
     const char *const *command;      /* NULL-terminated, [0] absolute */
     const char *const *environment;  /* NULL-terminated, whole: nothing is inherited */
     const char *directory;
-    int64_t memory_bytes;            /* 0: no limit; else RLIMIT_DATA */
+    int64_t memory_bytes;            /* 0: no limit; else held as spawner_memory() says */
     /* The child's ends, close-on-exec, not O_NONBLOCK (that would be the child's trouble too). They stay the caller's, open until
      * on_started, on_failed or on_lost: messages leave once a turn, together. */
     int stdin_fd, stdout_fd, stderr_fd;
+};
+
+struct spawner_exit {
+    int wait_status;
+    struct rusage usage;             /* of the leader and what it waited for; ru_maxrss is at least what the spawner itself takes */
+    int64_t cgroup_peak_bytes;       /* of the whole instance; 0: not known */
+    int64_t exec_us, exit_us;        /* when it was exec'd and when it was reaped, on the monotonic clock */
+    bool out_of_memory;              /* the kernel killed a process of it at the limit */
 };
 
 struct spawner_events {
@@ -41,7 +51,7 @@ struct spawner_events {
     void (*on_started)(void *ctx, uint64_t instance, pid_t pid, int pidfd);
     /* step: "exec", "chdir", ... ; the instance never ran. */
     void (*on_failed)(void *ctx, uint64_t instance, int error_number, const char *step);
-    void (*on_exited)(void *ctx, uint64_t instance, int wait_status, const struct rusage *usage);
+    void (*on_exited)(void *ctx, uint64_t instance, const struct spawner_exit *exit);
     void (*on_lost)(void *ctx);      /* the spawner died: all its instances die with it; it is started again, then on_ready */
 };
 
@@ -61,6 +71,8 @@ enum sluice_err spawner_start(struct ev_loop *loop, const char *program, const c
 enum sluice_err spawner_spawn(struct spawner *spawner, const struct spawn_request *request, struct sluice_error *reterr);
 /* Sends `signal` to the instance's process group; an instance that is not there (any more) is no error. */
 void spawner_signal(struct spawner *spawner, uint64_t instance, int signal);
+/* How memory is limited: known from on_ready on. */
+const struct cgroup *spawner_memory(const struct spawner *spawner);
 /* Closes the socket, waits up to 5 s for it to have killed and reaped everything, and frees. NULL is fine. */
 void spawner_stop(struct spawner *spawner);
 

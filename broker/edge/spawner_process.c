@@ -16,6 +16,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -25,6 +27,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/base/vec.h"
+#include "broker/edge/cgroup.h"
 #include "broker/edge/descendants.h"
 #include "broker/edge/spawner_wire.h"
 
@@ -40,6 +43,8 @@ _Static_assert((REAPED_PER_TURN_MAX + PACKET_FDS_MAX) * sizeof(struct wire_exite
 struct leader {
     uint64_t instance;
     pid_t pid;
+    bool in_cgroup;
+    int64_t exec_us;
 };
 
 struct stranger {                    /* a child that is no leader and names no instance */
@@ -48,7 +53,9 @@ struct stranger {                    /* a child that is no leader and names no i
 };
 
 struct spawner_process {
-    int signal_fd;
+    int signal_fd, lock_fd;
+    struct cgroup cgroup;
+    VEC(uint64_t) leaving;           /* instances that ended and whose cgroups are not empty yet */
     VEC(struct leader) leaders;      /* in no order; searched, as there are few and an exec costs a thousand times as much */
     VEC(struct stranger) strangers;  /* of the last scan */
     struct packet received, reply;
@@ -62,12 +69,17 @@ static void say(const char *what, const char *path)
     (void)fprintf(stderr, "level=error event=spawner-failed path=\"%s\" reason=\"%s\" msg=\"the spawner %s\"\n", path, strerror(errno), what);
 }
 
-static int64_t mono_ms(void)
+static int64_t mono_us(void)
 {
     struct timespec now;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int64_t mono_ms(void)
+{
+    return mono_us() / 1000;
 }
 
 /* ---- starting ---- */
@@ -75,7 +87,8 @@ static int64_t mono_ms(void)
 struct child {                       /* what the vforked child needs, made before, and what it leaves: they share their memory */
     char **arguments, **variables;
     const char *directory;
-    int64_t memory_bytes;
+    int64_t memory_bytes;            /* by RLIMIT_DATA; 0: not so */
+    int enter_fd;                    /* of its cgroup; -1: none */
     int fds[3];
     pid_t parent;
     volatile int error_number;       /* 0: exec'd */
@@ -91,6 +104,8 @@ __attribute__((noinline, noreturn, no_sanitize("address", "undefined"))) static 
     CHILD_TRY(STEP_GROUP, prctl(PR_SET_PDEATHSIG, SIGKILL));
     if (getppid() != child->parent)
         _exit(127); /* it died before the line above: nobody waits for us */
+    if (child->enter_fd >= 0)
+        CHILD_TRY(STEP_CGROUP, write(child->enter_fd, "0", 1) != 1); /* what it uses from here on counts */
     for (int fd = 0; fd < 3; fd++)
         CHILD_TRY(STEP_DESCRIPTORS, dup2(child->fds[fd], fd) != fd);
     CHILD_TRY(STEP_DIRECTORY, chdir(child->directory));
@@ -123,11 +138,31 @@ static void reply_failed(struct spawner_process *spawner, uint64_t instance, int
     failed->step = step;
 }
 
+/* Its processes have ended, or are about to. */
+static void cgroup_leave(struct spawner_process *spawner, bool in_cgroup, uint64_t instance)
+{
+    if (!in_cgroup || cgroup_remove(&spawner->cgroup, instance))
+        return;
+    VEC_PUSH(&spawner->leaving, instance);
+    spawner->escaped_possible = true; /* so that it is looked at again soon */
+}
+
+static void cgroups_leave(struct spawner_process *spawner)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < spawner->leaving.count; i++)
+        if (!cgroup_remove(&spawner->cgroup, spawner->leaving.items[i]))
+            spawner->leaving.items[left++] = spawner->leaving.items[i];
+    spawner->leaving.count = left;
+}
+
 static void spawn(struct spawner_process *spawner, const struct wire_spawn *request, const int fds[3])
 {
     static char *strings[SPAWN_STRINGS_MAX + 2]; /* with both NULLs; too large for the stack the child shares */
     const char *at = request->strings, *end = (const char *)request + request->head.bytes;
-    struct child child = { .memory_bytes = request->memory_bytes, .fds = { fds[0], fds[1], fds[2] }, .parent = getpid() };
+    bool in_cgroup = request->memory_bytes > 0 && spawner->cgroup.limiter != MEMORY_BY_RLIMIT;
+    struct child child = { .memory_bytes = in_cgroup ? 0 : request->memory_bytes, .enter_fd = -1, .fds = { fds[0], fds[1], fds[2] }, .parent = getpid() };
 
     ASSERT(request->arguments >= 1 && request->arguments + request->variables <= SPAWN_STRINGS_MAX);
     child.directory = take_string(&at, end);
@@ -140,17 +175,29 @@ static void spawn(struct spawner_process *spawner, const struct wire_spawn *requ
         child.variables[i] = (char *)(uintptr_t)take_string(&at, end);
     child.variables[request->variables] = NULL;
 
+    if (in_cgroup) {
+        int err = cgroup_make(&spawner->cgroup, request->head.instance, request->memory_bytes, &child.enter_fd);
+        if (err != 0) {
+            reply_failed(spawner, request->head.instance, err, STEP_CGROUP);
+            return;
+        }
+    }
     /* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.vfork): child_run() is made for it, and never returns */
     pid_t pid = vfork();
     if (pid == 0)
         /* NOLINTNEXTLINE(clang-analyzer-unix.Vfork): as said above */
         child_run(&child);
+    int fork_error = errno;
+    if (child.enter_fd >= 0)
+        (void)close(child.enter_fd);
     if (pid < 0) {
-        reply_failed(spawner, request->head.instance, errno, STEP_FORK);
+        cgroup_leave(spawner, in_cgroup, request->head.instance);
+        reply_failed(spawner, request->head.instance, fork_error, STEP_FORK);
         return;
     }
     if (child.error_number != 0) {
         (void)waitpid(pid, NULL, 0); /* it has called _exit */
+        cgroup_leave(spawner, in_cgroup, request->head.instance);
         reply_failed(spawner, request->head.instance, child.error_number, child.step);
         return;
     }
@@ -160,10 +207,11 @@ static void spawn(struct spawner_process *spawner, const struct wire_spawn *requ
         (void)kill(-pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
         spawner->escaped_possible = true;
+        cgroup_leave(spawner, in_cgroup, request->head.instance);
         reply_failed(spawner, request->head.instance, error_number, STEP_PIDFD);
         return;
     }
-    VEC_PUSH(&spawner->leaders, (struct leader){ .instance = request->head.instance, .pid = pid });
+    VEC_PUSH(&spawner->leaders, (struct leader){ .instance = request->head.instance, .pid = pid, .in_cgroup = in_cgroup, .exec_us = mono_us() });
     struct wire_started *started = packet_add(&spawner->reply, WIRE_STARTED, request->head.instance, sizeof *started);
     started->pid = pid;
     packet_add_fd(&spawner->reply, pidfd);
@@ -235,10 +283,18 @@ static bool reap_one(struct spawner_process *spawner)
     }
     (void)kill(-ended.si_pid, SIGKILL); /* the leader is a zombie still, so the group is there and ours */
     ASSERT(wait4(ended.si_pid, &status, 0, &usage) == ended.si_pid);
-    struct wire_exited *exited =
-        packet_add(&spawner->reply, WIRE_EXITED, spawner->leaders.items[i].instance, sizeof *exited);
+    struct leader leader = spawner->leaders.items[i];
+    struct wire_exited *exited = packet_add(&spawner->reply, WIRE_EXITED, leader.instance, sizeof *exited);
+    struct cgroup_use use = { 0 };
+    if (leader.in_cgroup)
+        use = cgroup_look(&spawner->cgroup, leader.instance);
     exited->status = status;
+    exited->out_of_memory = use.out_of_memory;
+    exited->cgroup_peak_bytes = use.peak_bytes;
+    exited->exec_us = leader.exec_us;
+    exited->exit_us = mono_us();
     exited->usage = usage;
+    cgroup_leave(spawner, leader.in_cgroup, leader.instance);
     spawner->leaders.items[i] = spawner->leaders.items[--spawner->leaders.count];
     return true;
 }
@@ -300,7 +356,8 @@ static void kill_escaped(struct spawner_process *spawner)
     spawner->strangers.count = 0;
     for (size_t i = 0; i < strangers_count; i++)
         VEC_PUSH(&spawner->strangers, strangers[i]);
-    spawner->escaped_possible = strangers_count > 0;
+    cgroups_leave(spawner);
+    spawner->escaped_possible = strangers_count > 0 || spawner->leaving.count > 0;
     spawner->escaped_scanned_ms = mono_ms();
 }
 
@@ -389,8 +446,8 @@ static void signals_default(void)
         (void)syscall(SYS_rt_sigaction, signal, by_default, NULL, sizeof(uint64_t)); /* KILL and STOP refuse, and need none */
 }
 
-/* Waits until no spawner of an earlier daemon holds the lock; false: the daemon left, or the file cannot be locked. */
-static bool lock_take(const char *path)
+/* Waits until no spawner of an earlier daemon holds the lock; -1: the daemon left, or the file cannot be locked. */
+static int lock_take(const char *path)
 {
     struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
     struct pollfd daemon_end = { .fd = SPAWNER_SOCKET_FD, .events = 0 };
@@ -398,17 +455,27 @@ static bool lock_take(const char *path)
 
     if (fd < 0) {
         say("cannot open its lock", path);
-        return false;
+        return -1;
     }
     while (fcntl(fd, F_SETLK, &whole) != 0) {
         if (errno != EACCES && errno != EAGAIN && errno != EINTR) {
             say("cannot take its lock", path);
-            return false;
+            return -1;
         }
         if (poll(&daemon_end, 1, LOCK_RETRY_MS) > 0)
-            return false;
+            return -1;
     }
-    return true;
+    return fd;
+}
+
+static void say_ready(struct spawner_process *spawner)
+{
+    const struct cgroup *cgroup = &spawner->cgroup;
+    size_t strings_bytes = strlen(cgroup->folder) + strlen(cgroup->reason) + 2;
+    struct wire_ready *ready = packet_add(&spawner->reply, WIRE_READY, 0, sizeof *ready + strings_bytes);
+
+    ready->limiter = cgroup->limiter;
+    (void)strcpy(stpcpy(ready->strings, cgroup->folder) + 1, cgroup->reason);
 }
 
 int spawner_main(const char *lock_path)
@@ -432,11 +499,15 @@ int spawner_main(const char *lock_path)
         say("cannot set up signals and children", "");
         return 1;
     }
-    if (!lock_take(lock_path))
+    spawner.lock_fd = lock_take(lock_path);
+    if (spawner.lock_fd < 0)
         return 1;
-    (void)packet_add(&spawner.reply, WIRE_READY, 0, sizeof(struct wire_head));
+    cgroup_open(&spawner.cgroup, spawner.lock_fd, getppid(), getenv("SLUICE_MEMORY_LIMITS"));
+    say_ready(&spawner);
     serve(&spawner);
     kill_and_reap_all(&spawner);
+    cgroup_close(&spawner.cgroup, spawner.lock_fd);
+    VEC_DONE(&spawner.leaving);
     VEC_DONE(&spawner.leaders);
     VEC_DONE(&spawner.strangers);
     return 0;

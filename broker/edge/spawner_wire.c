@@ -8,7 +8,7 @@
 
 static const char *const step_names[STEP_COUNT] = {
     [STEP_FORK] = "vfork",   [STEP_GROUP] = "setpgid",      [STEP_DESCRIPTORS] = "dup2", [STEP_DIRECTORY] = "chdir",
-    [STEP_MEMORY] = "setrlimit", [STEP_EXEC] = "exec", [STEP_PIDFD] = "pidfd_open",
+    [STEP_MEMORY] = "setrlimit", [STEP_CGROUP] = "cgroup", [STEP_EXEC] = "exec", [STEP_PIDFD] = "pidfd_open",
 };
 
 const char *spawn_step_name(uint32_t step)

@@ -4,7 +4,7 @@
  *
  *   daemon -> spawner   SPAWN   directory, arguments, variables; descriptors stdin, stdout, stderr
  *                       SIGNAL  to the instance's process group
- *   spawner -> daemon   READY   the lock is held
+ *   spawner -> daemon   READY   the lock is held; how memory is limited: folder, reason
  *                       STARTED descriptor: pidfd      (always before the EXITED of the same instance)
  *                       FAILED  it never ran
  *                       EXITED
@@ -27,7 +27,7 @@ enum {
 
 enum wire_kind { WIRE_SPAWN = 1, WIRE_SIGNAL, WIRE_READY, WIRE_STARTED, WIRE_FAILED, WIRE_EXITED };
 /* What a child was doing when it failed; the names are in spawner_wire.c. */
-enum spawn_step { STEP_FORK, STEP_GROUP, STEP_DESCRIPTORS, STEP_DIRECTORY, STEP_MEMORY, STEP_EXEC, STEP_PIDFD, STEP_COUNT };
+enum spawn_step { STEP_FORK, STEP_GROUP, STEP_DESCRIPTORS, STEP_DIRECTORY, STEP_MEMORY, STEP_CGROUP, STEP_EXEC, STEP_PIDFD, STEP_COUNT };
 
 struct wire_head {
     uint32_t kind;
@@ -41,9 +41,20 @@ struct wire_spawn {
     char strings[];
 };
 struct wire_signal { struct wire_head head; int64_t signal; };
+struct wire_ready {
+    struct wire_head head;
+    int64_t limiter;                 /* enum memory_limiter */
+    char strings[];                  /* folder, reason, each ended by NUL */
+};
 struct wire_started { struct wire_head head; int64_t pid; };
 struct wire_failed { struct wire_head head; int32_t error_number; uint32_t step; };
-struct wire_exited { struct wire_head head; int64_t status; struct rusage usage; };
+struct wire_exited {
+    struct wire_head head;
+    int64_t status, out_of_memory;
+    int64_t cgroup_peak_bytes;       /* 0: not known */
+    int64_t exec_us, exit_us;        /* on the monotonic clock */
+    struct rusage usage;
+};
 
 struct packet {
     size_t len;

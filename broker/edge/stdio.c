@@ -14,10 +14,27 @@ struct invocation_failure failure_too_large(struct view output)
 }
 _Static_assert(RESULT_BYTES_MAX == 6291556, "the message above says it");
 
+static bool result_wanted(const struct instance *instance)
+{
+    return instance->leases.count > 0 && instance->leases.items[0].result_wanted;
+}
+
+struct view stdio_tail(const struct instance *instance)
+{
+    struct view all = bytes_view(&instance->answer);
+
+    if (!result_wanted(instance))
+        return tail_view(&instance->answer);
+    return all.len <= OUTPUT_TAIL_BYTES ? all : (struct view){ .data = all.data + all.len - OUTPUT_TAIL_BYTES, .len = OUTPUT_TAIL_BYTES };
+}
+
 void stdio_read(struct instance *instance, struct view data)
 {
     instance->answer_bytes += data.len;
-    tail_put(&instance->answer, data);
+    if (!result_wanted(instance))
+        tail_put(&instance->answer, data);
+    else if (instance->answer_bytes <= RESULT_BYTES_MAX)
+        bytes_put_view(&instance->answer, data);
     if (instance->answer_bytes > RESULT_BYTES_MAX && !instance->too_large) {
         instance->too_large = true;
         instance_signal(instance, SIGKILL);
@@ -28,7 +45,7 @@ void stdio_read(struct instance *instance, struct view data)
 void stdio_exited(struct instance *instance, const struct instance_end *end)
 {
     const struct instances_events *events = instance_events(instance);
-    struct view output = instance_output(instance, tail_view(&instance->answer));
+    struct view output = instance_output(instance, stdio_tail(instance));
     char message[64];
 
     if (instance->leases.count == 0)
@@ -36,13 +53,15 @@ void stdio_exited(struct instance *instance, const struct instance_end *end)
     const struct leased *leased = &instance->leases.items[0];
     if (instance->too_large) {
         struct invocation_failure failure = failure_too_large(output);
-        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure);
+        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure, (struct view){ 0 });
     } else if (end->reason == END_EXITED && end->code == 0) {
-        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, NULL);
+        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, NULL,
+                          leased->result_wanted ? bytes_view(&instance->answer) : (struct view){ 0 });
     } else if (end->reason == END_EXITED) {
-        (void)snprintf(message, sizeof message, "Runtime exited with error: exit status %d", end->code);
+        (void)snprintf(message, sizeof message, end->out_of_memory ? "Runtime exited with error: signal: killed"
+                                                                    : "Runtime exited with error: exit status %d", end->code);
         struct invocation_failure failure = {
             .type = VIEW_LITERAL("Runtime.ExitError"), .message = view_of(message), .output = output };
-        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure);
+        events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure, (struct view){ 0 });
     }
 }

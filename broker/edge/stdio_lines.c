@@ -31,7 +31,7 @@ static void lease_advance(struct instance *instance, unsigned count)
 }
 
 /* Reports the next `count` outstanding inputs of the first lease. The callback may deliver more to this very instance. */
-static void report(struct instance *instance, unsigned count, const struct invocation_failure *failure)
+static void report_result(struct instance *instance, unsigned count, const struct invocation_failure *failure, struct view result)
 {
     const struct instances_events *events = instance_events(instance);
 
@@ -39,7 +39,12 @@ static void report(struct instance *instance, unsigned count, const struct invoc
         return;
     struct leased leased = *lease_first(instance);
     lease_advance(instance, count);
-    events->on_result(events->ctx, instance->id, leased.lease, leased.done, count, failure);
+    events->on_result(events->ctx, instance->id, leased.lease, leased.done, count, failure, result);
+}
+
+static void report(struct instance *instance, unsigned count, const struct invocation_failure *failure)
+{
+    report_result(instance, count, failure, (struct view){ 0 });
 }
 
 /* Whether `line` is {"error":{...}}; its bytes `"error"` are looked for first, as nearly no answer has them. */
@@ -123,7 +128,7 @@ static void answer_line(struct instance *instance, struct view line, struct read
         return;
     }
     if (leased->done + ++tally->successes == leased->count) {
-        report(instance, tally->successes, NULL);
+        report_result(instance, tally->successes, NULL, leased->result_wanted ? line : (struct view){ 0 });
         tally->successes = 0;
     }
 }

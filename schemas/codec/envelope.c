@@ -79,7 +79,7 @@ static bool read_resources(struct mpack_reader *reader, bool trusted, struct eve
 static bool extension_name_is_valid(struct view name)
 {
     static const char *const taken[] = {
-        "specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data", "data_base64",
+        "specversion", "id", "source", "type", "time", "subject", "datacontenttype", "data", "data_base64", /* dataschema is kept as one of them */
     };
     if (name.len < 1 || name.len > ENVELOPE_FIELD_BYTES_MAX)
         return false;

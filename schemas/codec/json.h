@@ -26,6 +26,16 @@ void json_put_string(struct bytes *out, struct view text);
 bool json_member(struct view object, struct view name, struct view *ret_value);
 /* The i-th item of the array. */
 bool json_item(struct view array, size_t index, struct view *ret_value);
+/* Members or items one after the other: struct json_walk walk = json_walk_of(value); while (json_walk_next(&walk, &key, &value)) ...
+ * `key` with its quotes; data NULL for an array's items. A value that is neither object nor array has none. */
+struct json_walk {
+    const char *at, *end;
+    bool object;
+};
+struct json_walk json_walk_of(struct view checked);
+bool json_walk_next(struct json_walk *walk, struct view *ret_key, struct view *ret_value);
+/* Whether the key (with its quotes) reads `name` once decoded. */
+bool json_key_is(struct view key, struct view name);
 /* Decodes a JSON string value (with its quotes) to UTF-8, appended. false: not a string or a lone surrogate. */
 bool json_string_decode(struct view value, struct bytes *out);
 

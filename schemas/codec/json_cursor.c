@@ -118,8 +118,7 @@ static size_t decode_escape(const char **at, const char *end, char ret_bytes[4])
     return utf8_encode((uint32_t)unit, ret_bytes);
 }
 
-/* Does the key (quotes included) read `name` once decoded? */
-static bool key_is(struct view key, struct view name)
+bool json_key_is(struct view key, struct view name)
 {
     if (key.len < 2)
         return false;
@@ -143,57 +142,73 @@ static bool key_is(struct view key, struct view name)
     return same == name.len;
 }
 
-bool json_member(struct view object, struct view name, struct view *ret_value)
+struct json_walk json_walk_of(struct view checked)
 {
-    const char *end = object.data + object.len;
-    const char *at = skip_space(object.data, end);
-    bool found = false;
+    const char *end = checked.data + checked.len;
+    const char *at = skip_space(checked.data, end);
+    bool holds = at != end && (*at == '{' || *at == '[');
 
-    if (at == end || *at != '{')
+    return (struct json_walk){ .at = holds ? at + 1 : end, .end = end, .object = holds && *at == '{' };
+}
+
+bool json_walk_next(struct json_walk *walk, struct view *ret_key, struct view *ret_value)
+{
+    const char *end = walk->end, *at = skip_space(walk->at, end);
+    struct view key = { 0 };
+
+    walk->at = end; /* unless there is more */
+    if (at == end || *at == ']' || *at == '}')
         return false;
-    at = skip_space(at + 1, end);
-    while (at != end && *at == '"') {
-        struct view key = { .data = at };
+    if (walk->object) {
+        if (*at != '"')
+            return false;
+        key.data = at;
         at = skip_string(at, end);
         key.len = (size_t)(at - key.data);
         at = skip_space(at, end);
         if (at == end || *at != ':')
-            break;
+            return false;
         at = skip_space(at + 1, end);
-        struct view value = { .data = at };
-        at = skip_value(at, end);
-        value.len = (size_t)(at - value.data);
-        if (key_is(key, name)) {
-            *ret_value = value;
-            found = true;
-        }
-        at = skip_space(at, end);
-        if (at == end || *at != ',')
-            break;
-        at = skip_space(at + 1, end);
+    }
+    *ret_key = key;
+    ret_value->data = at;
+    at = skip_value(at, end);
+    ret_value->len = (size_t)(at - ret_value->data);
+    at = skip_space(at, end);
+    if (at != end && *at == ',')
+        walk->at = at + 1;
+    return true;
+}
+
+bool json_member(struct view object, struct view name, struct view *ret_value)
+{
+    struct json_walk walk = json_walk_of(object);
+    struct view key, value;
+    bool found = false;
+
+    if (!walk.object)
+        return false;
+    while (json_walk_next(&walk, &key, &value)) {
+        if (!json_key_is(key, name))
+            continue;
+        *ret_value = value;
+        found = true;
     }
     return found;
 }
 
 bool json_item(struct view array, size_t index, struct view *ret_value)
 {
-    const char *end = array.data + array.len;
-    const char *at = skip_space(array.data, end);
+    struct json_walk walk = json_walk_of(array);
+    struct view key, value;
 
-    if (at == end || *at != '[')
+    if (walk.object)
         return false;
-    at = skip_space(at + 1, end);
-    while (at != end && *at != ']') {
-        const char *start = at;
-        at = skip_value(at, end);
+    while (json_walk_next(&walk, &key, &value)) {
         if (index-- == 0) {
-            *ret_value = (struct view){ .data = start, .len = (size_t)(at - start) };
+            *ret_value = value;
             return true;
         }
-        at = skip_space(at, end);
-        if (at == end || *at != ',')
-            return false;
-        at = skip_space(at + 1, end);
     }
     return false;
 }

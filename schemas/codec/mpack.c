@@ -1,34 +1,14 @@
 #include "schemas/codec/mpack.h"
 
-#include <endian.h>
 #include <msgpack/pack.h>
+
+#include "schemas/codec/byte_order.h"
 
 enum { MPACK_HEAD_BYTES_MAX = 9 };
 
-static uint16_t load_u16(const uint8_t *at)
-{
-    uint16_t value;
-    memcpy(&value, at, sizeof value);
-    return be16toh(value);
-}
-
-static uint32_t load_u32(const uint8_t *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return be32toh(value);
-}
-
-static uint64_t load_u64(const uint8_t *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return be64toh(value);
-}
-
 static double load_f32(const uint8_t *at)
 {
-    uint32_t bits = load_u32(at);
+    uint32_t bits = load_be32(at);
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
@@ -36,7 +16,7 @@ static double load_f32(const uint8_t *at)
 
 static double load_f64(const uint8_t *at)
 {
-    uint64_t bits = load_u64(at);
+    uint64_t bits = load_be64(at);
     double value;
     memcpy(&value, &bits, sizeof value);
     return value;
@@ -130,31 +110,31 @@ bool mpack_read_slow(struct mpack_reader *reader, struct mpack_token *ret_token)
     case 0xc2: return take_simple(reader, at, MPACK_BOOL, false, token);
     case 0xc3: return take_simple(reader, at, MPACK_BOOL, true, token);
     case 0xc4: return token->type = MPACK_BIN, take_payload(reader, at, head[1], token);
-    case 0xc5: return token->type = MPACK_BIN, take_payload(reader, at, load_u16(head + 1), token);
-    case 0xc6: return token->type = MPACK_BIN, take_payload(reader, at, load_u32(head + 1), token);
+    case 0xc5: return token->type = MPACK_BIN, take_payload(reader, at, load_be16(head + 1), token);
+    case 0xc6: return token->type = MPACK_BIN, take_payload(reader, at, load_be32(head + 1), token);
     case 0xc7:
     case 0xc8:
     case 0xc9:
         token->type = MPACK_EXT;
         token->ext_type = (int8_t)at[-1];
-        return take_payload(reader, at, first == 0xc7 ? head[1] : first == 0xc8 ? load_u16(head + 1) : load_u32(head + 1), token);
+        return take_payload(reader, at, first == 0xc7 ? head[1] : first == 0xc8 ? load_be16(head + 1) : load_be32(head + 1), token);
     case 0xca: return take_real(reader, at, load_f32(head + 1), token);
     case 0xcb: return take_real(reader, at, load_f64(head + 1), token);
     case 0xcc: return take_unsigned(reader, at, head[1], token);
-    case 0xcd: return take_unsigned(reader, at, load_u16(head + 1), token);
-    case 0xce: return take_unsigned(reader, at, load_u32(head + 1), token);
-    case 0xcf: return take_unsigned(reader, at, load_u64(head + 1), token);
+    case 0xcd: return take_unsigned(reader, at, load_be16(head + 1), token);
+    case 0xce: return take_unsigned(reader, at, load_be32(head + 1), token);
+    case 0xcf: return take_unsigned(reader, at, load_be64(head + 1), token);
     case 0xd0: return take_signed(reader, at, (int8_t)head[1], token);
-    case 0xd1: return take_signed(reader, at, (int16_t)load_u16(head + 1), token);
-    case 0xd2: return take_signed(reader, at, (int32_t)load_u32(head + 1), token);
-    case 0xd3: return take_signed(reader, at, (int64_t)load_u64(head + 1), token);
+    case 0xd1: return take_signed(reader, at, (int16_t)load_be16(head + 1), token);
+    case 0xd2: return take_signed(reader, at, (int32_t)load_be32(head + 1), token);
+    case 0xd3: return take_signed(reader, at, (int64_t)load_be64(head + 1), token);
     case 0xd9: return token->type = MPACK_STR, take_payload(reader, at, head[1], token);
-    case 0xda: return token->type = MPACK_STR, take_payload(reader, at, load_u16(head + 1), token);
-    case 0xdb: return token->type = MPACK_STR, take_payload(reader, at, load_u32(head + 1), token);
-    case 0xdc: return token->type = MPACK_ARRAY, take_count(reader, at, load_u16(head + 1), 1, token);
-    case 0xdd: return token->type = MPACK_ARRAY, take_count(reader, at, load_u32(head + 1), 1, token);
-    case 0xde: return token->type = MPACK_MAP, take_count(reader, at, load_u16(head + 1), 2, token);
-    case 0xdf: return token->type = MPACK_MAP, take_count(reader, at, load_u32(head + 1), 2, token);
+    case 0xda: return token->type = MPACK_STR, take_payload(reader, at, load_be16(head + 1), token);
+    case 0xdb: return token->type = MPACK_STR, take_payload(reader, at, load_be32(head + 1), token);
+    case 0xdc: return token->type = MPACK_ARRAY, take_count(reader, at, load_be16(head + 1), 1, token);
+    case 0xdd: return token->type = MPACK_ARRAY, take_count(reader, at, load_be32(head + 1), 1, token);
+    case 0xde: return token->type = MPACK_MAP, take_count(reader, at, load_be16(head + 1), 2, token);
+    case 0xdf: return token->type = MPACK_MAP, take_count(reader, at, load_be32(head + 1), 2, token);
     default: /* 0xd4..0xd8: fixext of 1, 2, 4, 8, 16 */
         token->type = MPACK_EXT;
         token->ext_type = (int8_t)head[1];
@@ -360,8 +340,6 @@ size_t mpack_put_array_open(struct bytes *out)
 
 void mpack_put_array_close(struct bytes *out, size_t offset, uint32_t count)
 {
-    uint32_t big_endian = htobe32(count);
-
     if (!out->failed)
-        memcpy(out->data + offset + 1, &big_endian, sizeof big_endian);
+        store_be32(out->data + offset + 1, count);
 }

@@ -1,9 +1,9 @@
 #include "schemas/codec/record.h"
 
-#include <endian.h>
-
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+#include "schemas/codec/byte_order.h"
 
 enum {
     AT_MAGIC = 0, AT_VERSION = 4, AT_FLAGS = 6, AT_FIRST_SEQ = 8, AT_COMMITTED_MS = 16, AT_COUNT = 24, AT_FUNCTIONS = 28,
@@ -13,45 +13,6 @@ enum {
 };
 static const char magic[4] = { 'S', 'L', 'R', 'C' };
 _Static_assert(AT_CHECKSUM + CHECKSUM_BYTES == RECORD_HEADER_BYTES, "the checksum ends the header");
-
-static void store_u16(char *at, uint16_t value)
-{
-    value = htole16(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void store_u32(char *at, uint32_t value)
-{
-    value = htole32(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void store_u64(char *at, uint64_t value)
-{
-    value = htole64(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static uint16_t load_u16(const char *at)
-{
-    uint16_t value;
-    memcpy(&value, at, sizeof value);
-    return le16toh(value);
-}
-
-static uint32_t load_u32(const char *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return le32toh(value);
-}
-
-static uint64_t load_u64(const char *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return le64toh(value);
-}
 
 /* How many functions the record will name is known only at its end: at most one a target, and at most all there can be. */
 bool record_writer_fits(const struct record_writer *writer, size_t envelope_len, size_t targets)
@@ -74,11 +35,11 @@ void record_writer_add(struct record_writer *writer, struct view envelope, const
     if (!bytes_reserve(&writer->body, len))
         return;
     char *at = writer->body.data + writer->body.len;
-    store_u32(at, targets_count);
+    store_le32(at, targets_count);
     at += 4;
     for (uint32_t i = 0; i < targets_count; i++, at += 4)
-        store_u32(at, targets[i]);
-    store_u32(at, (uint32_t)envelope.len);
+        store_le32(at, targets[i]);
+    store_le32(at, (uint32_t)envelope.len);
     memcpy(at + 4, envelope.data, envelope.len);
     writer->offsets[writer->count++] = (uint32_t)writer->body.len;
     writer->targets_count += targets_count;
@@ -96,17 +57,17 @@ void record_writer_finish(struct record_writer *writer, uint64_t first_seq, int6
         char *head = out->data + out->len;
         memset(head, 0, RECORD_HEADER_BYTES);
         memcpy(head + AT_MAGIC, magic, sizeof magic);
-        store_u16(head + AT_VERSION, RECORD_VERSION);
-        store_u64(head + AT_FIRST_SEQ, first_seq);
-        store_u64(head + AT_COMMITTED_MS, (uint64_t)committed_ms);
-        store_u32(head + AT_COUNT, writer->count);
-        store_u32(head + AT_FUNCTIONS, functions_count);
-        store_u32(head + AT_BODY_BYTES, (uint32_t)writer->body.len);
+        store_le16(head + AT_VERSION, RECORD_VERSION);
+        store_le64(head + AT_FIRST_SEQ, first_seq);
+        store_le64(head + AT_COMMITTED_MS, (uint64_t)committed_ms);
+        store_le32(head + AT_COUNT, writer->count);
+        store_le32(head + AT_FUNCTIONS, functions_count);
+        store_le32(head + AT_BODY_BYTES, (uint32_t)writer->body.len);
         char *at = head + RECORD_HEADER_BYTES;
         for (uint32_t i = 0; i < functions_count; i++, at += 4)
-            store_u32(at, functions[i]);
+            store_le32(at, functions[i]);
         for (uint32_t i = 0; i < writer->count; i++, at += 4)
-            store_u32(at, (uint32_t)head_len + writer->offsets[i]);
+            store_le32(at, (uint32_t)head_len + writer->offsets[i]);
         memcpy(at, writer->body.data, writer->body.len);
         out->len += head_len + writer->body.len;
     }
@@ -118,7 +79,7 @@ void record_writer_finish(struct record_writer *writer, uint64_t first_seq, int6
 void record_seal(char *record, size_t len)
 {
     memset(record + AT_CHECKSUM, 0, CHECKSUM_BYTES);
-    store_u64(record + AT_CHECKSUM, XXH3_64bits(record, len));
+    store_le64(record + AT_CHECKSUM, XXH3_64bits(record, len));
 }
 
 /* In pieces, because stored bytes are read-only and their checksum field counts as zero. */
@@ -138,21 +99,21 @@ bool record_open(struct view bytes, bool checksum, struct record *ret_record)
 {
     if (bytes.len < RECORD_HEADER_BYTES || memcmp(bytes.data + AT_MAGIC, magic, sizeof magic) != 0)
         return false;
-    if (load_u16(bytes.data + AT_VERSION) != RECORD_VERSION || load_u16(bytes.data + AT_FLAGS) != 0)
+    if (load_le16(bytes.data + AT_VERSION) != RECORD_VERSION || load_le16(bytes.data + AT_FLAGS) != 0)
         return false;
-    uint32_t count = load_u32(bytes.data + AT_COUNT);
-    uint32_t functions = load_u32(bytes.data + AT_FUNCTIONS);
-    uint32_t body = load_u32(bytes.data + AT_BODY_BYTES);
-    if (count < 1 || count > RECORD_EVENTS_MAX || functions > RECORD_FUNCTIONS_MAX || load_u32(bytes.data + AT_RESERVED) != 0)
+    uint32_t count = load_le32(bytes.data + AT_COUNT);
+    uint32_t functions = load_le32(bytes.data + AT_FUNCTIONS);
+    uint32_t body = load_le32(bytes.data + AT_BODY_BYTES);
+    if (count < 1 || count > RECORD_EVENTS_MAX || functions > RECORD_FUNCTIONS_MAX || load_le32(bytes.data + AT_RESERVED) != 0)
         return false;
     if ((uint64_t)RECORD_HEADER_BYTES + 4 * (uint64_t)functions + 4 * (uint64_t)count + body != bytes.len)
         return false;
-    if (checksum && checksum_of(bytes) != load_u64(bytes.data + AT_CHECKSUM))
+    if (checksum && checksum_of(bytes) != load_le64(bytes.data + AT_CHECKSUM))
         return false;
     *ret_record = (struct record){
         .bytes = bytes,
-        .first_seq = load_u64(bytes.data + AT_FIRST_SEQ),
-        .committed_ms = (int64_t)load_u64(bytes.data + AT_COMMITTED_MS),
+        .first_seq = load_le64(bytes.data + AT_FIRST_SEQ),
+        .committed_ms = (int64_t)load_le64(bytes.data + AT_COMMITTED_MS),
         .count = count,
         .functions_count = functions,
         .functions = bytes.data + RECORD_HEADER_BYTES,
@@ -166,18 +127,18 @@ bool record_event(const struct record *record, uint32_t index, struct record_eve
     if (index >= record->count)
         return false;
     size_t head_len = (size_t)(record->offsets - record->bytes.data) + 4 * (size_t)record->count;
-    size_t offset = load_u32(record->offsets + 4 * (size_t)index);
+    size_t offset = load_le32(record->offsets + 4 * (size_t)index);
     if (offset < head_len || offset > record->bytes.len || record->bytes.len - offset < EVENT_HEAD_BYTES)
         return false;
     const char *at = record->bytes.data + offset;
     size_t left = record->bytes.len - offset - EVENT_HEAD_BYTES;
-    uint32_t targets_count = load_u32(at);
+    uint32_t targets_count = load_le32(at);
     if (targets_count > left / 4)
         return false;
     left -= 4 * (size_t)targets_count;
     const char *targets = at + 4;
     const char *envelope = targets + 4 * (size_t)targets_count;
-    uint32_t envelope_len = load_u32(envelope);
+    uint32_t envelope_len = load_le32(envelope);
     if (envelope_len > left)
         return false;
     *ret_event = (struct record_event){
@@ -190,10 +151,10 @@ bool record_event(const struct record *record, uint32_t index, struct record_eve
 
 uint32_t record_target(const struct record_event *event, uint32_t ordinal)
 {
-    return load_u32(event->targets + 4 * (size_t)ordinal);
+    return load_le32(event->targets + 4 * (size_t)ordinal);
 }
 
 uint32_t record_function(const struct record *record, uint32_t index)
 {
-    return load_u32(record->functions + 4 * (size_t)index);
+    return load_le32(record->functions + 4 * (size_t)index);
 }

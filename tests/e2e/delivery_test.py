@@ -128,7 +128,7 @@ FAILURES = {
                     ("Runtime.ExitError", "exit status 3", "no luck\n")),
     "stdio is killed": ({"command": ["sh", "-c", f"if test -e mended; then {ONCE}; else cat >/dev/null; echo ouch >&2; kill -9 $$; fi"],
                          "protocol": "stdio"},
-                        ("Runtime.ExitError", "signal: Killed", "ouch\n")),
+                        ("Runtime.ExitError", "signal: killed", "ouch\n")),
     "stdio times out": ({"command": ["sh", "-c", f"if test -e mended; then {ONCE}; else cat >/dev/null; exec sleep 1000; fi"],
                          "protocol": "stdio", "timeout": "300ms"},
                         ("Sandbox.Timedout", "Task timed out after 0.30 seconds", "")),

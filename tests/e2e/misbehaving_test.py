@@ -242,14 +242,6 @@ class Staying(MisbehavingTest):
         daemon.kill()
         daemon.check_no_process_left()
 
-    def test_memory_is_limited_where_the_configuration_says_so(self):
-        daemon = self.start_with(once={"command": [sys.executable, "-c", "import sys; sys.stdin.read(); print(len(b'x' * 300_000_000))"],
-                                       "protocol": "stdio", "memory": "128MiB"})
-        daemon.put(event("once"))
-        self.assertEqual("dead_lettered", self.wait_settled(daemon, "once"))
-        self.assertIn("MemoryError", self.dead_letter(daemon, "once")["output"])
-        self.assert_serves(daemon)
-
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv)

@@ -13,6 +13,7 @@ waiting is for a condition, with a deadline; a failure shows the end of the daem
 
 import collections
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -31,6 +32,7 @@ LOG_TAIL_LINES = 60
 DATA_FILES = {"data.mdb", "lock.mdb", "lock", "spawner.lock"}
 
 Ran = collections.namedtuple("Ran", "status stdout stderr")
+Answered = collections.namedtuple("Answered", "status headers body")
 
 
 class Failure(AssertionError):
@@ -92,14 +94,17 @@ class Daemon:
     """One data directory, and the daemon that runs on it, started and stopped as often as a test likes.
 
     configuration: YAML text; `listen` is added unless it has one. Files beside it are found by relative paths.
-    folder: of everything; a fresh one in the temporary directory unless given."""
+    http: with an HTTP port, any free one: self.ready["http"].
+    folder: of everything; a fresh one in the temporary directory unless given.
+    wrapper: the words of a command that becomes the daemon in the end."""
 
-    def __init__(self, configuration, folder=None, arguments=(), environment=None):
+    def __init__(self, configuration, folder=None, arguments=(), environment=None, wrapper=(), http=False):
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="sluice-"))
         self.url = f"ipc://{self.folder}/bus.sock"
         self.data = self.folder / "data"
         self.path = self.folder / "sluice.yaml"
-        self.arguments = list(arguments)
+        self.arguments, self.wrapper = list(arguments), list(wrapper)
+        self.listen_http = ', http: "127.0.0.1:0"' if http else ""
         self.environment = {**os.environ, **(environment or {}), "SLUICE_URL": self.url}
         self.process = None
         self.lines = []          # of the log, of all runs
@@ -111,7 +116,7 @@ class Daemon:
     def configure(self, configuration):
         """Writes the configuration; a running daemon sees it at its next reload."""
         if "listen:" not in configuration:
-            configuration = f'listen: {{bus: ["{self.url}"]}}\n{configuration}'
+            configuration = f'listen: {{bus: ["{self.url}"]{self.listen_http}}}\n{configuration}'
         temporary = self.path.with_suffix(".new")
         temporary.write_text(configuration)
         temporary.rename(self.path)  # never half a file
@@ -121,7 +126,7 @@ class Daemon:
     def start(self, wait=True, deadline_s=DEADLINE_S):
         assert self.process is None, "the daemon runs already"
         self.ready = None
-        command = [program("sluiced"), "--config", str(self.path), "--data", str(self.data), *self.arguments]
+        command = [*self.wrapper, program("sluiced"), "--config", str(self.path), "--data", str(self.data), *self.arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         env=self.environment, text=True, errors="replace")
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
@@ -182,7 +187,8 @@ class Daemon:
             raise Failure(f"the socket is still there{self._about()}")
         self.check_no_process_left(0)
         odd = [path for path in self.data.rglob("*") if path.relative_to(self.data).as_posix() not in DATA_FILES and
-               not re.fullmatch(r"logs(/[^/]+\.log(\.[12])?)?|rules(/[^/]+\.index)?", path.relative_to(self.data).as_posix())]
+               not re.fullmatch(r"logs(/[^/]+\.log(\.[12])?)?|rules(/[^/]+\.index)?|usage(/\d{4}-\d\d-\d\d\.tsv)?",
+                                path.relative_to(self.data).as_posix())]
         if odd:
             raise Failure(f"files are left that nobody knows: {odd}")
 
@@ -205,6 +211,25 @@ class Daemon:
                 print(f"kept: {self.folder}")
             else:
                 shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- its HTTP port ----
+
+    def http(self, method, path, body=None, headers=None, deadline_s=DEADLINE_S):
+        """One request on a connection of its own: status, headers, body."""
+        host, port = self.ready["http"].rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=deadline_s)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return Answered(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def invoke(self, function, payload=b"{}", deadline_s=DEADLINE_S, **headers):
+        """A Lambda Invoke; headers by name with _ for -: x_amz_invocation_type="Event"."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        return self.http("POST", f"/2015-03-31/functions/{function}/invocations", body,
+                         {name.replace("_", "-"): value for name, value in headers.items()}, deadline_s)
 
     # ---- looking at it ----
 

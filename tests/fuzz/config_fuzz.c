@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     file_write(path, data, len);
     FILE *errors = open_memstream(&text, &text_len);
     MUST(errors != NULL);
-    struct config_file *file = config_file_load(path, errors, &mistakes);
+    struct config_file *file = config_file_load(path, folder, errors, &mistakes);
     MUST(fclose(errors) == 0);
     if (file == NULL)
         MUST(mistakes > 0 && strstr(text, "error: ") != NULL);

@@ -19,7 +19,9 @@ except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
+L = "functions:\n  f: "
 F = "functions:\n  f: {command: [sh], protocol: stdio}\n"
+W = F + "routes:\n  w: "
 R = F + "rules:\n  r:\n    pattern: {a: [1]}\n    targets: "
 
 
@@ -35,7 +37,14 @@ GOOD = [
     R + "[{function: f, input: [1, {a: null}]}, {function: f, input-path: $.detail}]\n    enabled: false\n    description: x\n",
     F + "rules:\n  r:\n    pattern: '{\"a\": [1]}'\n    targets: [{function: f}]\n",
     R + "[{function: f, input-template: '[<a>]', input-paths-map: {a: $.detail}}]\n",
-    R + "[{function: f, input-template: text}]\n",
+    R + "[{function: f, input-template: text}]\n", "listen: {http: '127.0.0.1:1'}\n", L + "{command: [sh]}\n", L + "{command: [sh], protocol: lambda, handler: x}\n",
+    L + "{runtime: python, handler: a.b}\n", L + "{runtime: nodejs, handler: a/b.c.d, batch: {size: 1}}\n",
+    L + "{runtime: provided, protocol: lambda, environment: {TZ: a, AWS_REGIONS: b}}\n", L + "{runtime: provided, handler: any}\n",
+    function("environment: {AWS_REGION: a}"), "routes:\n", W + "{path: /, function: f}\n", "listen: {http-hosts: [a.b-c, d_e]}\n", "listen: {http-hosts: []}\n",
+    W + "{path: '/a/{b}/{c+}', methods: [GET, PUT], function: f, stream: true}\n", W + "{path: /, methods: GET, function: f}\n",
+    W + "{path: /, function: f, cors: {allow-origins: '*'}}\n",
+    W + "{path: /, function: f, cors: {allow-origins: [http://a, 'https://b:1'], allow-methods: '*', allow-headers: [x-a], expose-headers: '*', max-age: 1d, "
+    "allow-credentials: true}}\n",
 ]
 
 # Refused by both.
@@ -44,9 +53,13 @@ BAD = [
     "listen: {bus: []}\n", "listen: {bus: http://x}\n", "listen: {bus: [ipc:///a, ipc:///a]}\n", "listen: {http: 4566}\n",
     "listen: {http: localhost}\n", "listen: {http: ':1'}\n", "listen: {port: 1}\n", "data: 12\n", "data: [a]\n", "data:\n", "data: true\n",
     "functions:\n  'a b': {command: [sh], protocol: stdio}\n", "functions:\n  f:\n", "functions:\n  f: {protocol: stdio}\n",
-    "functions:\n  f: {command: [sh]}\n", "functions:\n  f: {command: sh, protocol: stdio}\n",
+    L + "{handler: a.b}\n", L + "{command: [sh], runtime: provided}\n", L + "{runtime: python}\n", L + "{runtime: python, handler: a}\n",
+    L + "{runtime: nodejs, handler: a.b/c}\n", L + "{runtime: nodejs, handler: a/.b}\n", L + "{runtime: ruby, handler: a.b}\n",
+    L + "{runtime: python, handler: .b}\n", L + "{runtime: python, handler: a.}\n", L + "{runtime: python, handler: 5}\n",
+    L + "{command: [sh], batch: {size: 2}}\n", L + "{command: [sh], environment: {AWS_REGION: a}}\n",
+    "functions:\n  f: {command: sh, protocol: stdio}\n",
     "functions:\n  f: {command: [], protocol: stdio}\n", "functions:\n  f: {command: [[sh]], protocol: stdio}\n",
-    "functions:\n  f: {command: [sh], protocol: lambda}\n", "functions:\n  f: {command: [sh], protocol: stdio, runtime: python}\n",
+    "functions:\n  f: {command: [sh], protocol: stdio, runtime: python}\n",
     "functions:\n  f: {command: [sh], protocol: stdio, handler: a.b}\n", function("timeuot: 3s"), function("timeout: 3"),
     function("timeout: 1.5s"), function("timeout: 3 s"), function("timeout: 03s"), function("memory: 64 MB"), function("memory: big"),
     function("memory: -1"), function("concurrency: '4'"), function("concurrency: 1.5"), function("batch: 5"),
@@ -63,13 +76,21 @@ BAD = [
     F + "rules:\n  r: {targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: {a: [1]}}\n",
     F + "rules:\n  r: {pattern: [a], targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: 5, targets: [{function: f}]}\n",
     F + "rules:\n  r: {pattern: {}, targets: [{function: f}]}\n",
+    "routes: []\n", W + "\n", W + "{path: /}\n", W + "{function: f}\n", W + "{path: a, function: f}\n", W + "{path: /, function: f, method: GET}\n",
+    W + "{path: /, function: f, methods: []}\n", W + "{path: /, function: f, methods: get}\n", W + "{path: /, function: f, stream: yes}\n",
+    W + "{path: /, function: f, cors: {}}\n", W + "{path: /, function: f, cors: {allow-origins: a}}\n",
+    W + "{path: /, function: f, cors: {allow-origins: 'http://a/'}}\n", W + "{path: /, function: f, cors: {allow-origins: '*', allow-headers: a b}}\n",
+    W + "{path: /, function: f, cors: {allow-origins: '*', max-age: 5}}\n", "listen: {http-hosts: a}\n", "listen: {http-hosts: ['a:1']}\n",
 ]
 
 # What a schema cannot say.
 LOADER_ONLY = [
-    "listen: {bus: tcp://127.0.0.1:1}\n", "listen: {token-file: nope}\n", "listen: {http: 'a:99999'}\n", "listen: {http: '127.0.0.1:1'}\n",
+    "listen: {bus: tcp://127.0.0.1:1}\n", "listen: {token-file: nope}\n", "listen: {http: 'a:99999'}\n",
     "functions:\n  f: {command: [no-such-program-here], protocol: stdio}\n", function("code: nope"), function("scale: {min: 11}"),
     function("timeout: 8d"), function("memory: 1000"), function("retry: {backoff: 2s..1s}"), R + "[{function: g}]\n",
+    W + "{path: /, function: g}\n", W + "{path: '/a{b}', function: f}\n", W + "{path: '/{a}/{a}', function: f}\n", W + "{path: /metrics, function: f}\n",
+    W + "{path: /2015-03-31/x, function: f}\n", W + "{path: '/{a}', function: f}\n  x: {path: '/{b}', function: f}\n",
+    W + "{path: /, function: f, cors: {allow-origins: '*', max-age: 2d}}\n",
     F + "rules:\n  r: {pattern: {a: 1}, targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: hello, targets: [{function: f}]}\n",
 ]
 
@@ -172,6 +193,10 @@ def main():
         for program in re.findall(r"\./([\w.-]+)", "".join(examples)):
             (folder / program).write_text("#!/bin/sh\n")
             (folder / program).chmod(0o755)
+        for program, bootstrap in (("nodejs", "bootstrap.cjs"), ("python", "bootstrap.py"), (".", "bootstrap")):
+            (folder / program).mkdir(exist_ok=True)
+            (folder / program / bootstrap).write_text("#!/bin/sh\n")
+            (folder / program / bootstrap).chmod(0o755)
         verdicts, told = loader_verdicts(check, folder, [text for text, _, _ in cases])
         for (text, schema_good, loader_good), verdict in zip(cases, verdicts):
             expect(schema_takes(validator, text) == schema_good, f"the schema {'takes' if schema_good else 'refuses'}:\n{text}")
@@ -179,7 +204,7 @@ def main():
         if failures:
             print(told)
 
-        (folder / "f.yaml").write_text(F)
+        (folder / "f.yaml").write_text(L + "{command: [sh]}\n")
         run = subprocess.run([check, "--defaults", str(folder / "f.yaml")], capture_output=True, text=True, check=True)
         loaded = dict(line.split(" ", 1) for line in run.stdout.splitlines())
     stated = {name: key["default"] for name, key in function_keys(schema) if "default" in key and key["default"] != {}}
@@ -192,6 +217,7 @@ def main():
     # Every key the schema knows has its row, and the other way round.
     rows = set(re.findall(r"`([a-z.-]+)`", " ".join(line.split("|")[1] for line in page.splitlines() if line.count("|") == 4)))
     known = {name for name, _ in function_keys(schema)} | set(schema["$defs"]["rule"]["properties"])
+    known |= set(schema["$defs"]["route"]["properties"]) | set(schema["$defs"]["cors"]["properties"])
     known |= set(schema["$defs"]["target"]["properties"]) | {f"listen.{key}" for key in schema["properties"]["listen"]["properties"]}
     known |= set(schema["properties"]) - {"listen"}
     expect(rows == known, f"rows without a key {sorted(rows - known)}, keys without a row {sorted(known - rows)}")

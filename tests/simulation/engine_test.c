@@ -1,157 +1,6 @@
-/* The engine's rarer turns, one by one: what chance seldom brings together. A world of one function over the model store, where
- * each commit is applied and reported by hand. */
-#include "broker/core/engine.h"
+/* The engine's rarer turns, one by one. */
 #include "broker/core/producers.h"
-#include "tests/simulation/model_store.h"
-#include "tests/test.h"
-
-struct bench {
-    struct model_store *store;
-    struct engine *engine;
-    struct config config;
-    struct config_function function;
-    struct now now;
-    unsigned starts, delivers, stops, answers;
-    enum sluice_err answer;
-    uint64_t instance, lease;
-    struct delivery delivery;
-};
-
-static void bench_answered(void *ctx, uint64_t reply, const struct publish_answer *answer)
-{
-    struct bench *bench = ctx;
-    (void)reply;
-    bench->answers++;
-    bench->answer = answer->code;
-}
-
-static bool bench_start(void *ctx, uint64_t instance, const struct config_function *function)
-{
-    struct bench *bench = ctx;
-    (void)function;
-    bench->starts++;
-    bench->instance = instance;
-    return true;
-}
-
-static void bench_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, const struct handover *handovers,
-                          unsigned count)
-{
-    struct bench *bench = ctx;
-    (void)deadline_wall_ms;
-    bench->delivers += count;
-    bench->instance = instance;
-    bench->lease = lease;
-    bench->delivery = handovers[0].delivery;
-}
-
-static void bench_stop(void *ctx, uint64_t instance, const char *reason)
-{
-    struct bench *bench = ctx;
-    (void)instance, (void)reason;
-    bench->stops++;
-}
-
-static void bench_log(void *ctx, enum log_level level, const char *line)
-{
-    (void)ctx, (void)level, (void)line;
-}
-
-static int64_t bench_cpu_us(void *ctx, uint64_t instance)
-{
-    (void)ctx, (void)instance;
-    return -1;
-}
-
-static const char *const buses[] = { "default", NULL }, *const command[] = { "/bin/true", NULL }, *const nothing[] = { NULL };
-static const struct config_target target = { .function = "f" };
-static const struct config_rule rule = { .name = "r", .bus = "default", .pattern = "{\"source\":[\"s\"]}", .enabled = true,
-                                         .targets = &target, .targets_count = 1, .file = "test", .line = 1 };
-
-static void bench_configure(struct bench *bench, bool with_function)
-{
-    struct sluice_error error;
-
-    bench->config = (struct config){ .buses = buses, .buses_count = 1, .functions = &bench->function, .functions_count = with_function,
-                                     .rules = &rule, .rules_count = with_function };
-    EXPECT_EQ(SLUICE_OK, engine_configure(bench->engine, &bench->config, bench->now, &error));
-}
-
-/* One stdio function without retries; `attempts` tries in all. */
-static void bench_open(struct bench *bench, unsigned attempts)
-{
-    struct world world = { .ctx = bench, .publish_answered = bench_answered, .start = bench_start, .deliver = bench_deliver,
-                           .stop = bench_stop, .kill = bench_stop, .log = bench_log, .cpu_us = bench_cpu_us };
-
-    *bench = (struct bench){ .now = { .mono = { 1000000 }, .wall_ms = 1700000000000 } };
-    bench->function = (struct config_function){ .name = "f", .command = command, .directory = "/", .environment = nothing,
-                                                .protocol = PROTOCOL_STDIO, .timeout_ms = 3000, .concurrency = 1, .batch_size = 1,
-                                                .scale_max = 4, .idle_ms = 1000, .drain_target_ms = 1000, .retry_attempts = attempts,
-                                                .backoff_min_ms = 1, .backoff_max_ms = 1, .max_age_ms = 10000 };
-    bench->store = model_store_new();
-    model_store_reader(bench->store, &world.reader);
-    bench->engine = engine_new(&(struct engine_options){ .seed = 1, .cores = 1, .memory_free_bytes = 1 << 30 }, &world);
-    bench_configure(bench, true);
-    engine_recovered(bench->engine, bench->now);
-    engine_spawner_ready(bench->engine, bench->now);
-}
-
-static void bench_close(struct bench *bench)
-{
-    engine_free(bench->engine);
-    model_store_free(bench->store);
-}
-
-static struct commit *seal_and_apply(struct bench *bench)
-{
-    struct commit *commit = engine_seal(bench->engine, bench->now);
-    model_store_apply(bench->store, commit);
-    return commit;
-}
-
-static void returned(struct bench *bench, struct commit *commit)
-{
-    engine_committed(bench->engine, commit, true, bench->now);
-    engine_tick(bench->engine, bench->now);
-    model_store_turn_end(bench->store);
-}
-
-static void commit_all(struct bench *bench)
-{
-    while (engine_has_commit(bench->engine))
-        returned(bench, seal_and_apply(bench));
-}
-
-static void advance_ms(struct bench *bench, int64_t ms)
-{
-    bench->now.mono.us += ms * 1000;
-    bench->now.wall_ms += ms;
-    engine_tick(bench->engine, bench->now);
-    model_store_turn_end(bench->store);
-}
-
-static void publish_one(struct bench *bench, uint8_t producer, uint64_t sequence)
-{
-    struct bytes bytes = { 0 };
-
-    envelope_encode(&(struct event){ .source = VIEW_LITERAL("s"), .detail_type = VIEW_LITERAL("t"), .detail = VIEW_LITERAL("{}") }, &bytes);
-    engine_publish(bench->engine, &(struct publish){ .reply = 1, .has_producer = producer != 0, .producer = { producer }, .epoch = 1,
-                                                     .sequence = sequence, .lowest = 1, .events = bytes_view(&bytes), .count = 1 },
-                   true, NULL, bench->now);
-    bytes_done(&bytes);
-}
-
-static const struct failure said_no = { .type = VIEW_LITERAL("No"), .message = VIEW_LITERAL("no"), .output = VIEW_LITERAL("") };
-
-static void fail_last(struct bench *bench)
-{
-    uint64_t instance = bench->instance;
-    EXPECT_EQ(SLUICE_OK, engine_result(bench->engine, instance, bench->lease, 0, 1, &said_no, bench->now));
-    engine_instance_gone(bench->engine, instance, &(struct instance_gone){ .reason = VIEW_LITERAL("exit status 1"), .output = VIEW_LITERAL("") },
-                         bench->now);
-    engine_tick(bench->engine, bench->now);
-    model_store_turn_end(bench->store);
-}
+#include "tests/simulation/bench.h"
 
 TEST(the_first_instance_starts_in_the_turn_of_the_commit)
 {
@@ -218,7 +67,7 @@ TEST(what_no_template_can_make_an_input_of_is_a_dead_letter_at_once_and_starts_n
 {
     static const struct config_target templated = { .function = "f", .input = TARGET_INPUT_TEMPLATE,
                                                     .text = "{\"template\":\"[\\\"<d>\\\"]\",\"paths\":{\"d\":\"$.detail\"}}" };
-    struct config_rule with_template = rule;
+    struct config_rule with_template = bench_rule;
     struct bench bench;
     struct function_info info;
     bench_open(&bench, 3);
@@ -286,12 +135,16 @@ TEST(a_native_program_that_never_asks_for_work_is_stopped_and_counts_as_a_failed
     publish_one(&bench, 0, 0);
     commit_all(&bench);
     EXPECT_EQ(1, bench.starts);
+    uint64_t first = bench.instance;
     advance_ms(&bench, 9999);
     EXPECT_EQ(0, bench.stops);
     EXPECT(engine_wake_us(bench.engine) <= bench.now.mono.us + 1000);
     advance_ms(&bench, 1);
     EXPECT_EQ(1, bench.stops);
-    engine_instance_gone(bench.engine, bench.instance,
+    publish_one(&bench, 0, 0); /* another turn before its end is told: it must not be stopped twice, and then taken for an orderly end */
+    commit_all(&bench);
+    EXPECT_EQ(1, bench.stops);
+    engine_instance_gone(bench.engine, first,
                          &(struct instance_gone){ .reason = VIEW_LITERAL("signal: killed"), .output = VIEW_LITERAL("") }, bench.now);
     engine_function_info(bench.engine, 1, bench.now, &info);
     EXPECT_EQ(1, info.crashes);

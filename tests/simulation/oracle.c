@@ -33,6 +33,7 @@ struct oracle {
     struct delivery died_last;   /* people look at what has just failed */
     VEC(struct rules) rules;     /* of every configuration of the run */
     size_t rules_gathering, rules_sealed, rules_sealed_end; /* in force while the commits were gathered: the first, and past the last */
+    unsigned starts_failed[SIM_FUNCTIONS]; /* and not found in a commit yet */
     uint64_t sequence_last[SIM_PRODUCERS], epoch_last[SIM_PRODUCERS], handed, audits, unaudited;
 };
 
@@ -64,6 +65,11 @@ uint32_t oracle_event(struct oracle *oracle, const struct sim_event *event)
 {
     VEC_PUSH(&oracle->events, *event);
     return (uint32_t)oracle->events.count - 1;
+}
+
+void oracle_event_refusable(struct oracle *oracle, uint32_t number, bool refusable)
+{
+    oracle->events.items[number].refusable = refusable;
 }
 
 const struct sim_event *oracle_event_at(const struct oracle *oracle, uint32_t number)
@@ -105,6 +111,22 @@ static const struct sim_function *function_of(const struct oracle *oracle, uint3
     return &oracle->functions[oracle->store->queues.items[function - 1].name[1] - '0'];
 }
 
+static bool has_invoke_policy(const struct oracle *oracle, const struct row *row)
+{
+    return oracle->events.items[row->event].invoked >= 0 && !function_of(oracle, row->function)->retry_given;
+}
+
+static unsigned attempts_of(const struct oracle *oracle, const struct row *row)
+{
+    return has_invoke_policy(oracle, row) ? 3 : function_of(oracle, row->function)->attempts;
+}
+
+/* The longest pause after the attempt that failed last. */
+static int64_t pause_ms(const struct oracle *oracle, const struct row *row)
+{
+    return has_invoke_policy(oracle, row) ? (row->attempts == 1 ? 60000 : 120000) : function_of(oracle, row->function)->backoff_max_ms;
+}
+
 static void row_dirty(struct oracle *oracle, struct row *row)
 {
     if (!row->dirty)
@@ -140,8 +162,8 @@ void oracle_handed(struct oracle *oracle, uint64_t instance, const struct handov
         sim_fail(ROW_FORMAT " was handed over again, in state %d", ROW_ARGS(row), row->now);
     if (handover->attempt != row->attempts + 1)
         sim_fail(ROW_FORMAT ": attempt %u, expected %u", ROW_ARGS(row), handover->attempt, row->attempts + 1);
-    if (handover->attempt > of->attempts)
-        sim_fail(ROW_FORMAT ": attempt %u of at most %u", ROW_ARGS(row), handover->attempt, of->attempts);
+    if (handover->attempt > attempts_of(oracle, row))
+        sim_fail(ROW_FORMAT ": attempt %u of at most %u", ROW_ARGS(row), handover->attempt, attempts_of(oracle, row));
     if (event_number(handover->envelope) != row->event)
         sim_fail(ROW_FORMAT " came with the event of another", ROW_ARGS(row));
     row->leased = true;
@@ -183,6 +205,11 @@ void oracle_returned(struct oracle *oracle, struct delivery delivery)
     (void)row_unlease(oracle, delivery);
 }
 
+void oracle_start_failed(struct oracle *oracle, unsigned function)
+{
+    oracle->starts_failed[function]++;
+}
+
 bool oracle_any_dead(struct oracle *oracle, uint64_t chance, struct delivery *ret_delivery, uint32_t *ret_function)
 {
     const struct row *last = row_find(oracle, oracle->died_last);
@@ -211,6 +238,20 @@ void oracle_redriven(struct oracle *oracle, struct delivery delivery, bool disca
 
 /* ---- commits ---- */
 
+/* It has an attempt more, and nobody had it: only a start that failed may have done that. */
+static void sealed_start_failure(struct oracle *oracle, struct row *row, const struct commit_exception *op)
+{
+    unsigned function = (unsigned)(function_of(oracle, row->function) - oracle->functions);
+
+    if (oracle->starts_failed[function] == 0 || row->leased || (row->now != STATE_LOG && row->now != STATE_PARKED))
+        sim_fail(ROW_FORMAT " failed in state %d without having been handed to anybody, and no start had failed", ROW_ARGS(row), row->now);
+    oracle->starts_failed[function]--;
+    row->attempts++;
+    row->now = STATE_FAILED;
+    row->failed_ms = op->row.failed_ms;
+    row_dirty(oracle, row);
+}
+
 static void sealed_exception(struct oracle *oracle, const struct commit_exception *op, struct now now)
 {
     if (op->of_publish) {
@@ -219,9 +260,11 @@ static void sealed_exception(struct oracle *oracle, const struct commit_exceptio
         return;
     }
     struct row *row = row_get(oracle, op->row.delivery, "parked or buried");
-    unsigned attempts_max = function_of(oracle, row->function)->attempts;
+    unsigned attempts_max = attempts_of(oracle, row);
     if (op->delete)
         return; /* the audit sees whether it should have gone */
+    if (op->row.attempts == row->attempts + 1)
+        sealed_start_failure(oracle, row, op);
     if (op->row.function != row->function || event_number(op->row.envelope) != row->event)
         sim_fail(ROW_FORMAT " was parked with the event of another", ROW_ARGS(row));
     if (op->row.attempts != row->attempts)
@@ -231,9 +274,12 @@ static void sealed_exception(struct oracle *oracle, const struct commit_exceptio
             sim_fail(ROW_FORMAT " was parked in state %d", ROW_ARGS(row), row->now);
         if (row->attempts >= attempts_max)
             sim_fail(ROW_FORMAT " was parked after its last attempt (%u)", ROW_ARGS(row), row->attempts);
+        int64_t wait_ms = op->row.due_ms - row->failed_ms;
+        if (row->now == STATE_FAILED && (wait_ms > pause_ms(oracle, row) || (has_invoke_policy(oracle, row) && wait_ms != pause_ms(oracle, row))))
+            sim_fail(ROW_FORMAT " is tried again after %lld ms, not %lld", ROW_ARGS(row), (long long)wait_ms, (long long)pause_ms(oracle, row));
         row->now = STATE_PARKED;
     } else {
-        int64_t again_ms = row->now == STATE_FAILED ? row->failed_ms + function_of(oracle, row->function)->backoff_max_ms : now.wall_ms;
+        int64_t again_ms = row->now == STATE_FAILED ? row->failed_ms + pause_ms(oracle, row) : now.wall_ms;
         if (row->leased || (row->now != STATE_FAILED && row->now != STATE_PARKED && row->now != STATE_DEAD))
             sim_fail(ROW_FORMAT " was given up in state %d", ROW_ARGS(row), row->now);
         if (row->now != STATE_DEAD && row->attempts != attempts_max && again_ms < row->accepted_ms + function_of(oracle, row->function)->max_age_ms)
@@ -257,10 +303,20 @@ void oracle_sealed(struct oracle *oracle, const struct commit *commit, struct no
         VEC_PUSH(&oracle->sealed, (struct change){ .row = oracle->dirty.items[i], .state = row->now, .attempts = row->attempts });
     }
     oracle->dirty.count = 0;
+    memset(oracle->starts_failed, 0, sizeof oracle->starts_failed);
     oracle->sealed_wall_ms = now.wall_ms;
     oracle->rules_sealed = oracle->rules_gathering;
     oracle->rules_sealed_end = oracle->rules.count;
     oracle->rules_gathering = oracle->rules.count - 1;
+}
+
+/* An asynchronous invocation has one target, which is of no rule. */
+static bool target_is(const struct oracle *oracle, int function, const struct record_event *event)
+{
+    if (event->targets_count != 1)
+        return false;
+    const struct target_row *target = &oracle->store->targets.items[record_target(event, 0) - 1].row;
+    return target->rule.len == 0 && oracle->store->queues.items[target->function - 1].name[1] == (char)('0' + function);
 }
 
 static bool targets_are(const struct oracle *oracle, const struct sim_rule *rules, unsigned source, const struct record_event *event)
@@ -274,7 +330,7 @@ static bool targets_are(const struct oracle *oracle, const struct sim_rule *rule
             if (ordinal == event->targets_count)
                 return false;
             const struct target_row *target = &oracle->store->targets.items[record_target(event, ordinal) - 1].row;
-            if (target->rule.data[1] != (char)('0' + r) ||
+            if (target->rule.len == 0 || target->rule.data[1] != (char)('0' + r) ||
                 oracle->store->queues.items[target->function - 1].name[1] != (char)('0' + rules[r].targets[t]))
                 return false;
         }
@@ -301,9 +357,9 @@ static void applied_event(struct oracle *oracle, uint64_t seq, int64_t committed
         *sequence = event->sequence;
     }
     size_t version = oracle->rules_sealed;
-    while (version < oracle->rules_sealed_end && !targets_are(oracle, oracle->rules.items[version].items, event->source, stored))
+    while (version < oracle->rules_sealed_end && event->invoked < 0 && !targets_are(oracle, oracle->rules.items[version].items, event->source, stored))
         version++;
-    if (version == oracle->rules_sealed_end)
+    if (event->invoked >= 0 ? !target_is(oracle, event->invoked, stored) : version == oracle->rules_sealed_end)
         sim_fail("event e%u has the wrong targets", number);
     for (uint32_t ordinal = 0; ordinal < stored->targets_count; ordinal++) {
         struct delivery delivery = { .seq = seq, .ordinal = ordinal };

@@ -16,13 +16,14 @@
 
 _Noreturn void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-enum { SIM_FUNCTIONS = 6, SIM_SOURCES = 4, SIM_RULES = 8, SIM_TARGETS_PER_RULE = 3, SIM_PRODUCERS = 4 };
+enum { SIM_FUNCTIONS = 8, SIM_SOURCES = 4, SIM_RULES = 8, SIM_TARGETS_PER_RULE = 3, SIM_PRODUCERS = 4 };
 
 /* What a run says about a function once and for all; reloads change only whether it is there, its environment and its limits. */
 struct sim_function {
     char name[8];
     enum function_protocol protocol;
     unsigned attempts;
+    bool retry_given;            /* its policy holds for asynchronous invocations too */
     int64_t timeout_ms, max_age_ms, backoff_max_ms;
 };
 
@@ -34,7 +35,8 @@ struct sim_rule {
 
 struct sim_event {
     unsigned source;
-    bool refusable;              /* its bus does not exist: must be refused, always */
+    bool refusable;              /* its bus does not exist, or its function is not there: must be refused, always */
+    int invoked;                 /* the function of an asynchronous invocation; -1: an event, which goes by the rules */
     int64_t not_before_ms;       /* 0: none */
     int producer;                /* -1: none */
     uint64_t epoch, sequence, seq; /* seq: 0 until it is in the store */
@@ -46,6 +48,7 @@ struct oracle;
 struct oracle *oracle_new(struct model_store *store, const struct sim_function *functions);
 struct oracle *oracle_free(struct oracle *oracle);
 uint32_t oracle_event(struct oracle *oracle, const struct sim_event *event); /* returns its number */
+void oracle_event_refusable(struct oracle *oracle, uint32_t number, bool refusable); /* as it arrives */
 const struct sim_event *oracle_event_at(const struct oracle *oracle, uint32_t number);
 void oracle_configured(struct oracle *oracle, const struct sim_rule *rules);
 
@@ -54,6 +57,8 @@ bool oracle_leased(const struct oracle *oracle, struct delivery delivery);
 void oracle_succeeded(struct oracle *oracle, struct delivery delivery);
 void oracle_failed(struct oracle *oracle, struct delivery delivery, struct now now);
 void oracle_returned(struct oracle *oracle, struct delivery delivery); /* the lease was lost and nobody had read the event */
+/* A start of a lambda function's instance failed: at most one delivery may have an attempt more without having been handed to anybody. */
+void oracle_start_failed(struct oracle *oracle, unsigned function);
 /* A dead letter, as the engine sees it now, every other time the last one that died. false: there is none. */
 bool oracle_any_dead(struct oracle *oracle, uint64_t chance, struct delivery *ret_delivery, uint32_t *ret_function);
 void oracle_redriven(struct oracle *oracle, struct delivery delivery, bool discard, struct now now);

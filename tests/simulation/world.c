@@ -7,6 +7,7 @@
 #include "broker/base/assert.h"
 #include "broker/core/engine.h"
 #include "broker/core/retry.h"
+#include "tests/simulation/callers.h"
 #include "tests/simulation/oracle.h"
 
 enum {
@@ -14,10 +15,11 @@ enum {
     OUTSTANDING_MAX = 6,         /* batches of one producer on their way */
     SETTLE_STEPS_MAX = 200000,   /* for all to come to rest after the faults */
     NATIVE_PARKED_MAX = 3,
+    INIT_LIMIT_MS = 10000, INIT_PROVISIONED_MS = 130000,
     STUCK_MS = 130000,           /* longer than any backoff of a crashing start: then a ready delivery must have an instance */
 };
 
-enum action_kind { ACT_PRODUCE, ACT_ARRIVE, ACT_ANSWER, ACT_APPLY, ACT_COMMITTED, ACT_STARTED, ACT_WORK, ACT_GONE, ACT_WANT, ACT_SPAWNER, ACT_CHAOS };
+enum action_kind { ACT_PRODUCE, ACT_ARRIVE, ACT_ANSWER, ACT_APPLY, ACT_COMMITTED, ACT_STARTED, ACT_WORK, ACT_GONE, ACT_WANT, ACT_INIT_ERROR, ACT_SPAWNER, ACT_CHAOS, ACT_CALL, ACT_LEAVE };
 
 struct action {
     int64_t at_us;
@@ -32,6 +34,7 @@ struct batch {                   /* one publish, as bytes; kept until the end of
     uint64_t epoch, sequence;
     uint32_t first_event, count;
     struct bytes bytes;
+    int invoked;                 /* a function; -1: by the rules */
     bool settled, repeat;        /* settled: the producer has its answer, or gave up */
 };
 
@@ -46,7 +49,7 @@ struct producer_sim {
     VEC(size_t) outstanding;     /* into batches, in order of sequence */
 };
 
-struct work { struct delivery delivery; uint64_t lease; unsigned index; int64_t since_us; };
+struct work { struct delivery delivery; uint64_t lease, invoke; unsigned index; int64_t since_us; }; /* invoke 0: a delivery */
 
 struct process {
     uint64_t id;
@@ -54,8 +57,9 @@ struct process {
     enum function_protocol protocol;
     unsigned batch_size;
     int64_t timeout_ms;
-    bool partial, started, ending, killed, gone, hangs, clean_end;
-    unsigned parked;             /* native: requests the engine holds */
+    bool partial, started, up, overran, ending, killed, gone, hangs, clean_end;
+    unsigned parked;             /* native, lambda: requests the engine holds */
+    int64_t began_us;
     VEC(struct work) work;       /* leased to it, oldest first */
 };
 
@@ -81,6 +85,7 @@ struct world_sim {
     struct model_store *store;
     struct engine *engine;
     struct oracle *oracle;
+    struct callers *callers;
     struct commit *commit;
     bool committing, applied, refuse, accepts, spawner, full;
     bool draining, deciding;
@@ -160,8 +165,9 @@ static void functions_make(struct world_sim *sim)
     for (unsigned f = 0; f < SIM_FUNCTIONS; f++) {
         struct sim_function *function = &sim->functions[f];
         (void)snprintf(function->name, sizeof function->name, "f%u", f);
-        function->protocol = (enum function_protocol)(f % 3);
+        function->protocol = (enum function_protocol)(f % 4);
         function->attempts = 1 + (unsigned)below(sim, 4);
+        function->retry_given = percent(sim, 50);
         function->timeout_ms = 100 + (int64_t)below(sim, 1000);
         function->max_age_ms = percent(sim, 30) ? 2000 + (int64_t)below(sim, 5000) : 3600000;
         function->backoff_max_ms = 100 + (int64_t)below(sim, 3000);
@@ -188,9 +194,9 @@ static void configuration_functions(struct world_sim *sim, struct configuration 
         functions[count++] = (struct config_function){
             .name = sim->functions[f].name, .command = command, .directory = "/", .environment = environment,
             .protocol = sim->functions[f].protocol, .timeout_ms = sim->functions[f].timeout_ms, .concurrency = sim->concurrency[f],
-            .batch_size = sim->protocol_batch[f], .batch_window_ms = sim->window_ms[f], .batch_partial_failures = f >= 3,
-            .scale_max = all ? 4 : (unsigned)below(sim, 6), .idle_ms = sim->idle_ms, .drain_target_ms = 1000,
-            .retry_attempts = sim->functions[f].attempts, .backoff_min_ms = sim->functions[f].backoff_max_ms / 8,
+            .batch_size = sim->protocol_batch[f], .batch_window_ms = sim->window_ms[f], .batch_partial_failures = f >= 4,
+            .scale_min = all ? 0 : (unsigned)below(sim, 2), .scale_max = all ? 4 : (unsigned)below(sim, 6), .idle_ms = sim->idle_ms, .drain_target_ms = 1000,
+            .retry_attempts = sim->functions[f].attempts, .retry_given = sim->functions[f].retry_given, .backoff_min_ms = sim->functions[f].backoff_max_ms / 8,
             .backoff_max_ms = sim->functions[f].backoff_max_ms, .max_age_ms = sim->functions[f].max_age_ms,
         };
     }
@@ -286,6 +292,22 @@ static struct process *process_find(struct world_sim *sim, uint64_t id)
     return id >= 1 && id <= sim->processes.count ? &sim->processes.items[id - 1] : NULL;
 }
 
+static bool asks_for_work(const struct process *process)
+{
+    return process->protocol == PROTOCOL_NATIVE || process->protocol == PROTOCOL_LAMBDA;
+}
+
+static unsigned function_of(const char *name)
+{
+    return (unsigned)(name[1] - '0');
+}
+
+/* NULL: it is not in the configuration. */
+static const struct config_function *configured(const struct world_sim *sim, unsigned function)
+{
+    return config_function_find(&sim->configuration->config, sim->functions[function].name);
+}
+
 static bool process_works(const struct process *process)
 {
     return process->started && !process->gone && !process->hangs;
@@ -301,9 +323,9 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
     if (!sim->spawner)
         return false;
     struct process *process = &sim->processes.items[instance - 1];
-    *process = (struct process){ .id = instance, .function = (unsigned)(function->name[1] - '0'), .protocol = function->protocol,
+    *process = (struct process){ .id = instance, .function = function_of(function->name), .protocol = function->protocol,
                                  .batch_size = function->batch_size, .timeout_ms = function->timeout_ms,
-                                 .partial = function->batch_partial_failures };
+                                 .partial = function->batch_partial_failures, .began_us = sim->now.mono.us };
     if (sim->draining)
         sim_fail("an instance of %s was started while the engine drains", function->name);
     if (!sim->calm && percent(sim, 4))
@@ -318,14 +340,11 @@ static int64_t service_us(struct world_sim *sim, const struct process *process)
     return 1 + (int64_t)below(sim, (uint64_t)sim->service_us[process->function] * 2);
 }
 
-static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, const struct handover *handovers,
-                          unsigned count)
+/* Has it room for so many more? */
+static void room_check(struct world_sim *sim, struct process *process, uint64_t lease, unsigned count, int64_t deadline_wall_ms)
 {
-    struct world_sim *sim = ctx;
-    struct process *process = process_find(sim, instance);
-
     if (process == NULL || process->gone || process->ending)
-        sim_fail("lease %" PRIu64 " was delivered to instance %" PRIu64 ", which is gone or ending", lease, instance);
+        sim_fail("lease %" PRIu64 " was delivered to an instance that is gone or ending", lease);
     if (deadline_wall_ms < sim->now.wall_ms || count == 0)
         sim_fail("lease %" PRIu64 ": %u deliveries, deadline %" PRId64 " ms", lease, count, deadline_wall_ms - sim->now.wall_ms);
     switch (process->protocol) {
@@ -343,14 +362,49 @@ static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t 
             sim_fail("a native instance got %u deliveries for %u parked requests", count, process->parked);
         process->parked--;
         break;
+    case PROTOCOL_LAMBDA:
+        if (process->parked == 0 || count > 1)
+            sim_fail("a lambda instance got %u deliveries for %u parked requests", count, process->parked);
+        process->parked--;
+        break;
     }
+}
+
+static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, const struct handover *handovers,
+                          unsigned count)
+{
+    struct world_sim *sim = ctx;
+    struct process *process = process_find(sim, instance);
+
+    room_check(sim, process, lease, count, deadline_wall_ms);
+    if (callers_waiting(sim->callers, process->function))
+        sim_fail("f%u got an event while a caller waits", process->function);
     bool idle = process->work.count == 0;
     for (unsigned i = 0; i < count; i++) {
         oracle_handed(sim->oracle, instance, &handovers[i], process->function);
         VEC_PUSH(&process->work, (struct work){ .delivery = handovers[i].delivery, .lease = lease, .index = i, .since_us = sim->now.mono.us });
     }
-    if (process->started && (process->protocol == PROTOCOL_NATIVE || idle))
+    if (process->started && (asks_for_work(process) || idle))
         act_after(sim, service_us(sim, process), ACT_WORK, instance, lease);
+}
+
+static void world_invoke(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, uint64_t invoke)
+{
+    struct world_sim *sim = ctx;
+    struct process *process = process_find(sim, instance);
+
+    room_check(sim, process, lease, 1, deadline_wall_ms);
+    callers_began(sim->callers, invoke, process->function);
+    bool idle = process->work.count == 0;
+    VEC_PUSH(&process->work, (struct work){ .lease = lease, .invoke = invoke, .since_us = sim->now.mono.us });
+    if (process->started && (asks_for_work(process) || idle))
+        act_after(sim, service_us(sim, process), ACT_WORK, instance, lease);
+}
+
+static void world_invoke_answered(void *ctx, uint64_t invoke, const struct invoke_answer *answer)
+{
+    struct world_sim *sim = ctx;
+    callers_answered(sim->callers, invoke, answer, configured(sim, callers_function(sim->callers, invoke)), sim->draining, sim->now);
 }
 
 static void world_stop(void *ctx, uint64_t instance, const char *reason)
@@ -366,15 +420,31 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
     act_after(sim, 1 + (int64_t)below(sim, 50000), ACT_GONE, instance, 0);
 }
 
+/* Killed because it was not up in time: had it had its time? What it was started for may fail with it, before anything else happens. */
+static void start_timeout(struct world_sim *sim, struct process *process)
+{
+    int64_t took_ms = (sim->now.mono.us - process->began_us) / 1000, limit_ms = INIT_LIMIT_MS;
+
+    if (process->protocol == PROTOCOL_LAMBDA && process->timeout_ms < limit_ms)
+        limit_ms = process->timeout_ms; /* of a repeated INIT */
+    if (process->up || took_ms < limit_ms)
+        sim_fail("instance %" PRIu64 " was killed for a slow start after %" PRId64 " ms", process->id, took_ms);
+    process->overran = true;
+    callers_start_fails(sim->callers, process->function, false);
+    if (process->protocol == PROTOCOL_LAMBDA)
+        oracle_start_failed(sim->oracle, process->function);
+}
+
 static void world_kill(void *ctx, uint64_t instance, const char *reason)
 {
     struct world_sim *sim = ctx;
     struct process *process = process_find(sim, instance);
 
-    (void)reason;
     if (process == NULL || process->gone)
         sim_fail("instance %" PRIu64 " was killed after its end", instance);
-    bool known = false; /* it is killed once for each of its leases */
+    bool known = strcmp(reason, "timeout") != 0; /* it is killed once for each of its leases */
+    if (known)
+        start_timeout(sim, process);
     for (size_t i = 0; i < sim->killed.count; i++)
         known |= sim->killed.items[i] == instance;
     if (!known)
@@ -391,7 +461,29 @@ static void work_drop(struct process *process, size_t at)
     process->work.count--;
 }
 
-/* The engine killed it for a timeout: which deliveries did it fail, and had they had their time? */
+/* Is the lease of this piece of work over? Nobody can tell of an invocation whose caller has left: its time says so. */
+static bool work_is_over(struct world_sim *sim, const struct process *process, const struct work *work, bool first)
+{
+    uint32_t function;
+    uint64_t holder;
+
+    if (work->invoke != 0 && callers_has_left(sim->callers, work->invoke))
+        return work->since_us + process->timeout_ms * 1000 <= sim->now.mono.us && (first || process->protocol != PROTOCOL_STDIO_LINES);
+    if (work->invoke != 0)
+        return !callers_runs_unanswered(sim->callers, work->invoke);
+    ASSERT(engine_function_find(sim->engine, view_of(sim->functions[process->function].name), &function));
+    return !engine_delivery_leased(sim->engine, function, work->delivery, &holder);
+}
+
+static void work_failed(struct world_sim *sim, const struct work *work)
+{
+    if (work->invoke != 0)
+        callers_over(sim->callers, work->invoke);
+    else
+        oracle_failed(sim->oracle, work->delivery, sim->now);
+}
+
+/* The engine killed it for a timeout: what did it fail, and had that had its time? */
 static void timeouts_check(struct world_sim *sim)
 {
     for (size_t k = 0; k < sim->killed.count; k++) {
@@ -399,17 +491,14 @@ static void timeouts_check(struct world_sim *sim)
         unsigned failed = 0;
         for (size_t i = 0; i < process->work.count;) {
             const struct work *work = &process->work.items[i];
-            uint32_t function;
-            uint64_t holder;
-            ASSERT(engine_function_find(sim->engine, view_of(sim->functions[process->function].name), &function));
-            if (engine_delivery_leased(sim->engine, function, work->delivery, &holder)) {
+            if (!work_is_over(sim, process, work, i == 0 && failed == 0)) {
                 i++;
                 continue;
             }
             if (work->since_us + process->timeout_ms * 1000 > sim->now.mono.us)
                 sim_fail("delivery %" PRIu64 ".%u timed out after %" PRId64 " of %" PRId64 " ms", work->delivery.seq, work->delivery.ordinal,
                          (sim->now.mono.us - work->since_us) / 1000, process->timeout_ms);
-            oracle_failed(sim->oracle, work->delivery, sim->now);
+            work_failed(sim, work);
             work_drop(process, i);
             failed++;
             if (process->protocol == PROTOCOL_STDIO_LINES && process->work.count > 0)
@@ -426,29 +515,79 @@ static void process_end(struct world_sim *sim, struct process *process, bool fai
     bool unread = failed_start || !process->started || (!process->killed && percent(sim, 10));
     struct instance_gone gone = { .reason = VIEW_LITERAL("exit status 1"), .output = VIEW_LITERAL("last words\n"),
                                   .failed_start = failed_start, .clean = process->clean_end, .input_unread = unread };
+    VEC(uint64_t) invokes = { 0 };
 
     process->gone = true;
     for (size_t i = 0; i < process->work.count; i++) {
-        if (unread)
-            oracle_returned(sim->oracle, process->work.items[i].delivery);
-        else
-            oracle_failed(sim->oracle, process->work.items[i].delivery, sim->now);
+        const struct work *work = &process->work.items[i];
+        if (work->invoke != 0) {
+            callers_ends(sim->callers, work->invoke, INVOKE_FAILED, false);
+            VEC_PUSH(&invokes, work->invoke);
+        } else if (unread) {
+            oracle_returned(sim->oracle, work->delivery);
+        } else {
+            oracle_failed(sim->oracle, work->delivery, sim->now);
+        }
+    }
+    if (!process->up && !process->overran && process->work.count == 0) {
+        callers_start_fails(sim->callers, process->function, false);
+        if (process->protocol == PROTOCOL_LAMBDA)
+            oracle_start_failed(sim->oracle, process->function);
     }
     process->work.count = 0;
     engine_instance_gone(sim->engine, process->id, &gone, sim->now);
+    callers_start_failed(sim->callers);
+    for (size_t i = 0; i < invokes.count; i++)
+        callers_over(sim->callers, invokes.items[i]);
+    VEC_DONE(&invokes);
 }
 
 static void process_wants(struct world_sim *sim, struct process *process)
 {
-    unsigned max = 1 + (unsigned)below(sim, process->batch_size * 2);
-    enum sluice_err err;
+    bool lambda = process->protocol == PROTOCOL_LAMBDA;
+    unsigned max = lambda ? 1 : 1 + (unsigned)below(sim, process->batch_size * 2);
 
-    if (process->parked >= NATIVE_PARKED_MAX)
+    if (process->parked >= (lambda ? sim->concurrency[process->function] : NATIVE_PARKED_MAX))
         return;
+    process->up = true;
     process->parked++;
-    err = engine_instance_wants(sim->engine, process->id, max > process->batch_size ? process->batch_size : max, sim->now);
-    if (err != SLUICE_OK)
+    if (engine_instance_wants(sim->engine, process->id, max > process->batch_size ? process->batch_size : max, sim->now) != SLUICE_OK)
         process->parked--;
+}
+
+/* A lambda function's own INIT: now and then it exits, says that it cannot, or hangs. */
+static void process_init(struct world_sim *sim, struct process *process)
+{
+    unsigned flaky = sim->calm ? 0 : sim->flaky[process->function];
+    int64_t took_us = (int64_t)below(sim, 100000);
+
+    if (percent(sim, flaky)) {
+        switch (below(sim, 5)) {
+        case 0: return; /* until it is killed */
+        case 1: case 2: act_after(sim, took_us, ACT_GONE, process->id, 0); return;
+        default: act_after(sim, took_us, ACT_INIT_ERROR, process->id, 0); return;
+        }
+    }
+    for (unsigned i = 0; i < sim->concurrency[process->function]; i++)
+        act_after(sim, took_us + (int64_t)below(sim, 1000), ACT_WANT, process->id, 0);
+}
+
+static void process_init_error(struct world_sim *sim, struct process *process)
+{
+    static const struct failure failure = { .type = VIEW_LITERAL("Runtime.ImportModuleError"), .message = VIEW_LITERAL("no module"),
+                                            .output = VIEW_LITERAL("") };
+
+    if (process->up)
+        return;
+    bool ending = process->ending;
+    if (!ending) { /* else it is killed already, and its last word changes nothing */
+        callers_start_fails(sim->callers, process->function, true);
+        oracle_start_failed(sim->oracle, process->function);
+    }
+    engine_instance_init_failed(sim->engine, process->id, &failure, VIEW_LITERAL("init"), sim->now);
+    callers_start_failed(sim->callers);
+    if (!ending && !process->ending)
+        sim_fail("instance %" PRIu64 " said that it cannot start, and is kept", process->id);
 }
 
 static void process_started(struct world_sim *sim, struct process *process)
@@ -456,11 +595,14 @@ static void process_started(struct world_sim *sim, struct process *process)
     if (process->gone || process->started)
         return;
     process->started = true;
+    process->up |= !asks_for_work(process);
     engine_instance_started(sim->engine, process->id, (int64_t)process->id, sim->now);
     if (process->protocol == PROTOCOL_NATIVE) {
         unsigned wants = 1 + (unsigned)below(sim, NATIVE_PARKED_MAX);
         for (unsigned i = 0; i < wants; i++)
             process_wants(sim, process);
+    } else if (process->protocol == PROTOCOL_LAMBDA) {
+        process_init(sim, process);
     } else if (process->work.count > 0) {
         act_after(sim, service_us(sim, process), ACT_WORK, process->id, process->work.items[0].lease);
     }
@@ -469,12 +611,40 @@ static void process_started(struct world_sim *sim, struct process *process)
 static const struct failure function_error = { .type = VIEW_LITERAL("Function.Error"), .message = VIEW_LITERAL("it said no"),
                                                .output = VIEW_LITERAL("output") };
 
-/* One result for `count` deliveries of the front of the work, all of one lease. */
+static void result_again(struct world_sim *sim, uint64_t instance, uint64_t lease, unsigned first, unsigned count)
+{
+    if (percent(sim, 5) && engine_result(sim->engine, instance, lease, first, count, NULL, (struct view){ 0 }, sim->now) == SLUICE_OK)
+        sim_fail("a result was taken twice");
+}
+
+static void invoke_result(struct world_sim *sim, struct process *process, size_t at, bool failed)
+{
+    const struct work work = process->work.items[at];
+    bool posted = !failed || percent(sim, 50);
+    char text[24];
+
+    work_drop(process, at);
+    callers_ends(sim->callers, work.invoke, failed ? INVOKE_FAILED : INVOKE_DONE, posted);
+    uint64_t id = process->id;
+    struct view result = posted ? callers_result(work.invoke, text) : (struct view){ 0 };
+    enum sluice_err err = engine_result(sim->engine, id, work.lease, 0, 1, failed ? &function_error : NULL, result, sim->now);
+    if (err != SLUICE_OK)
+        sim_fail("the live lease of an invocation was refused its result: %s", sluice_err_name(err));
+    callers_over(sim->callers, work.invoke);
+    result_again(sim, id, work.lease, 0, 1);
+}
+
+/* One result for `count` deliveries of the work, all of one lease, or for an invocation. */
 static void result_of(struct world_sim *sim, struct process *process, size_t at, size_t count, bool failed)
 {
     uint64_t lease = process->work.items[at].lease;
     unsigned first = process->work.items[at].index;
 
+    if (process->work.items[at].invoke != 0) {
+        ASSERT(count == 1);
+        invoke_result(sim, process, at, failed);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         if (failed)
             oracle_failed(sim->oracle, process->work.items[at].delivery, sim->now);
@@ -483,11 +653,26 @@ static void result_of(struct world_sim *sim, struct process *process, size_t at,
         work_drop(process, at);
     }
     uint64_t id = process->id;
-    enum sluice_err err = engine_result(sim->engine, id, lease, first, (unsigned)count, failed ? &function_error : NULL, sim->now);
+    enum sluice_err err = engine_result(sim->engine, id, lease, first, (unsigned)count, failed ? &function_error : NULL, (struct view){ 0 },
+                                        sim->now);
     if (err != SLUICE_OK)
         sim_fail("a live lease was refused its result: %s", sluice_err_name(err));
-    if (percent(sim, 5) && engine_result(sim->engine, id, lease, first, (unsigned)count, NULL, sim->now) == SLUICE_OK)
-        sim_fail("a result was taken twice");
+    result_again(sim, id, lease, first, (unsigned)count);
+}
+
+static void lambda_result(struct world_sim *sim, struct process *process, uint64_t lease, bool failed)
+{
+    size_t at = 0;
+
+    while (at < process->work.count && process->work.items[at].lease != lease)
+        at++;
+    if (at == process->work.count)
+        return;
+    result_of(sim, process, at, 1, failed);
+    if (percent(sim, 90))
+        process_wants(sim, process);
+    else
+        act_after(sim, (int64_t)below(sim, 100000), ACT_WANT, process->id, 0);
 }
 
 static void native_result(struct world_sim *sim, struct process *process, uint64_t lease)
@@ -560,7 +745,39 @@ static void process_works_on(struct world_sim *sim, struct process *process, uin
         break;
     }
     case PROTOCOL_NATIVE: native_result(sim, process, lease); break;
+    case PROTOCOL_LAMBDA: lambda_result(sim, process, lease, percent(sim, flaky)); break;
     }
+}
+
+/* ---- callers ---- */
+
+static void call(struct world_sim *sim)
+{
+    unsigned f = (unsigned)below(sim, SIM_FUNCTIONS), count = 1 + (unsigned)below(sim, percent(sim, 10) ? 20 : 2);
+    uint32_t function;
+
+    if (sim->calm)
+        return;
+    act_after(sim, (int64_t)below(sim, 60000), ACT_CALL, 0, 0);
+    if (!engine_function_find(sim->engine, view_of(sim->functions[f].name), &function))
+        return;
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t handle = callers_next(sim->callers);
+        enum sluice_err said = engine_invoke(sim->engine, function, handle, sim->now, NULL);
+        callers_asked(sim->callers, f, said, configured(sim, f), sim->draining, sim->now);
+        if (percent(sim, 20))
+            act_after(sim, (int64_t)below(sim, 200000), ACT_LEAVE, 0, 0);
+    }
+}
+
+static void leave(struct world_sim *sim)
+{
+    uint64_t handle = callers_any(sim->callers, chance_next(&sim->chance) >> 20);
+
+    if (handle == 0)
+        return;
+    engine_invoke_cancel(sim->engine, handle);
+    callers_left(sim->callers, handle);
 }
 
 /* ---- producers ---- */
@@ -590,18 +807,21 @@ static void batch_send(struct world_sim *sim, size_t batch)
         act_after(sim, (int64_t)below(sim, 30000), ACT_ARRIVE, batch, lowest_outstanding(sim, &sim->batches.items[batch]));
 }
 
-static void batch_make(struct world_sim *sim, int producer)
+/* An asynchronous invocation is a publish of its own. */
+static void batch_make(struct world_sim *sim, int producer, int invoked)
 {
     struct batch batch = { .producer = producer };
     unsigned max = sim->burst && !sim->calm && percent(sim, 40) ? BATCH_EVENTS_BURST : BATCH_EVENTS_MAX;
 
-    batch.count = 1 + (uint32_t)below(sim, max);
+    batch.count = 1 + (uint32_t)below(sim, invoked >= 0 ? 1 : max);
+    batch.invoked = invoked;
     if (producer >= 0) {
         batch.epoch = sim->producers[producer].epoch;
         batch.sequence = ++sim->producers[producer].sequence;
     }
     for (uint32_t i = 0; i < batch.count; i++) {
-        struct sim_event made = { .source = (unsigned)below(sim, SIM_SOURCES), .refusable = percent(sim, 3), .producer = producer,
+        struct sim_event made = { .source = (unsigned)below(sim, SIM_SOURCES), .refusable = invoked < 0 && percent(sim, 3), .invoked = invoked,
+                                  .producer = producer,
                                   .epoch = batch.epoch, .sequence = batch.sequence };
         if (percent(sim, 4))
             made.not_before_ms = sim->now.wall_ms + (int64_t)below(sim, 3000);
@@ -614,6 +834,8 @@ static void batch_make(struct world_sim *sim, int producer)
         struct event event = { .id = view_of(id), .source = view_of(source), .detail_type = VIEW_LITERAL("Simulated"),
                                .detail = VIEW_LITERAL("{}"), .has_time = percent(sim, 50), .time_ms = sim->now.wall_ms,
                                .has_not_before = made.not_before_ms != 0, .not_before_ms = made.not_before_ms };
+        if (invoked >= 0)
+            event.kind = EVENT_KIND_INVOKE;
         if (made.refusable)
             event.bus = VIEW_LITERAL("nowhere");
         envelope_encode(&event, &batch.bytes);
@@ -629,7 +851,8 @@ static void produce(struct world_sim *sim, uint64_t index)
 {
     struct producer_sim *producer = &sim->producers[index];
 
-    act_after(sim, (int64_t)below(sim, sim->calm ? 200000 : 60000), ACT_PRODUCE, index, 0);
+    bool waits = producer->outstanding.count > 0;
+    act_after(sim, (int64_t)below(sim, !sim->calm ? 60000 : waits ? 200000 : 5000000), ACT_PRODUCE, index, 0);
     if (!sim->calm && percent(sim, 1)) {
         for (size_t i = 0; i < producer->outstanding.count; i++)
             sim->batches.items[producer->outstanding.items[i]].settled = true;
@@ -637,10 +860,10 @@ static void produce(struct world_sim *sim, uint64_t index)
         producer->epoch++;
         producer->sequence = 0;
     }
-    if (!sim->calm && percent(sim, 5))
-        batch_make(sim, -1);
+    if (!sim->calm && percent(sim, 25))
+        batch_make(sim, -1, percent(sim, 80) ? (int)below(sim, SIM_FUNCTIONS) : -1);
     if (producer->outstanding.count < OUTSTANDING_MAX && !sim->calm)
-        batch_make(sim, (int)index);
+        batch_make(sim, (int)index, -1);
     else
         for (size_t i = 0; i < producer->outstanding.count; i++)
             batch_send(sim, producer->outstanding.items[i]);
@@ -656,6 +879,11 @@ static void batch_arrives(struct world_sim *sim, size_t index, uint64_t lowest)
     if (batch->producer < 0 && batch->repeat)
         return; /* without a producer's number a repeat is another event; the sender knows and sends once */
     sim->batches.items[index].repeat = true;
+    if (batch->invoked >= 0) {
+        if (!engine_function_find(sim->engine, view_of(sim->functions[batch->invoked].name), &publish.function))
+            return;
+        oracle_event_refusable(sim->oracle, batch->first_event, configured(sim, (unsigned)batch->invoked) == NULL);
+    }
     publish.producer[0] = (uint8_t)(batch->producer + 1);
     VEC_PUSH(&sim->replies, (struct reply){ .batch = index, .life = sim->life });
     engine_publish(sim->engine, &publish, sim->accepts, "the simulated store is nearly full", sim->now);
@@ -745,6 +973,7 @@ static int64_t world_cpu_us(void *ctx, uint64_t instance)
 static void engine_begin(struct world_sim *sim)
 {
     struct world world = { .ctx = sim, .publish_answered = world_answered, .start = world_start, .deliver = world_deliver,
+                           .invoke = world_invoke, .invoke_answered = world_invoke_answered,
                            .stop = world_stop, .kill = world_kill, .log = world_log, .cpu_us = world_cpu_us };
     const struct model_store *store = sim->store;
 
@@ -783,6 +1012,7 @@ static void engine_end(struct world_sim *sim)
         VEC_DONE(&sim->processes.items[i].work);
     sim->processes.count = 0;
     sim->killed.count = 0;
+    callers_crashed(sim->callers);
 }
 
 static void commit_apply(struct world_sim *sim)
@@ -848,6 +1078,7 @@ static void restart_if_drained(struct world_sim *sim)
     if (!sim->draining || !engine_drained(sim->engine) || sim->committing || engine_has_commit(sim->engine))
         return;
     replies_check(sim);
+    callers_drained(sim->callers);
     engine_end(sim);
     engine_begin(sim);
 }
@@ -870,7 +1101,7 @@ static void native_mood(struct world_sim *sim)
 {
     for (size_t i = 0; i < sim->processes.count; i++) {
         struct process *process = &sim->processes.items[i];
-        if (process->protocol != PROTOCOL_NATIVE || process->gone || process->parked == 0 || !percent(sim, 30))
+        if (!asks_for_work(process) || process->gone || process->parked == 0 || !percent(sim, 30))
             continue;
         process->parked--; /* a parked request is lost with its connection, and comes again */
         engine_instance_wants_cancel(sim->engine, process->id);
@@ -930,7 +1161,9 @@ static void act(struct world_sim *sim, const struct action *action)
         if (!stale)
             committed(sim);
         return;
-    case ACT_STARTED: case ACT_WORK: case ACT_GONE: case ACT_WANT:
+    case ACT_CALL: call(sim); return;
+    case ACT_LEAVE: leave(sim); return;
+    case ACT_STARTED: case ACT_WORK: case ACT_GONE: case ACT_WANT: case ACT_INIT_ERROR:
         process = stale ? NULL : process_find(sim, action->a);
         if (process == NULL || process->gone)
             return;
@@ -940,6 +1173,8 @@ static void act(struct world_sim *sim, const struct action *action)
             process_works_on(sim, process, action->b);
         else if (action->kind == ACT_GONE)
             process_end(sim, process, action->b != 0);
+        else if (action->kind == ACT_INIT_ERROR)
+            process_init_error(sim, process);
         else if (!process->ending && !process->hangs)
             process_wants(sim, process);
         return;
@@ -952,7 +1187,8 @@ static void stuck_check(struct world_sim *sim)
     for (uint32_t id = 1; id <= engine_functions_count(sim->engine); id++) {
         struct function_info info;
         engine_function_info(sim->engine, id, sim->now, &info);
-        unsigned f = (unsigned)(info.name[1] - '0');
+        unsigned f = function_of(info.name);
+        callers_compare(sim->callers, f, &info, sim->now);
         unsigned live = info.instances[INSTANCE_STARTING] + info.instances[INSTANCE_READY] + info.instances[INSTANCE_BUSY];
         if (info.ready == 0 || live > 0 || info.config == NULL || info.config->scale_max == 0 || sim->draining || !sim->spawner)
             sim->waiting_since_ms[f] = sim->now.wall_ms;
@@ -977,6 +1213,7 @@ static void turn(struct world_sim *sim)
     }
     rules_work(sim);
     engine_tick(sim->engine, sim->now);
+    callers_start_failed(sim->callers);
     timeouts_check(sim);
     seal(sim);
     sim->deciding = false;
@@ -1002,7 +1239,7 @@ static bool at_rest(const struct world_sim *sim)
         if (sim->producers[p].outstanding.count != 0)
             return false;
     }
-    if (totals.pending != 0 || sim->committing || engine_has_commit(sim->engine))
+    if (totals.pending != 0 || callers_open(sim->callers) != 0 || sim->committing || engine_has_commit(sim->engine))
         return false;
     oracle_audit(sim->oracle);
     return oracle_open(sim->oracle) == 0;
@@ -1055,12 +1292,14 @@ void world_run(const struct world_options *options, struct world_report *ret_rep
     sim.burst = percent(&sim, 6);
     sim.store = model_store_new();
     sim.oracle = oracle_new(sim.store, sim.functions);
+    sim.callers = callers_new();
     engine_begin(&sim);
     for (unsigned p = 0; p < SIM_PRODUCERS; p++) {
         sim.producers[p].epoch = 1;
         act_after(&sim, (int64_t)below(&sim, 20000), ACT_PRODUCE, p, 0);
     }
     act_after(&sim, 50000, ACT_CHAOS, 0, 0);
+    act_after(&sim, 10000, ACT_CALL, 0, 0);
     while (sim.step < sim.steps)
         turn(&sim);
     settle(&sim);
@@ -1077,7 +1316,9 @@ void world_run(const struct world_options *options, struct world_report *ret_rep
     ret_report->expired = figures.by_state[STATE_EXPIRED];
     ret_report->discarded = figures.by_state[STATE_DISCARDED];
     ret_report->commits = sim.store->commits;
+    callers_figures(sim.callers, &ret_report->callers);
     engine_end(&sim);
+    callers_free(sim.callers);
     for (size_t i = 0; i < sim.batches.count; i++)
         bytes_done(&sim.batches.items[i].bytes);
     for (size_t p = 0; p < SIM_PRODUCERS; p++)

@@ -4,6 +4,7 @@
  * Time jumps from one action to the next; actions stand in a heap by time, and the engine's own wake is one of them. Each step is
  * one turn of the daemon: an input, engine_tick(), and a seal when no commit is out. The oracle watches all of it.
  *
+ *   callers ──ask, leave──> engine ──invoke, answer──> instances, callers
  *   chaos  ──> crash, drain and restart, reload, redrive, a full store, no spawner
  *   producers ──send──> [network] ──> engine ──answer──> [network] ──> producers
  *   engine ──start, deliver, stop, kill──> instances ──started, wants, results, gone──> engine
@@ -11,8 +12,7 @@
 #ifndef SLUICE_TESTS_WORLD_H
 #define SLUICE_TESTS_WORLD_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "tests/simulation/callers.h"
 
 struct world_options {
     uint64_t seed;
@@ -22,6 +22,7 @@ struct world_options {
 
 struct world_report {
     uint64_t events, deliveries, handed, succeeded, dead, expired, discarded, crashes, commits, refused, rules_works;
+    struct callers_figures callers;
 };
 /* Ends the program when an invariant is broken. */
 void world_run(const struct world_options *options, struct world_report *ret_report);

@@ -28,6 +28,7 @@ TEST(vec_grows_and_keeps_order)
 }
 
 #include "broker/base/heap.h"
+#include "broker/base/histogram.h"
 #include "broker/base/map.h"
 
 TEST(map_finds_what_was_put_after_any_removals)
@@ -82,4 +83,26 @@ TEST(heap_gives_keys_in_order_after_moves_and_removals)
     EXPECT_EQ(1000, last);
     EXPECT(heap_first(&heap) == NULL);
     heap_done(&heap);
+}
+
+TEST(histogram_counts_each_sample_in_the_bucket_that_bounds_it)
+{
+    struct histogram histogram = { 0 };
+    static const struct { int64_t us; unsigned bucket; } cases[] = {
+        { 0, 0 }, { 100, 0 }, { 101, 1 }, { 250, 1 }, { 1000, 3 }, { 1001, 4 }, { 900000000, HISTOGRAM_BUCKETS - 2 },
+        { 900000001, HISTOGRAM_BUCKETS - 1 }, { INT64_MAX, HISTOGRAM_BUCKETS - 1 },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t before = histogram.buckets[cases[i].bucket];
+        histogram_add(&histogram, cases[i].us, 3);
+        EXPECT_EQ(before + 3, histogram.buckets[cases[i].bucket]);
+        EXPECT(cases[i].us <= 900000000 || cases[i].bucket == HISTOGRAM_BUCKETS - 1);
+    }
+    EXPECT_EQ(3 * sizeof cases / sizeof *cases, histogram.count);
+    for (unsigned i = 1; i < HISTOGRAM_BUCKETS; i++)
+        EXPECT(histogram_bound_s(i) > histogram_bound_s(i - 1));
+    struct histogram sums = { 0 };
+    histogram_add(&sums, 1500000, 2);
+    EXPECT(sums.sum_s > 2.999 && sums.sum_s < 3.001);
 }

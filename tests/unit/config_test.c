@@ -45,6 +45,18 @@ static void given_programs(void)
     write_file("code/handler", "#!/bin/sh\n", 10, 0755);
     write_file("plain.txt", "text\n", 5, 0644);
     write_file("token", "secret\n", 7, 0600);
+    (void)mkdir(in_directory("bin"), 0755);
+    (void)mkdir(in_directory("runtimes"), 0755);
+    (void)mkdir(in_directory("runtimes/nodejs"), 0755);
+    (void)mkdir(in_directory("runtimes/python"), 0755);
+    write_file("bin/node", "#!/bin/sh\n", 10, 0755);
+    write_file("bin/python3", "#!/bin/sh\n", 10, 0755);
+    write_file("runtimes/nodejs/bootstrap.cjs", "", 0, 0644);
+    write_file("runtimes/python/bootstrap.py", "", 0, 0644);
+    write_file("code/bootstrap", "#!/bin/sh\n", 10, 0755);
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s:/usr/bin:/bin", in_directory("bin"));
+    (void)setenv("PATH", path, 1);
     write_file("token-open", "secret\n", 7, 0644);
     write_file("token-empty", "", 0, 0600);
 }
@@ -55,7 +67,7 @@ static struct config_file *load_path(const char *path, unsigned *count)
     char *printed = NULL;
     size_t len = 0;
     FILE *errors = open_memstream(&printed, &len);
-    struct config_file *file = config_file_load(path, errors, count);
+    struct config_file *file = config_file_load(path, in_directory("runtimes"), errors, count);
     (void)fclose(errors);
 
     char *to = text_buffer;
@@ -96,6 +108,7 @@ TEST(every_key_reaches_the_model)
     struct config_file *file = load_text("every.yaml",
         "listen:\n"
         "  bus: [ipc://bus.sock, 'tcp://127.0.0.1:4560', ipc:///run/x.sock]\n"
+        "  http: '[::1]:0'\n"
         "  token-file: token\n"
         "data: ./var\n"
         "buses: [orders, a/b]\n"
@@ -133,7 +146,7 @@ TEST(every_key_reaches_the_model)
     EXPECT_TEXT("tcp://127.0.0.1:4560", config->bus_listeners[1]);
     EXPECT_TEXT("ipc:///run/x.sock", config->bus_listeners[2]);
     EXPECT(config->bus_listeners[3] == NULL);
-    EXPECT(config->http == NULL);
+    EXPECT_TEXT("[::1]:0", config->http);
     EXPECT_TEXT("token", below(config->token_file));
     EXPECT_TEXT("var", below(config->data));
     EXPECT_EQ(4, config->buses_count);
@@ -192,7 +205,7 @@ TEST(every_key_reaches_the_model)
     EXPECT(rule->targets[3].text == NULL);
     EXPECT(rule->targets[3].function == zed->name);
     EXPECT_TEXT("every.yaml", below(rule->file));
-    EXPECT_EQ(20, rule->line);
+    EXPECT_EQ(21, rule->line);
     (void)config_file_free(file);
 }
 
@@ -236,6 +249,60 @@ TEST(what_is_not_said_has_its_default)
     EXPECT_TEXT("default", config->rules[0].bus);
     EXPECT(config->rules[0].enabled);
     (void)config_file_free(file);
+}
+
+TEST(each_runtime_becomes_a_command)
+{
+    static const struct { const char *label, *keys, *program, *argument, *handler; enum function_runtime runtime; } cases[] = {
+        { "nodejs", "runtime: nodejs, handler: src/index.handler", "bin/node", "runtimes/nodejs/bootstrap.cjs", "src/index.handler", RUNTIME_NODEJS },
+        { "python", "runtime: python, handler: a.b.c, protocol: lambda", "bin/python3", "runtimes/python/bootstrap.py", "a.b.c", RUNTIME_PYTHON },
+        { "provided", "runtime: provided, code: code", "code/bootstrap", "", "", RUNTIME_PROVIDED },
+        { "provided, with a handler", "runtime: provided, code: code, handler: any", "code/bootstrap", "", "any", RUNTIME_PROVIDED },
+        { "command", "command: [./run.sh, x], handler: h", "run.sh", "x", "h", RUNTIME_NONE },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256];
+        test_label(cases[i].label);
+        (void)snprintf(text, sizeof text, "functions: {f: {%s}}\n", cases[i].keys);
+        struct config_file *file = load_text("runtime.yaml", text, NULL);
+        EXPECT_TEXT("", text_buffer);
+        if (file == NULL)
+            continue;
+        const struct config_function *f = config_function_find(&file->config, "f");
+        EXPECT_EQ(PROTOCOL_LAMBDA, f->protocol);
+        EXPECT_EQ(cases[i].runtime, f->runtime);
+        EXPECT_TEXT(cases[i].program, below(f->command[0]));
+        EXPECT_TEXT(cases[i].argument, f->command[1] == NULL ? "" : below(f->command[1]));
+        EXPECT(f->command[1] == NULL || f->command[2] == NULL);
+        EXPECT_TEXT(cases[i].handler, f->handler == NULL ? "" : f->handler);
+        (void)config_file_free(file);
+    }
+}
+
+/* What only looks at the rules, such as `rule test`, needs none. */
+TEST(without_a_folder_of_runtimes_none_is_looked_for)
+{
+    given_programs();
+    static const char text[] = "functions: {f: {runtime: nodejs, handler: a.b}}\n";
+    write_file("rules-only.yaml", text, strlen(text), 0644);
+    struct config_file *file = config_file_load(in_directory("rules-only.yaml"), NULL, stderr, NULL);
+    EXPECT(file != NULL);
+    (void)config_file_free(file);
+}
+
+TEST(a_retry_that_was_given_is_told_from_the_default)
+{
+    static const struct { const char *label, *keys; bool given; } cases[] = {
+        { "none", "command: [sh]", false }, { "empty", "command: [sh], retry: {}", true }, { "some", "command: [sh], retry: {attempts: 1}", true },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256];
+        test_label(cases[i].label);
+        (void)snprintf(text, sizeof text, "functions: {f: {%s}}\n", cases[i].keys);
+        struct config_file *file = load_text("retry.yaml", text, NULL);
+        EXPECT(file != NULL && config_function_find(&file->config, "f")->retry_given == cases[i].given);
+        (void)config_file_free(file);
+    }
 }
 
 TEST(values_at_the_edges_are_taken)
@@ -347,6 +414,56 @@ TEST(lists_are_sorted_and_found_by_name)
     (void)config_file_free(file);
 }
 
+TEST(routes_are_sorted_by_what_they_say)
+{
+    unsigned count = 99;
+    struct config_file *file = load_text("routes.yaml",
+        "listen: {http: 'localhost:0', http-hosts: [a.example, b]}\n"
+        "functions: {f: {command: [./run.sh]}, g: {command: [./run.sh], protocol: stdio-lines}}\n"
+        "routes:\n"
+        "  all: {path: '/{rest+}', function: g}\n"
+        "  one:\n"
+        "    path: /a/{id}\n"
+        "    methods: [GET, PUT]\n"
+        "    function: f\n"
+        "    stream: true\n"
+        "    cors: {allow-origins: ['https://a', 'http://b:1'], allow-methods: GET, allow-headers: [x-a, x-b], expose-headers: '*', max-age: 5m,\n"
+        "           allow-credentials: true}\n"
+        "  any: {path: '/a/{x}', function: g}\n"
+        "  two: {path: '/a/{id}', methods: POST, function: g, cors: {allow-origins: '*'}}\n"
+        "  plain: {path: /a/b, function: f}\n", &count);
+    EXPECT_TEXT("", text_buffer);
+    if (file == NULL)
+        return;
+    static const char *const order[] = { "plain", "one", "two", "any", "all" };
+    const struct config *config = &file->config;
+    EXPECT_EQ(5, config->routes_count);
+    for (unsigned i = 0; i < config->routes_count; i++)
+        EXPECT_TEXT(order[i], config->routes[i].name);
+    const struct config_route *one = &config->routes[1];
+    EXPECT_TEXT("/a/{id}", one->path);
+    EXPECT_TEXT("GET", one->methods[0]);
+    EXPECT_TEXT("PUT", one->methods[1]);
+    EXPECT(one->methods[2] == NULL);
+    EXPECT_TEXT("f", one->function);
+    EXPECT(one->stream);
+    EXPECT_TEXT("https://a", one->cors->allow_origins[0]);
+    EXPECT_TEXT("http://b:1", one->cors->allow_origins[1]);
+    EXPECT_TEXT("GET", one->cors->allow_methods[0]);
+    EXPECT_TEXT("x-b", one->cors->allow_headers[1]);
+    EXPECT_TEXT("*", one->cors->expose_headers[0]);
+    EXPECT_EQ(300000, one->cors->max_age_ms);
+    EXPECT(one->cors->allow_credentials);
+    EXPECT_EQ(5, one->line);
+    EXPECT(config->routes[0].cors == NULL);
+    EXPECT(config->routes[0].methods[0] == NULL);
+    EXPECT(!config->routes[0].stream);
+    EXPECT_EQ(0, config->routes[2].cors->max_age_ms);
+    EXPECT_TEXT("a.example", config->http_hosts[0]);
+    EXPECT(config->http_hosts[2] == NULL);
+    (void)config_file_free(file);
+}
+
 /* ---- mistakes ---- */
 
 /* Takes the printed mistakes apart: "LINE:COL text\n" each. That each is followed by its source line, and by a caret below the
@@ -383,11 +500,11 @@ static const char *condensed(const char *name, const char *text)
     return out;
 }
 
-#define SUPPORTED "supported are stdio, stdio-lines and native"
 #define F "functions:\n  f: {command: [sh], protocol: stdio, "
 #define R FUNCTION_F "rules:\n  r:\n    "
 #define NAME65 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
+#define W FUNCTION_F "routes:\n  w: "
 static const struct { const char *label, *text, *told; } mistakes[] = {
     /* syntax and structure */
     { "tab as indentation", "data: /x\n\tlisten: {}\n", NULL },
@@ -429,8 +546,6 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
     { "token is a folder", "listen: {token-file: code}\n", "1:22 'listen.token-file': code is not a regular file\n" },
     { "http is a number", "listen: {http: 4566}\n", "1:16 'listen.http' must be text; quote it: \"4566\"\n" },
     { "http without a host", "listen: {http: ':4566'}\n", "1:16 'listen.http' must be HOST:PORT like 127.0.0.1:4566, not ':4566'\n" },
-    { "http, which is not served yet", "listen: {http: 127.0.0.1:4566}\n",
-      "1:16 'listen.http' is kept for the HTTP doors, which this version does not have; remove it\n" },
     { "http without a port", "listen: {http: localhost}\n", "1:16 'listen.http' must be HOST:PORT like 127.0.0.1:4566, not 'localhost'\n" },
     { "data is left out", "data:\n", "1:1 'data' must be text, not empty\n" },
     { "data is a list", "data: [a]\n", "1:7 'data' must be text, not a list\n" },
@@ -476,13 +591,31 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
       "2:53 'A=B' cannot be the name of a variable: it is empty or contains '='\n"
       "2:63 '' cannot be the name of a variable: it is empty or contains '='\n" },
     { "environment value", F "environment: {A: [1], B: }}\n", "2:56 'A' must be text, not a list\n2:61 'B' must be text, not empty\n" },
-    { "no protocol", "functions:\n  f: {command: [sh]}\n",
-      "2:3 function 'f' has no 'protocol', and its default, lambda, is not supported in this version; " SUPPORTED "\n" },
-    { "lambda", "functions:\n  f: {command: [sh], protocol: lambda}\n",
-      "2:32 protocol 'lambda' is not supported in this version; " SUPPORTED "\n" },
-    { "runtime", "functions:\n  f: {command: [sh], runtime: nodejs, handler: index.handler}\n",
-      "2:31 'runtime' belongs to protocol lambda, which this version does not support; " SUPPORTED "\n"
-      "2:48 'handler' belongs to protocol lambda, which this version does not support; " SUPPORTED "\n" },
+    { "neither runtime nor command", "functions:\n  f: {handler: a.b}\n",
+      "2:3 function 'f' needs a 'runtime' (nodejs, python, provided), or a 'command'\n" },
+    { "runtime and command", "functions:\n  f: {command: [sh], runtime: provided, code: code}\n",
+      "2:16 'command' and 'runtime' both say what runs; leave one of them out\n" },
+    { "runtime of another protocol", "functions:\n  f: {command: [sh], protocol: stdio, runtime: nodejs, handler: index.handler}\n",
+      "2:48 'runtime' belongs to protocol lambda; this function speaks stdio\n"
+      "2:65 'handler' belongs to protocol lambda; this function speaks stdio\n" },
+    { "runtime misspelt", "functions:\n  f: {runtime: node, handler: index.handler}\n",
+      "2:16 'runtime' must be nodejs, python or provided, not 'node' (did you mean 'nodejs'?)\n" },
+    { "runtime without a handler", "functions:\n  f: {runtime: nodejs}\n",
+      "2:16 runtime nodejs needs 'handler': FILE.FUNCTION, like index.handler\n" },
+    { "handler is half", "functions:\n  f: {runtime: python, handler: app}\n",
+      "2:33 'handler' must be FILE.FUNCTION, like index.handler, not 'app'\n" },
+    { "handler without a function", "functions:\n  f: {runtime: python, handler: app.}\n",
+      "2:33 'handler' must be FILE.FUNCTION, like index.handler, not 'app.'\n" },
+    { "handler is a folder's", "functions:\n  f: {runtime: nodejs, handler: a.b/handler}\n",
+      "2:33 'handler' must be FILE.FUNCTION, like index.handler, not 'a.b/handler'\n" },
+    { "handler is a number", "functions:\n  f: {runtime: nodejs, handler: 5}\n", "2:33 'handler' must be text; quote it: \"5\"\n" },
+    { "provided without a bootstrap", "functions:\n  f: {runtime: provided}\n",
+      "2:16 runtime provided runs bootstrap, which does not exist\n" },
+    { "batch of protocol lambda", "functions:\n  f: {command: [sh], batch: {size: 2}}\n",
+      "2:36 'batch.size' must be 1 with protocol lambda: it gets one event at a time; 'concurrency' has several at once\n" },
+    { "reserved variable", "functions:\n  f: {command: [sh], environment: {TZ: x, AWS_REGION: a, _HANDLER: b, AWS_REGIONS: c}}\n",
+      "2:43 'AWS_REGION' is set for each Lambda function by the daemon; it cannot be given\n"
+      "2:58 '_HANDLER' is set for each Lambda function by the daemon; it cannot be given\n" },
     { "protocol misspelt", "functions:\n  f: {command: [sh], protocol: stdio_lines}\n",
       "2:32 'protocol' must be stdio, stdio-lines, native or lambda, not 'stdio_lines' (did you mean 'stdio-lines'?)\n" },
     { "duration without a unit", F "timeout: 30}\n", "2:48 'timeout' must be a duration like 250ms, 30s, 5m, 6h or 1d, not '30'\n" },
@@ -518,6 +651,26 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
     { "input shape", F "input: evnt}\n", "2:46 'input' must be event, cloudevent or detail, not 'evnt' (did you mean 'event'?)\n" },
 
     /* rules */
+    { "host with a port", "listen: {http-hosts: ['a:1', 5]}\n",
+      "1:23 'listen.http-hosts': 'a:1' is not the name of a host, without a port\n1:30 'listen.http-hosts' must be text; quote it: \"5\"\n" },
+    { "route without keys", W "{}\n", "3:3 route 'w' has no 'path'\n3:3 route 'w' has no 'function'\n" },
+    { "unknown key of a route", W "{path: /, function: f, method: GET}\n", "3:29 unknown key 'method' in route 'w' (did you mean 'methods'?)\n" },
+    { "path without a slash", W "{path: a, function: f}\n", "3:13 'path': a path begins with '/' and has at most 1024 bytes\n" },
+    { "names in a path", W "{path: '/{a}/{a}', function: f}\n", "3:13 'path': the name {a} is there twice\n" },
+    { "path of the daemon", W "{path: /healthz, function: f}\n", "3:13 'path': /healthz is answered by the daemon itself\n" },
+    { "path of the daemon", W "{path: '/2015-03-31/{a+}', function: f}\n", "3:13 'path': /2015-03-31/{a+} is answered by the daemon itself\n" },
+    { "method in small letters", W "{path: /, function: f, methods: [GET, put]}\n", "3:44 'put' is not a method like GET\n" },
+    { "no methods", W "{path: /, function: f, methods: []}\n",
+      "3:38 'methods' must have from 1 to 100 items, not 0; leave it out for the default\n" },
+    { "function of a route", W "{path: /, function: fx}\n", "3:26 route 'w': there is no function 'fx' (did you mean 'f'?)\n" },
+    { "native function of a route", "functions: {f: {command: [./run.sh], protocol: native}}\nroutes:\n  w: {path: /, function: f}\n",
+      "3:26 route 'w': function 'f' has protocol native, which returns nothing to a caller\n" },
+    { "cors of nobody", W "{path: /, function: f, cors: {max-age: 2d}}\n",
+      "3:35 'cors' has no 'allow-origins'\n3:45 'cors.max-age' must be from 0ms to 1d, not '2d'\n" },
+    { "origin with a path", W "{path: /, function: f, cors: {allow-origins: 'http://a/'}}\n",
+      "3:51 'http://a/' is not an origin like https://example.com, or '*'\n" },
+    { "two routes that are one", W "{path: '/{a}', methods: [GET, PUT], function: f}\n  x: {path: '/{b}', methods: [PUT], function: f}\n",
+      "4:3 route 'x' takes the same requests as route 'w' at c.yaml:3\n" },
     { "rule name", FUNCTION_F "rules:\n  'a b': {pattern: {a: [1]}, targets: [{function: f}]}\n",
       "3:3 rule 'a b': a name is 1 to 64 letters, digits, dots, underscores, dashes\n" },
     { "rule is left out", FUNCTION_F "rules:\n  r:\n", "3:3 rule 'r' must be a map, not empty\n" },
@@ -581,6 +734,22 @@ TEST(each_mistake_is_told_with_its_place)
             EXPECT(count == 1 && text[0] >= '1' && text[0] <= '9');
         (void)config_file_free(file);
     }
+}
+
+TEST(a_runtime_that_is_not_installed_says_what_is_missing)
+{
+    static const char text[] = "functions: {f: {runtime: python, handler: a.b}}\n";
+    char *path = strdup(getenv("PATH"));
+    given_programs();
+    (void)setenv("PATH", in_directory("code"), 1);
+    (void)rename(in_directory("runtimes"), in_directory("gone"));
+    (void)load_text("missing.yaml", text, NULL);
+    EXPECT_TEXT("1:26 runtime python needs 'python3', which was not found in PATH; install it\n"
+                "1:26 runtime python needs runtimes/python/bootstrap.py, which is not there; install sluice again\n",
+                condensed("missing.yaml", text));
+    (void)rename(in_directory("gone"), in_directory("runtimes"));
+    (void)setenv("PATH", path, 1);
+    free(path);
 }
 
 TEST(a_mistake_is_shown_as_compilers_show_it)

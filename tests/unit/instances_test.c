@@ -17,14 +17,15 @@ struct result {
     uint64_t instance, lease;
     unsigned first, count;
     bool failed;
-    char type[64], message[256], output[256];
+    char type[64], message[256], output[256], answer[64];
+    size_t answer_len;
 };
 
 struct gone {
     uint64_t instance;
     enum end_reason reason;
     int code;
-    bool input_unread;
+    bool input_unread, out_of_memory;
     char step[32], tail[OUTPUT_TAIL_BYTES + 1];
     int64_t cpu_us, memory_peak_bytes;
 };
@@ -52,12 +53,14 @@ static void heard_started(void *ctx, uint64_t instance, pid_t pid)
 }
 
 static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                         const struct invocation_failure *failure)
+                         const struct invocation_failure *failure, struct view answer)
 {
-    struct result result = { .instance = instance, .lease = lease, .first = first, .count = count, .failed = failure != NULL };
+    struct result result = { .instance = instance, .lease = lease, .first = first, .count = count, .failed = failure != NULL,
+                             .answer_len = answer.len };
 
     (void)ctx;
     bench.answered += count;
+    text_copy(result.answer, sizeof result.answer, answer);
     if (failure != NULL) {
         text_copy(result.type, sizeof result.type, failure->type);
         text_copy(result.message, sizeof result.message, failure->message);
@@ -71,7 +74,7 @@ static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned 
 static void heard_gone(void *ctx, uint64_t instance, const struct instance_end *end)
 {
     struct gone gone = { .instance = instance, .reason = end->reason, .code = end->code, .input_unread = end->input_unread,
-                         .cpu_us = end->cpu_us, .memory_peak_bytes = end->memory_peak_bytes };
+                         .out_of_memory = end->out_of_memory, .cpu_us = end->cpu_us, .memory_peak_bytes = end->memory_peak_bytes };
 
     (void)ctx;
     text_copy(gone.step, sizeof gone.step, view_of(end->step != NULL ? end->step : ""));
@@ -136,7 +139,7 @@ static void start_command(uint64_t instance, enum function_protocol protocol, co
                                         .protocol = protocol, .concurrency = 4, .batch_size = 10 };
     struct sluice_error error;
 
-    if (instances_start(bench.instances, instance, &function, &error) != SLUICE_OK)
+    if (instances_start(bench.instances, instance, &function, NULL, &error) != SLUICE_OK)
         test_fail(__FILE__, __LINE__, "%s", error.text);
 }
 
@@ -258,6 +261,78 @@ TEST(stdio_gets_the_lines_of_its_lease_then_the_end)
     done();
 }
 
+TEST(who_invokes_gets_the_whole_answer)
+{
+    static const struct { const char *label; enum function_protocol protocol; const char *script, *answer; size_t len; const char *type; } cases[] = {
+        { "all of stdout", PROTOCOL_STDIO, "cat; echo more", "{\"n\":1}\nmore\n", 13, "" },
+        { "more than a tail", PROTOCOL_STDIO, "head -c 1000000 /dev/zero | tr '\\0' x", NULL, 1000000, "" },
+        { "nothing", PROTOCOL_STDIO, "exit 0", "", 0, "" },
+        { "none of a failure", PROTOCOL_STDIO, "cat; exit 3", "", 0, "Runtime.ExitError" },
+        { "stdout beyond the limit", PROTOCOL_STDIO, "head -c 6291557 /dev/zero; sleep 1000", "", 0, "Function.ResponseSizeTooLarge" },
+        { "stdout at the limit", PROTOCOL_STDIO, "head -c 6291556 /dev/zero", NULL, 6291556, "" },
+        { "a line", PROTOCOL_STDIO_LINES, "read -r line; echo \"<$line>\"", "<{\"n\":1}>", 9, "" },
+        { "an error", PROTOCOL_STDIO_LINES, "echo '{\"error\":{\"type\":\"T\"}}'", "", 0, "T" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_label(cases[i].label);
+        given_instances();
+        start_shell(1, cases[i].protocol, cases[i].script);
+        instances_invoke(bench.instances, 1, 5, VIEW_LITERAL("{\"n\":1}"));
+        WAIT_FOR(bench.loop, bench.gone.count == 1);
+        EXPECT_EQ(1, bench.results.count);
+        const struct result *result = &bench.results.items[0];
+        EXPECT_EQ(5, result->lease);
+        EXPECT_TEXT(cases[i].type, result->type);
+        EXPECT_EQ(cases[i].len, result->answer_len);
+        if (cases[i].answer != NULL)
+            EXPECT_TEXT(cases[i].answer, result->answer);
+        done();
+    }
+    test_label(NULL);
+}
+
+TEST(events_and_invocations_in_one_pipe_keep_their_answers_apart)
+{
+    static const struct { uint64_t lease; unsigned first, count; const char *answer; } expected[] = {
+        { 1, 0, 2, "" }, { 2, 0, 1, "\"three\"" }, { 3, 0, 1, "" }, { 4, 0, 1, "\"five\"" },
+    };
+    struct view lines[] = { VIEW_LITERAL("\"one\""), VIEW_LITERAL("\"two\"") };
+
+    given_instances();
+    start_shell(1, PROTOCOL_STDIO_LINES, "read -r a; read -r b; read -r c; read -r d; read -r e; printf '%s\\n' \"$a\" \"$b\" \"$c\" \"$d\" \"$e\"");
+    instances_deliver(bench.instances, 1, 1, lines, 2);
+    instances_invoke(bench.instances, 1, 2, VIEW_LITERAL("\"three\""));
+    deliver(1, 3, "\"four\"");
+    instances_invoke(bench.instances, 1, 4, VIEW_LITERAL("\"five\""));
+    WAIT_FOR(bench.loop, bench.gone.count == 1);
+    EXPECT_EQ(4, bench.results.count);
+    for (size_t i = 0; i < 4 && i < bench.results.count; i++) {
+        EXPECT_EQ(expected[i].lease, bench.results.items[i].lease);
+        EXPECT_EQ(expected[i].first, bench.results.items[i].first);
+        EXPECT_EQ(expected[i].count, bench.results.items[i].count);
+        EXPECT_TEXT(expected[i].answer, bench.results.items[i].answer);
+    }
+    done();
+}
+
+TEST(a_lambda_process_has_the_environment_it_was_given_and_both_outputs_are_log)
+{
+    static const char *const command[] = { "/bin/sh", "-c", "env; cat; echo also >&2", NULL }, *const given[] = { "A=1", "PATH=/usr/bin:/bin", NULL };
+    struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_LAMBDA, .concurrency = 1 };
+
+    given_instances();
+    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, given, NULL));
+    WAIT_FOR(bench.loop, bench.gone.count == 1);
+    EXPECT(bench.pids[1] > 0);
+    EXPECT_EQ(0, bench.gone.items[0].code);
+    EXPECT_EQ(0, bench.results.count);
+    EXPECT(strstr(bench.gone.items[0].tail, "A=1\n") != NULL);
+    EXPECT(strstr(bench.gone.items[0].tail, "also\n") != NULL);
+    EXPECT(strstr(bench.gone.items[0].tail, "SLUICE_") == NULL);
+    EXPECT(strstr(bench.gone.items[0].tail, "HOME=") == NULL);
+    done();
+}
+
 TEST(an_input_larger_than_the_pipe_arrives_whole_or_is_left)
 {
     struct bytes large = { 0 };
@@ -304,18 +379,98 @@ TEST(the_environment_is_what_is_inherited_and_given_and_nothing_else)
     done();
 }
 
-TEST(a_memory_limit_holds)
+static const char *const dd_256[] = { "/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1", NULL };
+
+TEST(without_a_cgroup_each_process_is_refused_memory_over_the_limit)
 {
-    static const char *const command[] = { "/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=256M", "count=1", NULL };
-    struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO,
+    struct config_function function = { .name = "f", .command = dd_256, .directory = "/", .protocol = PROTOCOL_STDIO,
                                         .memory_bytes = 64 << 20 };
+    (void)setenv("SLUICE_MEMORY_LIMITS", "rlimit", 1);
     given_instances();
-    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL));
+    (void)unsetenv("SLUICE_MEMORY_LIMITS");
+    EXPECT_EQ(MEMORY_BY_RLIMIT, instances_memory_limits(bench.instances)->limiter);
+    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
     deliver(1, 1, "{}");
     WAIT_FOR(bench.loop, bench.gone.count == 1);
     EXPECT_EQ(END_EXITED, bench.gone.items[0].reason);
     EXPECT_EQ(1, bench.gone.items[0].code);
     EXPECT(strstr(bench.gone.items[0].tail, "memory exhausted") != NULL);
+    EXPECT(!bench.gone.items[0].out_of_memory);
+    done();
+}
+
+/* False: this machine gives us none. */
+static bool given_instances_in_cgroups(void)
+{
+    given_instances();
+    return instances_memory_limits(bench.instances)->limiter != MEMORY_BY_RLIMIT;
+}
+
+TEST(in_a_cgroup_an_instance_is_killed_at_the_limit_and_its_folder_goes_with_it)
+{
+    struct config_function function = { .name = "f", .command = dd_256, .directory = "/", .protocol = PROTOCOL_STDIO,
+                                        .memory_bytes = 64 << 20 };
+    char folder[CGROUP_PATH_MAX + 32];
+    if (given_instances_in_cgroups()) {
+        (void)snprintf(folder, sizeof folder, "%s/1", instances_memory_limits(bench.instances)->folder);
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
+        deliver(1, 1, "{}");
+        WAIT_FOR(bench.loop, bench.gone.count == 1);
+        EXPECT_EQ(END_SIGNALLED, bench.gone.items[0].reason);
+        EXPECT_EQ(SIGKILL, bench.gone.items[0].code);
+        EXPECT(bench.gone.items[0].out_of_memory);
+        EXPECT(bench.gone.items[0].memory_peak_bytes > 60 << 20);
+        EXPECT(bench.gone.items[0].memory_peak_bytes <= 64 << 20);
+        WAIT_FOR(bench.loop, access(folder, F_OK) != 0);
+    }
+    done();
+}
+
+TEST(a_shell_whose_child_was_killed_at_the_limit_ran_out_of_memory_too)
+{
+    static const char *const command[] = { "/bin/sh", "-c", "dd if=/dev/zero of=/dev/null bs=256M count=1; exit 9", NULL };
+    struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO,
+                                        .memory_bytes = 64 << 20 };
+    if (given_instances_in_cgroups()) {
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, NULL, NULL));
+        deliver(1, 1, "{}");
+        WAIT_FOR(bench.loop, bench.gone.count == 1);
+        EXPECT(bench.gone.items[0].out_of_memory);
+        if (bench.gone.items[0].reason == END_EXITED) { /* by cgroup v1, which does not kill all of them */
+            EXPECT_EQ(1, bench.results.count);
+            EXPECT_TEXT("Runtime exited with error: signal: killed", bench.results.items[0].message);
+        }
+    }
+    done();
+}
+
+TEST(the_peak_of_a_living_instance_is_told_and_begins_anew)
+{
+    static const struct { const char *label; int64_t memory_bytes; } cases[] = {
+        { "by its process", 0 }, { "by its cgroup, where there are any", 256 << 20 },
+    };
+    given_instances();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static const char *const command[] = { "/bin/sh", "-c", "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo; x=; read l; echo; read l", NULL };
+        struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO_LINES,
+                                            .memory_bytes = cases[i].memory_bytes };
+        uint64_t id = i + 1;
+        test_label(cases[i].label);
+        EXPECT_EQ(0, instances_memory_peak(bench.instances, id));
+        EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, id, &function, NULL, NULL));
+        deliver(id, id, "1");
+        WAIT_FOR(bench.loop, bench.answered == 2 * i + 1);
+        int64_t first = instances_memory_peak(bench.instances, id);
+        EXPECT(first > 18 << 20);
+        EXPECT(first < 200 << 20);
+        deliver(id, id, "2");
+        WAIT_FOR(bench.loop, bench.answered == 2 * i + 2);
+        (void)instances_memory_peak(bench.instances, id); /* began while the text was still held */
+        EXPECT(instances_memory_peak(bench.instances, id) < first);
+        instances_stop(bench.instances, id);
+        WAIT_FOR(bench.loop, bench.gone.count == i + 1);
+    }
+    test_label(NULL);
     done();
 }
 
@@ -548,7 +703,7 @@ TEST(with_the_spawner_all_instances_are_lost_and_others_start_later)
         EXPECT_EQ(END_SPAWNER_LOST, bench.gone.items[i].reason);
     EXPECT(process_gone(bench.pids[1]) && process_gone(bench.pids[2]));
     struct config_function function = { .name = "f", .command = (const char *[]){ "/bin/true", NULL }, .directory = "/" };
-    EXPECT_EQ(SLUICE_EUNAVAILABLE, instances_start(bench.instances, 5, &function, NULL));
+    EXPECT_EQ(SLUICE_EUNAVAILABLE, instances_start(bench.instances, 5, &function, NULL, NULL));
     WAIT_FOR(bench.loop, bench.ready == 2);
     EXPECT(process_gone(escaped));
     start_shell(6, PROTOCOL_STDIO, "exit 0");

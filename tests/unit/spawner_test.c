@@ -57,13 +57,14 @@ static void heard_failed(void *ctx, uint64_t instance, int error_number, const c
     heard->step = step;
 }
 
-static void heard_exited(void *ctx, uint64_t instance, int wait_status, const struct rusage *usage)
+static void heard_exited(void *ctx, uint64_t instance, const struct spawner_exit *exit)
 {
     struct heard *heard = &((struct bench *)ctx)->heard[instance];
 
     ((struct bench *)ctx)->ended++;
     heard->exited++;
-    heard->status = wait_status;
+    heard->status = exit->wait_status;
+    const struct rusage *usage = &exit->usage;
     heard->cpu_us = (int64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 + usage->ru_utime.tv_usec + usage->ru_stime.tv_usec;
 }
 

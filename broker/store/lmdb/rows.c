@@ -4,126 +4,61 @@
 #include "broker/store/lmdb/rows.h"
 
 #define XXH_INLINE_ALL
-#include <endian.h>
 #include <xxhash.h>
 
 #include "broker/base/assert.h"
-
-static void put_u16(char *at, uint16_t value)
-{
-    value = htole16(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void put_u32(char *at, uint32_t value)
-{
-    value = htole32(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void put_u64(char *at, uint64_t value)
-{
-    value = htole64(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static uint16_t get_u16(const char *at)
-{
-    uint16_t value;
-    memcpy(&value, at, sizeof value);
-    return le16toh(value);
-}
-
-static uint32_t get_u32(const char *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return le32toh(value);
-}
-
-static uint64_t get_u64(const char *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return le64toh(value);
-}
-
-static void key_put_u32(uint8_t *at, uint32_t value)
-{
-    value = htobe32(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static void key_put_u64(uint8_t *at, uint64_t value)
-{
-    value = htobe64(value);
-    memcpy(at, &value, sizeof value);
-}
-
-static uint32_t key_get_u32(const char *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return be32toh(value);
-}
-
-static uint64_t key_get_u64(const char *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return be64toh(value);
-}
+#include "schemas/codec/byte_order.h"
 
 /* ---- keys ---- */
 
 void batch_key_encode(uint8_t key[BATCH_KEY_BYTES], uint32_t function, uint64_t first_seq)
 {
-    key_put_u32(key, function);
-    key_put_u64(key + 4, first_seq);
+    store_be32(key, function);
+    store_be64(key + 4, first_seq);
 }
 
 bool batch_key_decode(struct view key, uint32_t *ret_function, uint64_t *ret_first_seq)
 {
     if (key.len != BATCH_KEY_BYTES)
         return false;
-    *ret_function = key_get_u32(key.data);
-    *ret_first_seq = key_get_u64(key.data + 4);
+    *ret_function = load_be32(key.data);
+    *ret_first_seq = load_be64(key.data + 4);
     return true;
 }
 
 void delivery_key_encode(uint8_t key[DELIVERY_KEY_BYTES], uint32_t function, struct delivery delivery)
 {
-    key_put_u32(key, function);
-    key_put_u64(key + 4, delivery.seq);
-    key_put_u32(key + 12, delivery.ordinal);
+    store_be32(key, function);
+    store_be64(key + 4, delivery.seq);
+    store_be32(key + 12, delivery.ordinal);
 }
 
 bool delivery_key_decode(struct view key, uint32_t *ret_function, struct delivery *ret_delivery)
 {
     if (key.len != DELIVERY_KEY_BYTES)
         return false;
-    *ret_function = key_get_u32(key.data);
-    *ret_delivery = (struct delivery){ .seq = key_get_u64(key.data + 4), .ordinal = key_get_u32(key.data + 12) };
+    *ret_function = load_be32(key.data);
+    *ret_delivery = (struct delivery){ .seq = load_be64(key.data + 4), .ordinal = load_be32(key.data + 12) };
     return true;
 }
 
 void due_key_encode(uint8_t key[DUE_KEY_BYTES], uint32_t function, struct due_key due)
 {
     ASSERT(due.due_ms >= 0); /* a negative one would sort behind all others */
-    key_put_u32(key, function);
-    key_put_u64(key + 4, (uint64_t)due.due_ms);
-    key_put_u64(key + 12, due.delivery.seq);
-    key_put_u32(key + 20, due.delivery.ordinal);
+    store_be32(key, function);
+    store_be64(key + 4, (uint64_t)due.due_ms);
+    store_be64(key + 12, due.delivery.seq);
+    store_be32(key + 20, due.delivery.ordinal);
 }
 
 bool due_key_decode(struct view key, uint32_t *ret_function, struct due_key *ret_due)
 {
-    if (key.len != DUE_KEY_BYTES || key_get_u64(key.data + 4) > INT64_MAX)
+    if (key.len != DUE_KEY_BYTES || load_be64(key.data + 4) > INT64_MAX)
         return false;
-    *ret_function = key_get_u32(key.data);
+    *ret_function = load_be32(key.data);
     *ret_due = (struct due_key){
-        .due_ms = (int64_t)key_get_u64(key.data + 4),
-        .delivery = { .seq = key_get_u64(key.data + 12), .ordinal = key_get_u32(key.data + 20) },
+        .due_ms = (int64_t)load_be64(key.data + 4),
+        .delivery = { .seq = load_be64(key.data + 12), .ordinal = load_be32(key.data + 20) },
     };
     return true;
 }
@@ -138,9 +73,9 @@ void batch_row_encode(const struct commit_batch *batch, struct bytes *out)
     uint64_t sum = 0;
 
     ASSERT(batch->runs_count >= 1);
-    put_u64(head, (uint64_t)batch->committed_ms);
-    put_u32(head + 8, batch->count);
-    put_u32(head + 12, batch->runs_count);
+    store_le64(head, (uint64_t)batch->committed_ms);
+    store_le32(head + 8, batch->count);
+    store_le32(head + 12, batch->runs_count);
     bytes_put(out, head, sizeof head);
     for (uint32_t i = 0; i < batch->runs_count; i++) {
         const struct run *run = &batch->runs[i];
@@ -150,9 +85,9 @@ void batch_row_encode(const struct commit_batch *batch, struct bytes *out)
         ASSERT(run->seq >= batch->first_seq);
         ASSERT(run->len <= RECORD_EVENTS_MAX);
         ASSERT(run->seq - batch->first_seq <= RECORD_EVENTS_MAX - run->len);
-        put_u16(bytes, (uint16_t)(run->seq - batch->first_seq));
-        put_u16(bytes + 2, (uint16_t)run->len);
-        put_u32(bytes + 4, run->ordinal);
+        store_le16(bytes, (uint16_t)(run->seq - batch->first_seq));
+        store_le16(bytes + 2, (uint16_t)run->len);
+        store_le32(bytes + 4, run->ordinal);
         bytes_put(out, bytes, sizeof bytes);
         sum += run->len;
     }
@@ -165,9 +100,9 @@ bool batch_row_decode(struct view value, uint64_t first_seq, struct batch_row *r
         return false;
     struct batch_row row = {
         .first_seq = first_seq,
-        .committed_ms = (int64_t)get_u64(value.data),
-        .count = get_u32(value.data + 8),
-        .runs_count = get_u32(value.data + 12),
+        .committed_ms = (int64_t)load_le64(value.data),
+        .count = load_le32(value.data + 8),
+        .runs_count = load_le32(value.data + 12),
         .runs = value.data + BATCH_HEAD_BYTES,
     };
     if (row.runs_count != (value.len - BATCH_HEAD_BYTES) / BATCH_RUN_BYTES || row.count < row.runs_count)
@@ -180,7 +115,7 @@ struct run batch_row_run(const struct batch_row *row, uint32_t index)
 {
     ASSERT(index < row->runs_count);
     const char *at = row->runs + (size_t)index * BATCH_RUN_BYTES;
-    return (struct run){ .seq = row->first_seq + get_u16(at), .len = get_u16(at + 2), .ordinal = get_u32(at + 4) };
+    return (struct run){ .seq = row->first_seq + load_le16(at), .len = load_le16(at + 2), .ordinal = load_le32(at + 4) };
 }
 
 bool batch_row_check(const struct batch_row *row)
@@ -202,11 +137,11 @@ void queue_row_encode(const struct queue_state *state, struct bytes *out)
 {
     char head[QUEUE_HEAD_BYTES];
 
-    put_u64(head, state->highest.seq);
-    put_u32(head + 8, state->highest.ordinal);
-    put_u32(head + 12, state->holes_count);
+    store_le64(head, state->highest.seq);
+    store_le32(head + 8, state->highest.ordinal);
+    store_le32(head + 12, state->holes_count);
     for (unsigned i = 0; i < QUEUE_COUNTERS; i++)
-        put_u64(head + 16 + (size_t)8 * i, state->counters[i]);
+        store_le64(head + 16 + (size_t)8 * i, state->counters[i]);
     bytes_put(out, head, sizeof head);
     for (uint32_t i = 0; i < state->holes_count; i++) {
         const struct run *hole = &state->holes[i];
@@ -214,9 +149,9 @@ void queue_row_encode(const struct queue_state *state, struct bytes *out)
 
         ASSERT(hole->len >= 1);
         ASSERT(hole->seq <= state->highest.seq);
-        put_u64(bytes, hole->seq);
-        put_u32(bytes + 8, hole->len);
-        put_u32(bytes + 12, hole->ordinal);
+        store_le64(bytes, hole->seq);
+        store_le32(bytes + 8, hole->len);
+        store_le32(bytes + 12, hole->ordinal);
         bytes_put(out, bytes, sizeof bytes);
     }
 }
@@ -227,13 +162,13 @@ bool queue_row_decode(struct view value, uint32_t function, struct queue_state *
         return false;
     struct queue_state state = {
         .function = function,
-        .highest = { .seq = get_u64(value.data), .ordinal = get_u32(value.data + 8) },
-        .holes_count = get_u32(value.data + 12),
+        .highest = { .seq = load_le64(value.data), .ordinal = load_le32(value.data + 8) },
+        .holes_count = load_le32(value.data + 12),
     };
     if (state.holes_count != (value.len - QUEUE_HEAD_BYTES) / QUEUE_HOLE_BYTES)
         return false;
     for (unsigned i = 0; i < QUEUE_COUNTERS; i++)
-        state.counters[i] = get_u64(value.data + 16 + (size_t)8 * i);
+        state.counters[i] = load_le64(value.data + 16 + (size_t)8 * i);
     for (uint32_t i = 0; i < state.holes_count; i++) {
         struct run hole = queue_row_hole(value, i);
         if (hole.len == 0 || hole.seq > state.highest.seq)
@@ -247,7 +182,7 @@ struct run queue_row_hole(struct view value, uint32_t index)
 {
     ASSERT(index < (value.len - QUEUE_HEAD_BYTES) / QUEUE_HOLE_BYTES);
     const char *at = value.data + QUEUE_HEAD_BYTES + (size_t)index * QUEUE_HOLE_BYTES;
-    return (struct run){ .seq = get_u64(at), .len = get_u32(at + 8), .ordinal = get_u32(at + 12) };
+    return (struct run){ .seq = load_le64(at), .len = load_le32(at + 8), .ordinal = load_le32(at + 12) };
 }
 
 /* ---- exceptions and dead: checksum u64 | due_ms i64 | accepted_ms i64 | failed_ms i64 | target u32 | attempts u32 |
@@ -267,42 +202,42 @@ void exception_row_encode(const struct exception *row, struct bytes *out)
     ASSERT(row->message.len <= EXCEPTION_MESSAGE_MAX);
     ASSERT(row->output.len <= EXCEPTION_OUTPUT_MAX);
     ASSERT(row->envelope.len <= EVENT_BYTES_MAX);
-    put_u64(head, 0);
-    put_u64(head + 8, (uint64_t)row->due_ms);
-    put_u64(head + 16, (uint64_t)row->accepted_ms);
-    put_u64(head + 24, (uint64_t)row->failed_ms);
-    put_u32(head + 32, row->target);
-    put_u32(head + 36, row->attempts);
-    put_u32(head + 40, (uint32_t)row->reason.len);
-    put_u32(head + 44, (uint32_t)row->message.len);
-    put_u32(head + 48, (uint32_t)row->output.len);
-    put_u32(head + 52, (uint32_t)row->envelope.len);
+    store_le64(head, 0);
+    store_le64(head + 8, (uint64_t)row->due_ms);
+    store_le64(head + 16, (uint64_t)row->accepted_ms);
+    store_le64(head + 24, (uint64_t)row->failed_ms);
+    store_le32(head + 32, row->target);
+    store_le32(head + 36, row->attempts);
+    store_le32(head + 40, (uint32_t)row->reason.len);
+    store_le32(head + 44, (uint32_t)row->message.len);
+    store_le32(head + 48, (uint32_t)row->output.len);
+    store_le32(head + 52, (uint32_t)row->envelope.len);
     bytes_put(out, head, sizeof head);
     bytes_put_view(out, row->reason);
     bytes_put_view(out, row->message);
     bytes_put_view(out, row->output);
     bytes_put_view(out, row->envelope);
     if (!out->failed)
-        put_u64(out->data + start, exception_checksum(out->data + start, out->len - start));
+        store_le64(out->data + start, exception_checksum(out->data + start, out->len - start));
 }
 
 bool exception_row_decode(struct view value, uint32_t function, struct delivery delivery, struct exception *ret_row)
 {
-    if (value.len < EXCEPTION_HEAD_BYTES || get_u64(value.data) != exception_checksum(value.data, value.len))
+    if (value.len < EXCEPTION_HEAD_BYTES || load_le64(value.data) != exception_checksum(value.data, value.len))
         return false;
-    size_t reason = get_u32(value.data + 40), message = get_u32(value.data + 44), output = get_u32(value.data + 48),
-           envelope = get_u32(value.data + 52);
+    size_t reason = load_le32(value.data + 40), message = load_le32(value.data + 44), output = load_le32(value.data + 48),
+           envelope = load_le32(value.data + 52);
     if (EXCEPTION_HEAD_BYTES + reason + message + output + envelope != value.len)
         return false;
     const char *at = value.data + EXCEPTION_HEAD_BYTES;
     *ret_row = (struct exception){
         .function = function,
         .delivery = delivery,
-        .due_ms = (int64_t)get_u64(value.data + 8),
-        .accepted_ms = (int64_t)get_u64(value.data + 16),
-        .failed_ms = (int64_t)get_u64(value.data + 24),
-        .target = get_u32(value.data + 32),
-        .attempts = get_u32(value.data + 36),
+        .due_ms = (int64_t)load_le64(value.data + 8),
+        .accepted_ms = (int64_t)load_le64(value.data + 16),
+        .failed_ms = (int64_t)load_le64(value.data + 24),
+        .target = load_le32(value.data + 32),
+        .attempts = load_le32(value.data + 36),
         .reason = { at, reason },
         .message = { at + reason, message },
         .output = { at + reason + message, output },
@@ -317,11 +252,11 @@ void producer_row_encode(const struct producer_row *row, struct bytes *out)
 {
     char bytes[PRODUCER_ROW_BYTES];
 
-    put_u64(bytes, row->epoch);
-    put_u64(bytes + 8, row->highest);
-    put_u64(bytes + 16, (uint64_t)row->used_ms);
+    store_le64(bytes, row->epoch);
+    store_le64(bytes + 8, row->highest);
+    store_le64(bytes + 16, (uint64_t)row->used_ms);
     for (unsigned i = 0; i < 16; i++)
-        put_u64(bytes + 24 + (size_t)8 * i, row->window[i]);
+        store_le64(bytes + 24 + (size_t)8 * i, row->window[i]);
     bytes_put(out, bytes, sizeof bytes);
 }
 
@@ -330,11 +265,11 @@ bool producer_row_decode(struct view key, struct view value, struct producer_row
     if (key.len != PRODUCER_KEY_BYTES || value.len != PRODUCER_ROW_BYTES)
         return false;
     memcpy(ret_row->id, key.data, PRODUCER_KEY_BYTES);
-    ret_row->epoch = get_u64(value.data);
-    ret_row->highest = get_u64(value.data + 8);
-    ret_row->used_ms = (int64_t)get_u64(value.data + 16);
+    ret_row->epoch = load_le64(value.data);
+    ret_row->highest = load_le64(value.data + 8);
+    ret_row->used_ms = (int64_t)load_le64(value.data + 16);
     for (unsigned i = 0; i < 16; i++)
-        ret_row->window[i] = get_u64(value.data + 24 + (size_t)8 * i);
+        ret_row->window[i] = load_le64(value.data + 24 + (size_t)8 * i);
     return true;
 }
 
@@ -345,9 +280,9 @@ void target_row_encode(const struct target_row *row, struct bytes *out)
     char head[TARGET_HEAD_BYTES];
 
     ASSERT(row->rule.len <= UINT32_MAX);
-    put_u32(head, row->function);
-    put_u32(head + 4, row->input);
-    put_u32(head + 8, (uint32_t)row->rule.len);
+    store_le32(head, row->function);
+    store_le32(head + 4, row->input);
+    store_le32(head + 8, (uint32_t)row->rule.len);
     bytes_put(out, head, sizeof head);
     bytes_put_view(out, row->rule);
     bytes_put_view(out, row->text);
@@ -355,13 +290,13 @@ void target_row_encode(const struct target_row *row, struct bytes *out)
 
 bool target_row_decode(struct view value, uint32_t id, struct target_row *ret_row)
 {
-    if (value.len < TARGET_HEAD_BYTES || get_u32(value.data + 8) > value.len - TARGET_HEAD_BYTES)
+    if (value.len < TARGET_HEAD_BYTES || load_le32(value.data + 8) > value.len - TARGET_HEAD_BYTES)
         return false;
-    size_t rule = get_u32(value.data + 8);
+    size_t rule = load_le32(value.data + 8);
     *ret_row = (struct target_row){
         .id = id,
-        .function = get_u32(value.data),
-        .input = get_u32(value.data + 4),
+        .function = load_le32(value.data),
+        .input = load_le32(value.data + 4),
         .rule = { value.data + TARGET_HEAD_BYTES, rule },
         .text = { value.data + TARGET_HEAD_BYTES + rule, value.len - TARGET_HEAD_BYTES - rule },
     };
@@ -374,10 +309,10 @@ void totals_row_encode(const struct totals_row *row, struct bytes *out)
 {
     char bytes[TOTALS_ROW_BYTES];
 
-    put_u64(bytes, row->revision);
-    put_u64(bytes + 8, row->next_seq);
-    put_u64(bytes + 16, row->events_total);
-    put_u64(bytes + 24, row->unmatched_total);
+    store_le64(bytes, row->revision);
+    store_le64(bytes + 8, row->next_seq);
+    store_le64(bytes + 16, row->events_total);
+    store_le64(bytes + 24, row->unmatched_total);
     bytes_put(out, bytes, sizeof bytes);
 }
 
@@ -386,10 +321,10 @@ bool totals_row_decode(struct view value, struct totals_row *ret_row)
     if (value.len != TOTALS_ROW_BYTES)
         return false;
     *ret_row = (struct totals_row){
-        .revision = get_u64(value.data),
-        .next_seq = get_u64(value.data + 8),
-        .events_total = get_u64(value.data + 16),
-        .unmatched_total = get_u64(value.data + 24),
+        .revision = load_le64(value.data),
+        .next_seq = load_le64(value.data + 8),
+        .events_total = load_le64(value.data + 16),
+        .unmatched_total = load_le64(value.data + 24),
     };
     return true;
 }

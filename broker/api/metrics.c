@@ -1,0 +1,245 @@
+/* metrics.c - GET /metrics: what the engine knows, in Prometheus' text format 0.0.4, and the daemon's own figures behind it.
+ *
+ * All lines of a family stand together, so functions are looked at once and then told family by family. */
+#include "broker/api/api_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "broker/edge/log.h"
+
+enum {
+    METRICS_FUNCTIONS_MAX = 1000,        /* told one by one; a gauge says how many are left out */
+    METRICS_RULES_MAX = 1000,            /* if there are more, only their sum is told */
+};
+
+/* ---- histograms ---- */
+
+void api_put_histogram(struct bytes *out, const char *name, const char *help, const struct histogram *histogram)
+{
+    uint64_t below = 0;
+
+    bytes_put_format(out, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
+        below += histogram->buckets[i];
+        bytes_put_format(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, histogram_bound_s(i), below);
+    }
+    bytes_put_format(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %.6f\n%s_count %" PRIu64 "\n", name, histogram->count, name, histogram->sum_s,
+                     name, histogram->count);
+}
+
+/* ---- families of functions ---- */
+
+struct told {
+    struct bytes *out;
+    const struct function_info *infos;
+    size_t count;
+    int64_t now_ms;
+};
+
+static uint64_t balance_difference(const struct function_info *info)
+{
+    return info->counters[QUEUE_ACCEPTED] - info->counters[QUEUE_SUCCEEDED] - info->counters[QUEUE_DEAD_LETTERED] - info->counters[QUEUE_EXPIRED] -
+           info->counters[QUEUE_DISCARDED] - info->pending;
+}
+
+static double info_accepted(const struct told *told, const struct function_info *info)
+{
+    (void)told;
+    return (double)info->counters[QUEUE_ACCEPTED];
+}
+static double info_attempts_failed(const struct told *told, const struct function_info *info)
+{
+    (void)told;
+    return (double)info->counters[QUEUE_ATTEMPTS_FAILED];
+}
+static double info_oldest(const struct told *told, const struct function_info *info)
+{
+    return info->oldest_ms == 0 || info->oldest_ms > told->now_ms ? 0 : (double)(told->now_ms - info->oldest_ms) / 1e3;
+}
+static double info_difference(const struct told *told, const struct function_info *info)
+{
+    (void)told;
+    return (double)(int64_t)balance_difference(info);
+}
+static double info_wanted(const struct told *told, const struct function_info *info)
+{
+    (void)told;
+    return info->target.instances;
+}
+static double info_arrivals(const struct told *told, const struct function_info *info)
+{
+    (void)told;
+    return info->arrivals_per_s;
+}
+static double info_service(const struct told *told, const struct function_info *info)
+{
+    (void)told;
+    return info->service_s;
+}
+static double info_start(const struct told *told, const struct function_info *info)
+{
+    (void)told;
+    return info->start_s;
+}
+static double info_circuit(const struct told *told, const struct function_info *info)
+{
+    (void)told;
+    return info->circuit_open;
+}
+
+static const struct {
+    const char *name, *type, *help;
+    double (*value)(const struct told *told, const struct function_info *info);
+} families[] = {
+    { "sluice_deliveries_accepted_total", "counter", "Deliveries promised to the function.", info_accepted },
+    { "sluice_attempts_failed_total", "counter", "Attempts that failed.", info_attempts_failed },
+    { "sluice_queue_oldest_age_seconds", "gauge", "Age of the oldest ready delivery.", info_oldest },
+    { "sluice_balance_difference", "gauge", "accepted - succeeded - dead-lettered - expired - discarded - pending; 0 when the balance holds.",
+      info_difference },
+    { "sluice_instances_wanted", "gauge", "What the autoscaler aims at.", info_wanted },
+    { "sluice_arrivals_per_second", "gauge", "Deliveries becoming ready, smoothed.", info_arrivals },
+    { "sluice_service_seconds", "gauge", "Time of one invocation, smoothed.", info_service },
+    { "sluice_start_seconds", "gauge", "Time from start to ready, smoothed.", info_start },
+    { "sluice_circuit_open", "gauge", "1: no instance is started, after crashes.", info_circuit },
+};
+
+static void put_families(const struct told *told)
+{
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        bytes_put_format(told->out, "# HELP %s %s\n# TYPE %s %s\n", families[i].name, families[i].help, families[i].name, families[i].type);
+        for (size_t f = 0; f < told->count; f++)
+            bytes_put_format(told->out, "%s{function=\"%s\"} %.15g\n", families[i].name, told->infos[f].name, families[i].value(told, &told->infos[f]));
+    }
+}
+
+static void put_outcomes(const struct told *told)
+{
+    static const struct {
+        enum queue_counter counter;
+        const char *name;
+    } outcomes[] = { { QUEUE_SUCCEEDED, "succeeded" }, { QUEUE_DEAD_LETTERED, "dead_lettered" }, { QUEUE_EXPIRED, "expired" }, { QUEUE_DISCARDED, "discarded" } };
+
+    bytes_put_text(told->out, "# HELP sluice_deliveries_total Deliveries that are over, by outcome.\n# TYPE sluice_deliveries_total counter\n");
+    for (size_t f = 0; f < told->count; f++) {
+        for (size_t i = 0; i < sizeof outcomes / sizeof *outcomes; i++)
+            bytes_put_format(told->out, "sluice_deliveries_total{function=\"%s\",outcome=\"%s\"} %" PRIu64 "\n", told->infos[f].name, outcomes[i].name,
+                             told->infos[f].counters[outcomes[i].counter]);
+    }
+}
+
+static void put_queues(const struct told *told)
+{
+    bytes_put_text(told->out, "# HELP sluice_queue_deliveries Open deliveries: ready, leased to an instance, or waiting for their next attempt.\n"
+                              "# TYPE sluice_queue_deliveries gauge\n");
+    for (size_t f = 0; f < told->count; f++) {
+        const struct function_info *info = &told->infos[f];
+        const uint64_t values[] = { info->ready, info->leased, info->retrying };
+        static const char *const names[] = { "ready", "leased", "retrying" };
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+            bytes_put_format(told->out, "sluice_queue_deliveries{function=\"%s\",state=\"%s\"} %" PRIu64 "\n", info->name, names[i], values[i]);
+    }
+}
+
+static void put_instances(const struct told *told)
+{
+    bytes_put_text(told->out, "# HELP sluice_instances Processes, by state.\n# TYPE sluice_instances gauge\n");
+    for (size_t f = 0; f < told->count; f++) {
+        for (int state = 0; state < INSTANCE_STATES; state++)
+            bytes_put_format(told->out, "sluice_instances{function=\"%s\",state=\"%s\"} %u\n", told->infos[f].name,
+                             instance_state_text((enum instance_state)state), told->infos[f].instances[state]);
+    }
+}
+
+/* ---- the rest ---- */
+
+static void put_number(struct bytes *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+    bytes_put_format(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", name, help, name, type, name, value);
+}
+
+static void put_rules(struct bytes *out, const struct engine *engine)
+{
+    size_t count = engine_rules_count(engine);
+    struct rule_info info;
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        engine_rule_info(engine, i, &info);
+        sum += info.matched;
+    }
+    put_number(out, "sluice_matches_total", "counter", "Events matched by rules, since the start.", sum);
+    if (count > METRICS_RULES_MAX)
+        return;
+    bytes_put_text(out, "# HELP sluice_rule_matches_total Events matched by the rule, since the start.\n# TYPE sluice_rule_matches_total counter\n");
+    for (size_t i = 0; i < count; i++) {
+        engine_rule_info(engine, i, &info);
+        bytes_put_format(out, "sluice_rule_matches_total{rule=\"%s\",bus=\"%s\"} %" PRIu64 "\n", info.config->name, info.config->bus, info.matched);
+    }
+}
+
+static void put_port(struct bytes *out, const struct api *api)
+{
+    static const char *const classes[] = { "cut_off", "1xx", "2xx", "3xx", "4xx", "5xx" };
+
+    bytes_put_text(out, "# HELP sluice_http_requests_total Requests of the HTTP port, by class of status.\n# TYPE sluice_http_requests_total counter\n");
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        bytes_put_format(out, "sluice_http_requests_total{status=\"%s\"} %" PRIu64 "\n", classes[i], api->counts.requests[i]);
+    put_number(out, "sluice_http_connections", "gauge", "Connections of the HTTP port.", http_listener_connections(api->listener));
+    put_number(out, "sluice_http_repeated_requests_total", "counter", "Second tries of SDKs that got the answer of the first.", api->counts.attached);
+    put_number(out, "sluice_http_events_unknown_bus_total", "counter", "Events of PutEvents dropped for naming a bus that is not there.",
+               api->counts.unknown_bus);
+    api_put_histogram(out, "sluice_invoke_wait_seconds", "Synchronous invocations: until a place was found.", &api->invoke_waited);
+    api_put_histogram(out, "sluice_invoke_run_seconds", "Synchronous invocations: from then on.", &api->invoke_ran);
+}
+
+static void put_functions(struct bytes *out, struct api *api, struct now now)
+{
+    size_t count = engine_functions_count(api->hands.engine), told_count = count > METRICS_FUNCTIONS_MAX ? METRICS_FUNCTIONS_MAX : count;
+    struct function_info *infos = calloc(told_count + 1, sizeof *infos);
+
+    ASSERT(infos != NULL);
+    for (size_t i = 0; i < told_count; i++)
+        engine_function_info(api->hands.engine, (uint32_t)i + 1, now, &infos[i]);
+    struct told told = { .out = out, .infos = infos, .count = told_count, .now_ms = now.wall_ms };
+    put_families(&told);
+    put_outcomes(&told);
+    put_queues(&told);
+    put_instances(&told);
+    free(infos);
+    put_number(out, "sluice_functions_left_out", "gauge", "Functions beyond the first 1000, which are not told here.", count - told_count);
+}
+
+static void serve(struct call *call)
+{
+    struct api *api = call->api;
+    struct answer answer = { .count = 0 };
+    struct engine_totals totals;
+    struct bytes *out = &api->text;
+
+    api->hands.look(api->hands.ctx);
+    bytes_clear(out);
+    engine_totals(api->hands.engine, &totals);
+    put_number(out, "sluice_events_total", "counter", "Events taken.", totals.events_total);
+    put_number(out, "sluice_events_unmatched_total", "counter", "Events that no rule matched.", totals.unmatched_total);
+    put_number(out, "sluice_pending_deliveries", "gauge", "Open deliveries of all functions.", totals.pending);
+    put_rules(out, api->hands.engine);
+    put_functions(out, api, clock_now());
+    put_port(out, api);
+    api->hands.metrics(api->hands.ctx, out);
+    answer_put(&answer, "content-type", VIEW_LITERAL("text/plain; version=0.0.4; charset=utf-8"));
+    if (out->failed)
+        call_refuse(call, 500, "out of memory");
+    else
+        call_respond(call, 200, &answer, bytes_view(out));
+}
+
+void metrics_head(struct call *call)
+{
+    struct view method = http_method(call->exchange);
+
+    if (!view_is(method, "GET") && !view_is(method, "HEAD"))
+        call_refuse_method(call, "GET, HEAD");
+    else
+        serve(call);
+}

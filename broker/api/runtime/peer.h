@@ -1,0 +1,27 @@
+/* peer.h - whose process is at the other end of a loopback TCP connection?
+ * A port on 127.0.0.1 is open to every process of the machine; each instance's Runtime API is for that instance alone. The kernel
+ * names the socket at the other end by its inode (sock_diag, else /proc/net/tcp), and /proc/PID/fd says who holds it. */
+#ifndef SLUICE_API_RUNTIME_PEER_H
+#define SLUICE_API_RUNTIME_PEER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "sluice/error.h"
+
+struct peer_finder;
+
+enum {
+    PEER_PROCESSES_MAX = 512,            /* descendants of an instance that are looked at */
+    PEER_DESCRIPTORS_MAX = 16384,        /* descriptors looked at for one connection, all processes together: a bound on the loop's time */
+    PEER_SCANS_PER_S = 10,               /* looks at all processes of the machine; beyond, only a leader and its descendants are let in */
+};
+
+/* NULL only when out of memory. */
+struct peer_finder *peer_finder_new(void);
+struct peer_finder *peer_finder_free(struct peer_finder *finder);    /* NULL is fine; returns NULL */
+/* SLUICE_OK: `fd`, an accepted connection, comes from a process of the group `leader`, or from a descendant of that process.
+ * SLUICE_EACCESS: from another, or from none that can be found: the reason. */
+enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, struct sluice_error *reterr);
+
+#endif

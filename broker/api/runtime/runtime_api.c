@@ -1,0 +1,255 @@
+/* runtime_api.c - the life of an instance's Runtime API: its port, who is let in, and what the daemon calls. */
+#include "broker/api/runtime/instance.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "broker/base/assert.h"
+#include "broker/edge/log.h"
+
+/* A runtime is silent for as long as its handler runs and its process is frozen: nothing of it is ever too slow. Its connections end with it. */
+#define RUNTIME_PATIENCE_MS (CONFIG_TIMEOUT_MS_MAX * 52)
+enum { RUNTIME_NAME_ROOM = 256 /* of the name of that longest header */, RUNTIME_HEAD_ROOM = 64 << 10 };
+
+enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api, struct sluice_error *reterr)
+{
+    struct runtime_api *api = calloc(1, sizeof *api);
+
+    if (api == NULL)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "Runtime API: out of memory");
+    api->loop = loop;
+    api->events = *events;
+    api->peers = peer_finder_new();
+    if (api->peers == NULL) {
+        free(api);
+        return sluice_fail(reterr, SLUICE_ENOMEM, "Runtime API: out of memory");
+    }
+    if (getrandom(&api->trace_key, sizeof api->trace_key, 0) != sizeof api->trace_key)
+        api->trace_key = (uint64_t)(ev_time() * 1e6); /* trace ids need to be unique, not secret */
+    *ret_api = api;
+    return SLUICE_OK;
+}
+
+static struct runtime_instance *instance_find(const struct runtime_api *api, uint64_t id)
+{
+    uint64_t found;
+
+    return map_get(&api->instances, id, &found) ? (struct runtime_instance *)(uintptr_t)found : NULL;
+}
+
+/* ---- who is let in ---- */
+
+static bool admit(void *ctx, int fd)
+{
+    struct runtime_instance *instance = ctx;
+    struct sluice_error error;
+
+    if (peer_check(instance->api->peers, fd, instance->pid, &error) == SLUICE_OK)
+        return true;
+    if (!instance->stranger_logged) /* once: somebody who tries is not to fill the log */
+        log_format(LOG_WARN, "function=%s instance=%llu event=runtime-api-refused address=%s reason=\"%s\"", instance->function,
+                   (unsigned long long)instance->id, instance->address, error.text);
+    instance->stranger_logged = true;
+    return false;
+}
+
+/* ---- open, close ---- */
+
+static char *put_text(char **at, const char *text)
+{
+    char *start = *at;
+    size_t size = strlen(text) + 1;
+
+    memcpy(start, text, size);
+    *at += size;
+    return start;
+}
+
+static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t id, const struct config_function *function)
+{
+    const char *handler = function->handler != NULL ? function->handler : "", *directory = function->directory != NULL ? function->directory : "/";
+    struct runtime_instance *instance = calloc(1, sizeof *instance + strlen(function->name) + strlen(handler) + strlen(directory) + 3);
+
+    if (instance == NULL)
+        return NULL;
+    instance->api = api;
+    instance->id = id;
+    instance->concurrency = function->concurrency;
+    list_init(&instance->parked);
+    list_init(&instance->invocations);
+    instance->handler = runtime_handler;
+    instance->handler.ctx = instance;
+    char *at = instance->text;
+    instance->function = put_text(&at, function->name);
+    instance->handler_name = put_text(&at, handler);
+    instance->directory = put_text(&at, directory);
+    return instance;
+}
+
+static void instance_free(struct runtime_instance *instance)
+{
+    LIST_EACH(at, &instance->invocations)
+        invocation_free(instance, LIST_OWNER(at, struct invocation, link));
+    ASSERT(list_empty(&instance->parked));
+    ASSERT(instance->running == 0);
+    extensions_free(instance->extensions);
+    telemetry_free(instance->telemetry);
+    free(instance);
+}
+
+void instance_unpin(struct runtime_instance *instance)
+{
+    ASSERT(instance->pins > 0);
+    if (--instance->pins == 0 && instance->closed)
+        instance_free(instance);
+}
+
+/* A connection may hold a head of a mebibyte before anybody has looked at it: no more of them than an instance has use for. */
+static unsigned connections_max(const struct config_function *function)
+{
+    enum { AT_LEAST = 32, OF_AN_INVOCATION = 4 };
+    unsigned wanted = AT_LEAST + OF_AN_INVOCATION * function->concurrency;
+
+    return wanted < RUNTIME_CONNECTIONS_MAX ? wanted : RUNTIME_CONNECTIONS_MAX;
+}
+
+enum sluice_err runtime_open(struct runtime_api *api, uint64_t id, const struct config_function *function, const char **ret_address,
+                             struct sluice_error *reterr)
+{
+    const struct http_limits limits = {
+        .connections_max = connections_max(function),
+        .line_bytes_max = RUNTIME_LINE_BYTES_MAX + RUNTIME_NAME_ROOM,
+        .head_bytes_max = RUNTIME_LINE_BYTES_MAX + RUNTIME_NAME_ROOM + RUNTIME_HEAD_ROOM,
+        .body_bytes_max = RUNTIME_RESPONSE_BYTES_MAX,
+        .bodies_bytes_max = ((size_t)function->concurrency + 1) * RUNTIME_RESPONSE_BYTES_MAX,
+        .idle_ms = RUNTIME_PATIENCE_MS, .request_ms = RUNTIME_PATIENCE_MS, .send_ms = RUNTIME_PATIENCE_MS,
+    };
+
+    ASSERT(instance_find(api, id) == NULL);
+    struct runtime_instance *instance = instance_new(api, id, function);
+    if (instance == NULL)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for a Runtime API", function->name);
+    enum sluice_err err = http_listen(api->loop, "127.0.0.1:0", &limits, &instance->handler, &instance->listener, reterr);
+    if (err != SLUICE_OK) {
+        instance_free(instance);
+        return err == SLUICE_EIO ? SLUICE_ELIMIT : err; /* on loopback nothing else goes wrong: no descriptor or port is left */
+    }
+    http_listener_admit(instance->listener, admit, instance);
+    http_listener_pause(instance->listener, true); /* until it is known whose process may connect */
+    (void)snprintf(instance->address, sizeof instance->address, "127.0.0.1:%u", http_listener_port(instance->listener));
+    map_put(&api->instances, id, (uint64_t)(uintptr_t)instance);
+    *ret_address = instance->address;
+    return SLUICE_OK;
+}
+
+void runtime_started(struct runtime_api *api, uint64_t id, pid_t pid)
+{
+    struct runtime_instance *instance = instance_find(api, id);
+
+    if (instance == NULL)
+        return;
+    instance->pid = pid;
+    http_listener_pause(instance->listener, false);
+}
+
+/* Its port goes at once, itself with the last callback that is on the stack. */
+static void instance_close(struct runtime_instance *instance)
+{
+    instance->closed = true;
+    instance_pin(instance);
+    http_listener_close(instance->listener);
+    instance_unpin(instance);
+}
+
+void runtime_close(struct runtime_api *api, uint64_t id)
+{
+    uint64_t found;
+
+    if (map_remove(&api->instances, id, &found))
+        instance_close((struct runtime_instance *)(uintptr_t)found);
+}
+
+void runtime_api_free(struct runtime_api *api)
+{
+    if (api == NULL)
+        return;
+    for (size_t i = 0; i < api->instances.capacity; i++)
+        if (api->instances.slots[i].key != UINT64_MAX)
+            instance_close((struct runtime_instance *)(uintptr_t)api->instances.slots[i].value);
+    map_done(&api->instances);
+    peer_finder_free(api->peers);
+    free(api);
+}
+
+/* ---- invocations ---- */
+
+void runtime_deliver(struct runtime_api *api, uint64_t id, const struct runtime_invocation *from)
+{
+    struct runtime_instance *instance = instance_find(api, id);
+
+    ASSERT(instance != NULL);
+    ASSERT(instance->announced > 0);
+    ASSERT(instance->parked_count >= instance->announced);
+    struct call *call = LIST_OWNER(instance->parked.next, struct call, link);
+    list_remove(&call->link);
+    instance->parked_count--;
+    instance->announced--;
+    struct invocation *invocation = invocation_add(instance, from);
+    invocation_hand_over(instance, invocation, call);
+    extensions_invoke(instance, invocation);
+}
+
+void runtime_forget(struct runtime_api *api, uint64_t id, uint64_t lease)
+{
+    struct runtime_instance *instance = instance_find(api, id);
+    struct invocation *invocation = instance != NULL ? invocation_by_lease(instance, lease) : NULL;
+
+    if (invocation == NULL)
+        return;
+    if (invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED) /* it may be paused, and nobody will resume it now */
+        http_pause_body(invocation->posting->exchange, false);
+    invocation_free(instance, invocation);
+}
+
+void runtime_resume(struct runtime_api *api, uint64_t id, uint64_t lease)
+{
+    struct runtime_instance *instance = instance_find(api, id);
+    struct invocation *invocation = instance != NULL ? invocation_by_lease(instance, lease) : NULL;
+
+    if (invocation != NULL && invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED)
+        http_pause_body(invocation->posting->exchange, false);
+}
+
+bool runtime_shutdown(struct runtime_api *api, uint64_t id, const char *reason, int64_t deadline_ms)
+{
+    struct runtime_instance *instance = instance_find(api, id);
+
+    if (instance == NULL)
+        return false;
+    instance->ending = true;
+    instance->announced = 0; /* the engine asks for nothing more of it */
+    LIST_EACH(at, &instance->parked)
+        http_abort(LIST_OWNER(at, struct call, link)->exchange);
+    if (instance->telemetry != NULL)
+        telemetry_flush(instance->telemetry);
+    return extensions_shutdown(instance, reason, deadline_ms);
+}
+
+/* ---- telemetry ---- */
+
+bool runtime_telemetry_wanted(const struct runtime_api *api, uint64_t id)
+{
+    const struct runtime_instance *instance = instance_find(api, id);
+
+    return instance != NULL && instance->telemetry != NULL;
+}
+
+void runtime_telemetry(struct runtime_api *api, uint64_t id, const char *type, struct view record_json)
+{
+    struct runtime_instance *instance = instance_find(api, id);
+
+    if (instance != NULL && instance->telemetry != NULL)
+        telemetry_record(instance, type, record_json);
+}

@@ -1,0 +1,383 @@
+#include "broker/daemon/invocations.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "broker/base/assert.h"
+#include "broker/base/map.h"
+#include "broker/base/vec.h"
+#include "broker/daemon/worker.h"
+#include "broker/edge/log.h"
+#include "broker/edge/report.h"
+
+/* What a Lambda function without `memory` is told that it has: AWS_LAMBDA_FUNCTION_MEMORY_SIZE says 128. */
+#define LAMBDA_MEMORY_BYTES (INT64_C(128) << 20)
+
+enum { ERROR_TYPE_KEPT_BYTES = 64, OPEN_COMPACT_COUNT = 256 };
+
+struct invocation {
+    uint64_t lease;
+    unsigned left;                   /* deliveries without a result */
+    bool failed, reported;
+    int64_t begun_us;                /* mono */
+    char error_type[ERROR_TYPE_KEPT_BYTES + 1];
+    char request_id[UUID_TEXT_LEN + 1];
+};
+
+struct runner {                      /* one instance */
+    uint64_t instance;
+    enum function_protocol protocol;
+    int64_t memory_limit_bytes;
+    bool reports, ready, killed;
+    bool cold;                       /* its init is not billed yet */
+    int64_t started_us, init_us;     /* init once it is ready */
+    int64_t busy_until_us;           /* end of the last invocation */
+    int64_t memory_bytes, memory_looked_us; /* the last peak, and when */
+    uint32_t function;               /* in usage */
+    struct capture *capture;
+    VEC(struct invocation) open;     /* from open_at, oldest first */
+    size_t open_at;
+};
+
+struct invocations {
+    struct ev_loop *loop;
+    struct instances *instances;
+    struct map runners;              /* instance -> struct runner * */
+    struct usage *usage;
+    struct worker saver;
+    struct ev_timer save_soon;
+    uint64_t last_instance;          /* whose invocation ended last, and what was said of it */
+    char last_report[2 * REPORT_TEXT_MAX];
+};
+
+static struct runner *runner_find(const struct invocations *invocations, uint64_t instance)
+{
+    uint64_t found;
+
+    return map_get(&invocations->runners, instance, &found) ? (struct runner *)(uintptr_t)found : NULL;
+}
+
+static void runner_free(struct runner *runner)
+{
+    if (runner->capture != NULL)
+        capture_close(runner->capture);
+    VEC_DONE(&runner->open);
+    free(runner);
+}
+
+/* ---- saving the usage ---- */
+
+static void save_work(void *ctx)
+{
+    usage_save_work(((struct invocations *)ctx)->usage);
+}
+
+static void save_later(struct invocations *invocations)
+{
+    if (!ev_is_active(&invocations->save_soon) && !invocations->saver.running && usage_unsaved(invocations->usage)) {
+        ev_timer_set(&invocations->save_soon, USAGE_SAVE_MS / 1000., 0.);
+        ev_timer_start(invocations->loop, &invocations->save_soon);
+    }
+}
+
+static void save_end(struct invocations *invocations)
+{
+    struct sluice_error error;
+
+    if (usage_save_done(invocations->usage, &error) != SLUICE_OK)
+        log_format(LOG_ERROR, "event=usage-not-saved reason=\"%s\" msg=\"tried again; the balance does not depend on it\"", error.text);
+}
+
+static void save_done(void *ctx)
+{
+    save_end(ctx);
+    save_later(ctx);
+}
+
+static void save_here(struct invocations *invocations)
+{
+    if (usage_save_begin(invocations->usage)) {
+        save_work(invocations);
+        save_end(invocations);
+    }
+}
+
+static void on_save_soon(struct ev_loop *loop, struct ev_timer *watcher, int events)
+{
+    struct invocations *invocations = watcher->data;
+
+    (void)loop, (void)events;
+    if (!usage_save_begin(invocations->usage))
+        return;
+    if (worker_begin(&invocations->saver))
+        return;
+    usage_save_work(invocations->usage); /* no thread is to be had: then the loop waits for the disk this once */
+    save_done(invocations);
+}
+
+/* ---- one invocation's end ---- */
+
+static int64_t memory_look(struct invocations *invocations, struct runner *runner, int64_t now_us)
+{
+    int64_t every_us = (runner->reports ? INVOCATIONS_LOOK_REPORTED_MS : INVOCATIONS_LOOK_SUMMED_MS) * INT64_C(1000);
+
+    if (runner->memory_bytes > 0 && now_us - runner->memory_looked_us < every_us)
+        return runner->memory_bytes;
+    int64_t peak = instances_memory_peak(invocations->instances, runner->instance);
+    runner->memory_looked_us = now_us;
+    if (peak > 0)
+        runner->memory_bytes = peak;
+    return runner->memory_bytes;
+}
+
+static struct report report_of(struct runner *runner, const struct invocation *invocation, int64_t now_us, int64_t memory_bytes)
+{
+    int64_t from_us = invocation->begun_us > runner->busy_until_us ? invocation->begun_us : runner->busy_until_us;
+
+    return (struct report){
+        .request_id = invocation->request_id,
+        .duration_us = now_us > from_us ? now_us - from_us : 0,
+        .init_us = runner->cold ? runner->init_us : -1,
+        .memory_limit_bytes = runner->memory_limit_bytes,
+        .memory_used_bytes = memory_bytes,
+        .status = !invocation->failed ? REPORT_SUCCESS : runner->killed ? REPORT_TIMEOUT : REPORT_ERROR,
+        .error_type = view_of(invocation->error_type),
+    };
+}
+
+/* What stands in the log is billed as it stands there. What does not is summed to the microsecond: where thousands of small invocations
+ * run in a millisecond, a millisecond for each would be a bill for others' time. */
+static struct usage_sums sums_of(const struct report *report, bool reported)
+{
+    int64_t init_us = report->init_us > 0 ? report->init_us : 0;
+    int64_t billed_us = reported ? report_billed_ms(report) * 1000 : report->duration_us + init_us;
+
+    return (struct usage_sums){
+        .invocations = 1,
+        .failures = report->status != REPORT_SUCCESS,
+        .duration_us = (uint64_t)report->duration_us,
+        .billed_us = (uint64_t)billed_us,
+        .memory_mib_us = (uint64_t)billed_us * (uint64_t)report_memory_size_mib(report),
+        .memory_peak_bytes = (uint64_t)report->memory_used_bytes,
+        .cold_starts = report->init_us >= 0,
+        .init_us = (uint64_t)init_us,
+    };
+}
+
+/* Mostly the oldest: then nothing is moved but the beginning. */
+static void open_remove(struct runner *runner, size_t at)
+{
+    struct invocation *items = runner->open.items;
+
+    if (at > runner->open_at) {
+        runner->open.count--;
+        memmove(items + at, items + at + 1, (runner->open.count - at) * sizeof *items);
+    } else if (++runner->open_at == runner->open.count) {
+        runner->open.count = runner->open_at = 0;
+    } else if (runner->open_at >= OPEN_COMPACT_COUNT && runner->open_at >= runner->open.count / 2) {
+        runner->open.count -= runner->open_at;
+        memmove(items, items + runner->open_at, runner->open.count * sizeof *items);
+        runner->open_at = 0;
+    }
+}
+
+/* `at` is an index into its open ones, which then is another's. */
+static void invocation_close(struct invocations *invocations, struct runner *runner, size_t at, struct now now, int64_t memory_bytes)
+{
+    struct invocation *invocation = &runner->open.items[at];
+    struct report report = report_of(runner, invocation, now.mono.us, memory_bytes);
+    struct usage_sums sums = sums_of(&report, invocation->reported);
+
+    if (invocation->reported) {
+        report_end(runner->capture, runner->instance, &report, invocations->last_report);
+        invocations->last_instance = runner->instance;
+    }
+    usage_add(invocations->usage, runner->function, now.wall_ms, &sums);
+    runner->cold = false;
+    runner->busy_until_us = now.mono.us;
+    open_remove(runner, at);
+    save_later(invocations);
+}
+
+static void invocation_fail(struct invocation *invocation, struct view error_type)
+{
+    if (!invocation->failed)
+        (void)snprintf(invocation->error_type, sizeof invocation->error_type, "%.*s",
+                       error_type.len < ERROR_TYPE_KEPT_BYTES ? (int)error_type.len : ERROR_TYPE_KEPT_BYTES, error_type.data);
+    invocation->failed = true;
+}
+
+/* ---- the interface ---- */
+
+void invocations_started(struct invocations *invocations, uint64_t instance, const struct config_function *function)
+{
+    struct runner *runner = calloc(1, sizeof *runner);
+
+    ASSERT(runner != NULL);
+    *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .memory_limit_bytes = function->memory_bytes > 0 || function->protocol != PROTOCOL_LAMBDA
+                                                         ? function->memory_bytes : LAMBDA_MEMORY_BYTES,
+                               .reports = function->report, .cold = true, .started_us = clock_now().mono.us };
+    runner->function = usage_function(invocations->usage, function->name);
+    runner->capture = capture_open(instances_captures(invocations->instances), function->name);
+    ASSERT(runner->capture != NULL);
+    map_put(&invocations->runners, instance, (uint64_t)(uintptr_t)runner);
+}
+
+void invocations_ready(struct invocations *invocations, uint64_t instance)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner == NULL || runner->ready)
+        return;
+    int64_t now_us = clock_now().mono.us;
+    runner->ready = true;
+    runner->init_us = now_us - runner->started_us;
+    for (size_t i = runner->open_at; i < runner->open.count; i++) { /* handed over while it was being started */
+        runner->open.items[i].begun_us = now_us;
+        if (runner->open.items[i].reported)
+            report_begin(runner->capture, instance, runner->open.items[i].request_id);
+    }
+}
+
+bool invocations_reported(const struct invocations *invocations, uint64_t instance)
+{
+    const struct runner *runner = runner_find(invocations, instance);
+
+    return runner != NULL && runner->reports;
+}
+
+void invocations_begin(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, const char *request_id)
+{
+    struct runner *runner = runner_find(invocations, instance);
+    struct invocation *invocation;
+
+    ASSERT(count > 0);
+    if (runner == NULL)
+        return;
+    VEC_ROOM(&runner->open, runner->open.count + 1);
+    invocation = &runner->open.items[runner->open.count++];
+    invocation->lease = lease;
+    invocation->left = count;
+    invocation->failed = false;
+    invocation->reported = runner->reports && request_id != NULL;
+    invocation->begun_us = clock_now().mono.us;
+    invocation->error_type[0] = '\0';
+    (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", invocation->reported ? request_id : "");
+    if (runner->ready && invocation->reported)
+        report_begin(runner->capture, instance, request_id);
+}
+
+void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner == NULL)
+        return;
+    size_t at = runner->open_at;
+    while (at < runner->open.count && runner->open.items[at].lease != lease)
+        at++;
+    if (at == runner->open.count)
+        return;
+    struct invocation *invocation = &runner->open.items[at];
+    if (error_type.data != NULL)
+        invocation_fail(invocation, error_type);
+    invocation->left -= count < invocation->left ? count : invocation->left;
+    if (invocation->left > 0 || runner->protocol == PROTOCOL_STDIO)
+        return;
+    struct now now = clock_now();
+    invocation_close(invocations, runner, at, now, memory_look(invocations, runner, now.mono.us));
+}
+
+void invocations_killed(struct invocations *invocations, uint64_t instance)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner != NULL)
+        runner->killed = true;
+}
+
+/* A process that was an invocation: from its exec to its end. */
+static void process_times(struct runner *runner, const struct instance_end *end, struct now *now)
+{
+    if (runner->protocol != PROTOCOL_STDIO || end->exec_us == 0)
+        return;
+    runner->init_us = end->exec_us > runner->started_us ? end->exec_us - runner->started_us : 0;
+    for (size_t i = runner->open_at; i < runner->open.count; i++)
+        runner->open.items[i].begun_us = end->exec_us;
+    now->mono.us = end->exit_us;
+}
+
+void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner == NULL)
+        return;
+    struct now now = clock_now();
+    process_times(runner, end, &now);
+    if (end->out_of_memory)
+        log_format(LOG_WARN, "function=%s event=out-of-memory instance=%llu limit_bytes=%lld action=killed",
+                   usage_function_name(invocations->usage, runner->function), (unsigned long long)instance,
+                   (long long)runner->memory_limit_bytes);
+    int64_t memory_bytes = end->memory_peak_bytes > 0 ? end->memory_peak_bytes : runner->memory_bytes;
+    while (runner->ready && runner->open.count > 0) {
+        struct invocation *oldest = &runner->open.items[runner->open_at];
+        if (oldest->left > 0)
+            invocation_fail(oldest, VIEW_LITERAL("Runtime.ExitError"));
+        invocation_close(invocations, runner, runner->open_at, now, memory_bytes);
+    }
+    (void)map_remove(&invocations->runners, instance, NULL);
+    runner_free(runner);
+}
+
+struct view invocations_last_report(const struct invocations *invocations, uint64_t instance)
+{
+    return instance != 0 && invocations->last_instance == instance ? view_of(invocations->last_report) : VIEW_LITERAL("");
+}
+
+const struct usage *invocations_usage(const struct invocations *invocations)
+{
+    return invocations->usage;
+}
+
+enum sluice_err invocations_new(struct ev_loop *loop, struct mailbox *mailbox, struct instances *instances, const char *data,
+                                struct invocations **ret_invocations, struct sluice_error *reterr)
+{
+    struct invocations *invocations = calloc(1, sizeof *invocations);
+
+    if (invocations == NULL)
+        return sluice_fail(reterr, SLUICE_ENOMEM, "out of memory for invocations");
+    enum sluice_err err = usage_open(data, clock_now().wall_ms, &invocations->usage, reterr);
+    if (err != SLUICE_OK) {
+        free(invocations);
+        return err;
+    }
+    invocations->loop = loop;
+    invocations->instances = instances;
+    worker_init(&invocations->saver, mailbox, save_work, save_done, invocations);
+    ev_timer_init(&invocations->save_soon, on_save_soon, 0., 0.);
+    invocations->save_soon.data = invocations;
+    *ret_invocations = invocations;
+    return SLUICE_OK;
+}
+
+void invocations_free(struct invocations *invocations)
+{
+    if (invocations == NULL)
+        return;
+    ev_timer_stop(invocations->loop, &invocations->save_soon);
+    if (invocations->saver.running) {
+        worker_stop(&invocations->saver);
+        save_end(invocations);
+    }
+    for (unsigned day = 0; day < 2; day++) /* the one that is over, if it was not saved, and the present one */
+        save_here(invocations);
+    for (size_t i = 0; i < invocations->runners.capacity; i++) {
+        struct map_slot slot = invocations->runners.slots[i];
+        if (slot.key != UINT64_MAX)
+            runner_free((struct runner *)(uintptr_t)slot.value);
+    }
+    map_done(&invocations->runners);
+    usage_free(invocations->usage);
+    free(invocations);
+}

@@ -1,0 +1,45 @@
+/* invocations.h - invocations as they run: their START, END and REPORT lines, and what they cost.
+ *
+ *   started ──> ready ──> begin ... end ──> begin ... end ──> gone          of one instance, in the order of the engine's decisions
+ *      └─ init ──┘          └─ busy ─┘
+ *
+ * Owns: an entry for each instance that the daemon started, with the leases that are out; the usage of functions (edge/usage.h).
+ * An invocation is a lease, whatever its number of deliveries. Where an instance has several at once, the time of each counts from the end
+ * of the one before it: what they add up to is never more than the instance was busy. An instance that never became ready has run nothing.
+ * Memory is looked at no more often than every LOOK_MS: an invocation that ends in between is told the last peak. A stdio process is one
+ * invocation: closed by its end, and what it took is what the process took, by the spawner's clock (ours is late when there is much to do).
+ * Calls for instances that the daemon did not start (consumers that attached) do nothing: they run at the cost of others. */
+#ifndef SLUICE_DAEMON_INVOCATIONS_H
+#define SLUICE_DAEMON_INVOCATIONS_H
+
+#include "broker/edge/instances.h"
+#include "broker/edge/mailbox.h"
+#include "broker/edge/usage.h"
+
+struct invocations;
+
+enum { INVOCATIONS_LOOK_REPORTED_MS = 20, INVOCATIONS_LOOK_SUMMED_MS = 1000 };
+
+enum sluice_err invocations_new(struct ev_loop *loop, struct mailbox *mailbox, struct instances *instances, const char *data,
+                                struct invocations **ret_invocations, struct sluice_error *reterr);
+/* Saves the usage; what still runs is in none. Before the instances. NULL is fine. */
+void invocations_free(struct invocations *invocations);
+
+void invocations_started(struct invocations *invocations, uint64_t instance, const struct config_function *function);
+void invocations_ready(struct invocations *invocations, uint64_t instance);                 /* init is over; again: nothing */
+/* Whether its invocations stand in the log, so that they need a request id. */
+bool invocations_reported(const struct invocations *invocations, uint64_t instance);
+/* `request_id` NULL: none is made, and no lines written. */
+void invocations_begin(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, const char *request_id);
+/* `count` deliveries of the lease are done; error_type absent: well. The invocation ends with the last of them. */
+void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type);
+void invocations_killed(struct invocations *invocations, uint64_t instance);                /* for its timeout */
+/* What it had not answered has failed. Before anything is told of the instance's end to others. */
+void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
+
+/* The END and REPORT lines of the last invocation that ended, if it was this instance's; until the next ends. Empty: it was not. */
+struct view invocations_last_report(const struct invocations *invocations, uint64_t instance);
+
+const struct usage *invocations_usage(const struct invocations *invocations);
+
+#endif

@@ -1,0 +1,537 @@
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "broker/base/assert.h"
+#include "broker/edge/http_internal.h"
+#include "broker/edge/log.h"
+
+/* ---- deadlines ---- */
+
+int64_t http_now_ms(void)
+{
+    return clock_now().mono.us / 1000;
+}
+
+/* The timer is moved only if it would fire too late: a request that follows another costs no work on timers at all. */
+void http_deadline(struct http_connection *connection)
+{
+    struct ev_loop *loop = connection->listener->loop;
+    int64_t by = connection->read_by_ms;
+
+    if (connection->send_by_ms != 0 && (by == 0 || connection->send_by_ms < by))
+        by = connection->send_by_ms;
+    if (by == 0 || (ev_is_active(&connection->timer) && connection->timer_ms <= by))
+        return;
+    int64_t after = by - http_now_ms();
+    ev_timer_stop(loop, &connection->timer);
+    ev_timer_set(&connection->timer, after > 0 ? (double)after / 1000. : 0., 0.);
+    ev_timer_start(loop, &connection->timer);
+    connection->timer_ms = by;
+}
+
+static void read_within(struct http_connection *connection, int64_t ms)
+{
+    connection->read_by_ms = http_now_ms() + ms;
+    http_deadline(connection);
+}
+
+/* ---- ends ---- */
+
+static void exchange_end(struct http_connection *connection, enum http_end end)
+{
+    struct http_listener *listener = connection->listener;
+    struct http_exchange *exchange = connection->exchange;
+
+    if (exchange == NULL)
+        return;
+    connection->exchange = NULL;
+    exchange->answer = ANSWER_ABORTED; /* its calls do nothing from here on */
+    if (listener->handler.on_end != NULL)
+        listener->handler.on_end(listener->handler.ctx, exchange, end);
+    http_exchange_free(exchange);
+}
+
+void http_connection_close(struct http_connection *connection, enum http_end end)
+{
+    struct http_listener *listener = connection->listener;
+    struct linger reset = { .l_onoff = 1, .l_linger = 0 };
+
+    if (connection->state == CONNECTION_GONE)
+        return;
+    /* An answer that ends with its connection must not look ended. */
+    bool cut = http_connection_unsent(connection) > 0 ||
+               (connection->exchange != NULL && connection->exchange->answer != ANSWER_NONE && !connection->exchange->chunked_answer && end != HTTP_DONE);
+    connection->state = CONNECTION_GONE;
+    ev_io_stop(listener->loop, &connection->readable);
+    ev_io_stop(listener->loop, &connection->writable);
+    ev_timer_stop(listener->loop, &connection->timer);
+    list_remove(&connection->idle);
+    list_remove(&connection->dirty);
+    list_remove(&connection->link);
+    list_push(&listener->dead, &connection->link);
+    listener->count--;
+    exchange_end(connection, end);
+    if (cut)
+        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset); /* if not, it ends as well, only less truthfully */
+    (void)close(connection->fd); /* nothing is left to lose */
+    connection->fd = -1;
+}
+
+void http_connection_part(struct http_connection *connection)
+{
+    struct http_exchange *exchange = connection->exchange;
+    enum http_end end = HTTP_CLOSED;
+
+    if (exchange != NULL && exchange->answer == ANSWER_FINISHED && !connection->out.failed) {
+        ssize_t count = send(connection->fd, connection->out.data + connection->sent, http_connection_unsent(connection), MSG_NOSIGNAL);
+        if (count == (ssize_t)http_connection_unsent(connection)) {
+            connection->sent = connection->out.len;
+            end = HTTP_DONE;
+        }
+    }
+    http_connection_close(connection, end);
+}
+
+static bool answer_is_whole(const struct http_connection *connection)
+{
+    return connection->exchange == NULL || connection->exchange->answer == ANSWER_FINISHED;
+}
+
+/* The connection broke, or its peer is gone. */
+static void connection_lost(struct http_connection *connection)
+{
+    http_connection_close(connection, connection->state == CONNECTION_BODY && !answer_is_whole(connection) ? HTTP_TRUNCATED : HTTP_PEER_CLOSED);
+}
+
+/* What still comes is thrown away. */
+static void stop_taking(struct http_connection *connection)
+{
+    connection->closing = true;
+    connection->state = CONNECTION_LINGER;
+    connection->read_by_ms = 0; /* until the answer is sent, that has its own deadline */
+    list_remove(&connection->idle);
+    http_connection_dirty(connection);
+}
+
+void http_connection_refuse(struct http_connection *connection, unsigned status, const char *reason, enum http_end end)
+{
+    bool begun = connection->exchange != NULL && connection->exchange->answer == ANSWER_BEGUN;
+
+    if (begun) { /* what the peer has of it cannot be taken back */
+        http_connection_close(connection, end);
+        return;
+    }
+    if (connection->exchange == NULL || connection->exchange->answer == ANSWER_NONE) {
+        exchange_end(connection, end);
+        if (connection->state == CONNECTION_GONE)
+            return;
+        http_put_own_answer(connection, status, reason);
+    }
+    stop_taking(connection);
+}
+
+/* ---- requests out of bytes ---- */
+
+static void take_head(struct http_connection *connection, const struct http_head *head)
+{
+    struct http_listener *listener = connection->listener;
+
+    list_remove(&connection->idle);
+    connection->state = CONNECTION_BODY;
+    connection->read_by_ms = 0;
+    connection->closing_asked = !head->keep_alive;
+    connection->closing = connection->closing || connection->closing_asked;
+    struct http_exchange *exchange = connection->exchange = http_exchange_new(connection, head);
+    if (exchange == NULL) {
+        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
+        return;
+    }
+    if (listener->handler.on_head != NULL)
+        listener->handler.on_head(listener->handler.ctx, exchange);
+    if (connection->state == CONNECTION_GONE || connection->aborted || exchange->answer == ANSWER_FINISHED)
+        return;
+    if (!exchange->streamed && exchange->length > exchange->body_bytes_max) {
+        http_connection_refuse(connection, 413, "the body is larger than it may be here", HTTP_REFUSED);
+    } else if (exchange->expects_continue && exchange->answer == ANSWER_NONE) {
+        exchange->expects_continue = false;
+        bytes_put_text(&connection->out, "HTTP/1.1 100 Continue\r\n\r\n");
+        http_connection_dirty(connection);
+    }
+}
+
+static void take_body(struct http_connection *connection, struct view piece)
+{
+    struct http_listener *listener = connection->listener;
+    struct http_exchange *exchange = connection->exchange;
+
+    if (answer_is_whole(connection)) {
+        if (piece.len > connection->drop_left)
+            stop_taking(connection);
+        else
+            connection->drop_left -= piece.len;
+    } else if (exchange->streamed) {
+        if (listener->handler.on_body != NULL)
+            listener->handler.on_body(listener->handler.ctx, exchange, piece);
+    } else if (exchange->body.len + piece.len > exchange->body_bytes_max) {
+        http_connection_refuse(connection, 413, "the body is larger than it may be here", HTTP_REFUSED);
+    } else if (listener->bodies_bytes + piece.len > listener->limits.bodies_bytes_max || !http_exchange_collect(exchange, piece)) {
+        http_connection_refuse(connection, 503, "too many bytes of requests are held here; try again later", HTTP_REFUSED);
+    }
+}
+
+static void take_end(struct http_connection *connection, const struct http_head *trailers)
+{
+    struct http_listener *listener = connection->listener;
+
+    connection->state = CONNECTION_WHOLE;
+    if (answer_is_whole(connection))
+        return;
+    if (!http_exchange_trailers(connection->exchange, trailers)) {
+        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
+        return;
+    }
+    listener->handler.on_request(listener->handler.ctx, connection->exchange);
+}
+
+static bool may_take(const struct http_connection *connection)
+{
+    switch (connection->state) {
+    case CONNECTION_IDLE:
+    case CONNECTION_HEAD:
+        return true;
+    case CONNECTION_BODY:
+        return !connection->aborted && (connection->exchange == NULL || !connection->exchange->paused);
+    case CONNECTION_WHOLE:
+    case CONNECTION_LINGER:
+    case CONNECTION_GONE:
+        break;
+    }
+    return false;
+}
+
+/* Returns how much of it is done with. */
+static size_t take(struct http_connection *connection, struct view input)
+{
+    const struct http_limits *limits = &connection->listener->limits;
+    const struct http_parse_limits parse_limits = { .line_bytes_max = limits->line_bytes_max, .section_bytes_max = limits->head_bytes_max };
+    struct http_parsed parsed;
+    size_t taken = 0;
+
+    while (may_take(connection)) {
+        struct view rest = { .data = input.data + taken, .len = input.len - taken };
+        enum http_piece piece = http_parse_take(&connection->parse, rest, &parse_limits, &parsed);
+        taken += parsed.consumed;
+        if (parsed.consumed > 0 && connection->state == CONNECTION_BODY)
+            connection->read_by_ms = 0; /* set anew by await_input() */
+        switch (piece) {
+        case HTTP_PIECE_SHORT:
+            return taken;
+        case HTTP_PIECE_HEAD:
+            take_head(connection, &parsed.head);
+            break;
+        case HTTP_PIECE_BODY:
+            take_body(connection, parsed.body);
+            break;
+        case HTTP_PIECE_END:
+            take_end(connection, &parsed.head);
+            break;
+        case HTTP_PIECE_BROKEN:
+            http_connection_refuse(connection, parsed.status, parsed.reason, HTTP_TRUNCATED);
+            break;
+        }
+    }
+    return taken;
+}
+
+/* ---- from one thing to the next ---- */
+
+static void linger(struct http_connection *connection)
+{
+    if (connection->ended) {
+        http_connection_close(connection, HTTP_DONE);
+        return;
+    }
+    if (connection->shut)
+        return;
+    connection->shut = true;
+    (void)shutdown(connection->fd, SHUT_WR); /* fails if the peer is gone, which its read says, too */
+    read_within(connection, HTTP_LINGER_MS);
+    list_insert_after(&connection->listener->idle, &connection->idle); /* the first to go when there are too many */
+}
+
+/* The answer has left, and so has its request. */
+static void next_request(struct http_connection *connection)
+{
+    if (connection->ended || (connection->closing_asked && http_connection_kept(connection) == 0)) {
+        http_connection_close(connection, HTTP_DONE);
+        return;
+    }
+    if (connection->closing) {
+        stop_taking(connection);
+        return;
+    }
+    connection->state = CONNECTION_IDLE;
+    http_parse_init(&connection->parse);
+    list_push(&connection->listener->idle, &connection->idle);
+    read_within(connection, connection->listener->limits.idle_ms);
+}
+
+static void forget_input(struct http_connection *connection)
+{
+    bytes_done(&connection->input); /* a connection that waits holds no buffer */
+    connection->input_at = 0;
+}
+
+/* Starts or stops reading, and sets the time by which there must be something to read. */
+static void await_input(struct http_connection *connection)
+{
+    const struct http_limits *limits = &connection->listener->limits;
+    struct ev_loop *loop = connection->listener->loop;
+    bool read = !connection->ended;
+
+    switch (connection->state) {
+    case CONNECTION_IDLE:
+        if (http_connection_kept(connection) > 0) {
+            connection->state = CONNECTION_HEAD;
+            list_remove(&connection->idle);
+            read_within(connection, limits->request_ms);
+        }
+        break;
+    case CONNECTION_HEAD:
+        break;
+    case CONNECTION_LINGER:
+        forget_input(connection);
+        break;
+    case CONNECTION_BODY:
+        read = read && may_take(connection);
+        if (connection->read_by_ms == 0)
+            read_within(connection, read ? limits->request_ms : HTTP_PEEK_MS);
+        break;
+    case CONNECTION_WHOLE:
+        read = read && http_connection_kept(connection) < HTTP_PIPELINED_BYTES_MAX;
+        connection->read_by_ms = 0;
+        if (!read && !connection->ended)
+            read_within(connection, HTTP_PEEK_MS);
+        break;
+    case CONNECTION_GONE:
+        return;
+    }
+    if (read)
+        ev_io_start(loop, &connection->readable);
+    else
+        ev_io_stop(loop, &connection->readable);
+}
+
+static void take_kept_input(struct http_connection *connection)
+{
+    struct view kept = { .data = connection->input.data + connection->input_at, .len = http_connection_kept(connection) };
+
+    connection->input_at += take(connection, kept);
+    if (connection->input_at == connection->input.len || connection->state == CONNECTION_LINGER)
+        forget_input(connection);
+}
+
+static void keep_input(struct http_connection *connection, struct view came)
+{
+    struct bytes *input = &connection->input;
+
+    if (connection->input_at > 0) {
+        memmove(input->data, input->data + connection->input_at, http_connection_kept(connection));
+        input->len -= connection->input_at;
+        connection->input_at = 0;
+    }
+    bytes_put_view(input, came);
+    if (input->failed)
+        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
+}
+
+void http_connection_advance(struct http_connection *connection)
+{
+    for (bool again = true; again && connection->state != CONNECTION_GONE;) {
+        enum http_connection_state before = connection->state;
+        bool unsent = http_connection_unsent(connection) > 0;
+
+        if (connection->exchange != NULL && connection->exchange->answer == ANSWER_FINISHED && !unsent)
+            exchange_end(connection, HTTP_DONE);
+        bool done = connection->exchange == NULL && !unsent && !connection->aborted;
+        if (connection->state == CONNECTION_WHOLE && done)
+            next_request(connection);
+        else if (connection->state == CONNECTION_BODY && done && connection->closing)
+            stop_taking(connection);
+        else if (connection->state == CONNECTION_LINGER && done)
+            linger(connection);
+        if (http_connection_kept(connection) > 0 && may_take(connection))
+            take_kept_input(connection);
+        again = connection->state != before;
+    }
+    if (connection->state != CONNECTION_GONE)
+        await_input(connection);
+}
+
+/* ---- the loop's calls ---- */
+
+static void input_ended(struct http_connection *connection)
+{
+    connection->ended = true;
+    switch (connection->state) {
+    case CONNECTION_IDLE:
+    case CONNECTION_HEAD:
+        http_connection_close(connection, HTTP_PEER_CLOSED);
+        break;
+    case CONNECTION_BODY:
+        if (answer_is_whole(connection))
+            stop_taking(connection);
+        else
+            http_connection_refuse(connection, 400, "the body ends before its length", HTTP_TRUNCATED);
+        break;
+    case CONNECTION_WHOLE:
+        if (!answer_is_whole(connection))
+            http_connection_close(connection, HTTP_PEER_CLOSED);
+        break;
+    case CONNECTION_LINGER:
+    case CONNECTION_GONE:
+        break;
+    }
+    if (connection->state != CONNECTION_GONE)
+        http_connection_advance(connection);
+}
+
+static void input_came(struct http_connection *connection, struct view came)
+{
+    if (connection->state == CONNECTION_LINGER)
+        return;
+    if (http_connection_kept(connection) > 0) {
+        keep_input(connection, came);
+        take_kept_input(connection);
+        return;
+    }
+    size_t taken = take(connection, came);
+    if (taken < came.len && connection->state != CONNECTION_GONE && connection->state != CONNECTION_LINGER)
+        keep_input(connection, (struct view){ .data = came.data + taken, .len = came.len - taken });
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct http_connection *connection = watcher->data;
+    struct http_listener *listener = connection->listener;
+    char buffer[HTTP_READ_BYTES];
+
+    (void)loop, (void)events;
+    http_enter(listener);
+    ssize_t count = recv(connection->fd, buffer, sizeof buffer, 0);
+    if (count == 0) {
+        input_ended(connection);
+    } else if (count > 0) {
+        input_came(connection, (struct view){ .data = buffer, .len = (size_t)count });
+        if (connection->state != CONNECTION_GONE)
+            http_connection_advance(connection);
+    } else if (errno != EAGAIN && errno != EINTR) {
+        connection_lost(connection);
+    }
+    http_leave(listener);
+}
+
+static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct http_connection *connection = watcher->data;
+    struct http_listener *listener = connection->listener;
+
+    (void)loop, (void)events;
+    http_enter(listener);
+    http_connection_send(connection);
+    http_leave(listener);
+}
+
+/* It is not read now, so nothing says that the peer has gone, but asking does. Inside a body that waits, an end of what the peer sends is none of
+ * the body that is already here: then only a broken connection counts. */
+static void peek(struct http_connection *connection, short gone)
+{
+    struct pollfd ask = { .fd = connection->fd, .events = POLLRDHUP };
+
+    if (poll(&ask, 1, 0) == 1 && (ask.revents & gone) != 0)
+        connection_lost(connection);
+    else
+        read_within(connection, HTTP_PEEK_MS);
+}
+
+static void read_too_late(struct http_connection *connection)
+{
+    switch (connection->state) {
+    case CONNECTION_HEAD:
+        http_connection_refuse(connection, 408, "the head did not come in time", HTTP_TIMED_OUT);
+        break;
+    case CONNECTION_BODY:
+        if (!may_take(connection))
+            peek(connection, POLLERR | POLLHUP);
+        else if (answer_is_whole(connection))
+            stop_taking(connection);
+        else
+            http_connection_refuse(connection, 408, "the body did not come in time", HTTP_TIMED_OUT);
+        break;
+    case CONNECTION_WHOLE:
+        peek(connection, POLLERR | POLLHUP | POLLRDHUP);
+        break;
+    case CONNECTION_IDLE:
+    case CONNECTION_LINGER:
+        http_connection_close(connection, HTTP_DONE);
+        break;
+    case CONNECTION_GONE:
+        break;
+    }
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct http_connection *connection = watcher->data;
+    struct http_listener *listener = connection->listener;
+    int64_t now = http_now_ms();
+
+    (void)loop, (void)events;
+    http_enter(listener);
+    if (connection->send_by_ms != 0 && now >= connection->send_by_ms)
+        http_connection_close(connection, HTTP_TIMED_OUT);
+    else if (connection->read_by_ms != 0 && now >= connection->read_by_ms)
+        read_too_late(connection);
+    if (connection->state != CONNECTION_GONE)
+        http_deadline(connection);
+    http_leave(listener);
+}
+
+/* ---- life ---- */
+
+struct http_connection *http_connection_new(struct http_listener *listener, int fd)
+{
+    struct http_connection *connection = calloc(1, sizeof *connection);
+
+    if (connection == NULL)
+        return NULL;
+    connection->listener = listener;
+    connection->fd = fd;
+    list_init(&connection->link);
+    list_init(&connection->dirty);
+    list_init(&connection->idle);
+    http_parse_init(&connection->parse);
+    ev_io_init(&connection->readable, on_readable, fd, EV_READ);
+    ev_io_init(&connection->writable, on_writable, fd, EV_WRITE);
+    ev_timer_init(&connection->timer, on_timer, 0., 0.);
+    connection->readable.data = connection->writable.data = connection->timer.data = connection;
+    list_push(&listener->all, &connection->link);
+    list_push(&listener->idle, &connection->idle);
+    listener->count++;
+    read_within(connection, listener->limits.idle_ms);
+    await_input(connection);
+    return connection;
+}
+
+void http_connection_free(struct http_connection *connection)
+{
+    ASSERT(connection->state == CONNECTION_GONE);
+    ASSERT(connection->exchange == NULL);
+    bytes_done(&connection->input);
+    bytes_done(&connection->out);
+    list_remove(&connection->link);
+    free(connection);
+}

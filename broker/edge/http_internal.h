@@ -1,0 +1,140 @@
+/* http_internal.h - what the files of the HTTP server share; its users see http.h.
+ *
+ *   http_listener.c     accepts, admits, bounds the number of connections; entering and leaving
+ *   http_connection.c   bytes in, requests out of them; deadlines; ends
+ *   http_send.c         bytes out: at the end of a pass of the loop, one send a connection
+ *   http_exchange.c     http.h's calls on a request and its answer
+ *   http_parse.c, http_guard.c   bytes to messages; http_text.c: names and escapes
+ *
+ * The input side of a connection:
+ *
+ *            first byte          head whole           body whole        answer sent, peer keeps it
+ *    IDLE ──────────────> HEAD ──────────────> BODY ──────────────> WHOLE ──────────────> IDLE
+ *      └── refused, or the last answer of this connection ──> LINGER: what comes is thrown away ──> GONE (from everywhere)
+ *
+ * and of an exchange's answer: NONE ──http_begin──> BEGUN ──http_finish──> FINISHED (http_respond: both), ABORTED from both.
+ *
+ * Callbacks may do anything, http_listener_close() included. So nothing is freed while one of the loop's calls is under way: a GONE connection waits
+ * in listener->dead for http_leave(); and after each callback its caller asks whether the connection is GONE. Calls never call back: they put the
+ * connection on listener->dirty, and http_listener's `pass` watcher, fed by hand with the lowest priority, runs when all else of this round has. */
+#ifndef SLUICE_EDGE_HTTP_INTERNAL_H
+#define SLUICE_EDGE_HTTP_INTERNAL_H
+
+#include <time.h>
+
+#include "broker/base/list.h"
+#include "broker/edge/http_parse.h"
+#include "schemas/codec/bytes.h"
+
+enum {
+    HTTP_READ_BYTES = 64 << 10,          /* at once, to the stack: a connection that waits holds no buffer */
+    HTTP_PEEK_MS = 1000,                 /* how often a connection that is not read is asked whether its peer is still there */
+    HTTP_LINGER_MS = 2000,               /* for a peer that still sends: closing at once would take the answer from it */
+    HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */
+    HTTP_ACCEPTS_PER_PASS = 64,
+    HTTP_UNSENT_BYTES_MAX = 64 << 20,    /* of a streamed answer whose writer does not heed http_unsent(): cut off */
+    HTTP_BODY_PROVEN_BYTES = 256 << 10,  /* before so much of a body has come, its declared length is not believed */
+};
+
+/* A head or trailers, kept: spans of the text that follows them in the same block. */
+struct http_span { uint32_t at, len; };
+struct http_section {
+    unsigned count;
+    struct { struct http_span name, value; } fields[];
+};
+
+enum http_answer_state { ANSWER_NONE, ANSWER_BEGUN, ANSWER_FINISHED, ANSWER_ABORTED };
+
+struct http_exchange {
+    struct http_connection *connection;
+    void *user;
+    struct http_section *head, *trailers;    /* trailers: NULL if none */
+    struct http_span method, path, query;
+    bool has_query, old, head_only;          /* head_only: HEAD */
+    bool chunked_body, expects_continue;
+    bool streamed, paused, told;             /* told: on_request was called */
+    bool chunked_answer, no_body;            /* of the answer */
+    bool drain_wanted;
+    enum http_answer_state answer;
+    uint64_t length;
+    size_t body_bytes_max;
+    struct bytes body;
+};
+
+enum http_connection_state { CONNECTION_IDLE, CONNECTION_HEAD, CONNECTION_BODY, CONNECTION_WHOLE, CONNECTION_LINGER, CONNECTION_GONE };
+
+struct http_connection {
+    struct list link;                        /* in listener->all, or ->dead */
+    struct list idle, dirty;                 /* in listener->idle and ->dirty, or in none */
+    struct http_listener *listener;
+    struct http_exchange *exchange;          /* NULL: none, or its answer has left and the rest of its body is thrown away */
+    enum http_connection_state state;
+    int fd;
+    bool closing;                            /* after the answer at hand */
+    bool closing_asked;                      /* by the peer */
+    bool ended, shut;                        /* the peer sends no more; we do not */
+    bool aborted;                            /* by http_abort(): closed at the end of the pass */
+    bool draining;                           /* inside on_drained */
+    struct http_parse parse;
+    size_t drop_left;                        /* of a body that nobody wants */
+    struct bytes input;                      /* read; taken up to input_at */
+    size_t input_at;
+    struct bytes out;
+    size_t sent;                             /* of out */
+    int64_t read_by_ms, send_by_ms;          /* 0: no deadline */
+    ev_io readable, writable;
+    ev_timer timer;                          /* may be early, never late: see http_deadline() */
+    int64_t timer_ms;
+};
+
+struct http_listener {
+    struct ev_loop *loop;
+    struct http_handler handler;
+    struct http_limits limits;
+    bool (*admit)(void *ctx, int fd);
+    void *admit_ctx;
+    int fd;
+    uint16_t port;
+    unsigned count;
+    struct list all, idle, dirty, dead;      /* idle: the longest first */
+    ev_io acceptable;
+    ev_timer accept_again;
+    ev_prepare pass;                         /* never started: fed */
+    bool closed, failing, paused;
+    unsigned entered;
+    size_t bodies_bytes;                     /* collected, of all connections */
+    time_t date_s;
+    char date[40];
+};
+
+static inline size_t http_connection_kept(const struct http_connection *connection) { return connection->input.len - connection->input_at; }
+static inline size_t http_connection_unsent(const struct http_connection *connection) { return connection->out.len - connection->sent; }
+int64_t http_now_ms(void);
+void http_enter(struct http_listener *listener);
+void http_leave(struct http_listener *listener);     /* the last thing of a call from the loop: the listener may be freed by it */
+
+/* http_connection.c */
+struct http_connection *http_connection_new(struct http_listener *listener, int fd);   /* NULL: out of memory, fd is still the caller's */
+void http_connection_free(struct http_connection *connection);
+void http_connection_close(struct http_connection *connection, enum http_end end);  /* on_end, if there is an exchange; GONE */
+/* Answers by itself, ends the exchange, and closes when that is sent. */
+void http_connection_refuse(struct http_connection *connection, unsigned status, const char *reason, enum http_end end);
+/* After anything was sent, resumed, aborted: goes on to what can be done now. */
+void http_connection_advance(struct http_connection *connection);
+/* As the listener closes: an answer that is whole is sent as far as the socket takes it at once. */
+void http_connection_part(struct http_connection *connection);
+void http_deadline(struct http_connection *connection);
+
+/* http_send.c */
+void http_connection_dirty(struct http_connection *connection);
+void http_connection_send(struct http_connection *connection);
+void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events);
+
+/* http_exchange.c */
+struct http_exchange *http_exchange_new(struct http_connection *connection, const struct http_head *head);  /* NULL: out of memory */
+bool http_exchange_trailers(struct http_exchange *exchange, const struct http_head *trailers);
+void http_exchange_free(struct http_exchange *exchange);
+bool http_exchange_collect(struct http_exchange *exchange, struct view piece);
+void http_put_own_answer(struct http_connection *connection, unsigned status, const char *reason);
+
+#endif

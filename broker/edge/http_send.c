@@ -1,0 +1,114 @@
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "broker/base/assert.h"
+#include "broker/edge/http_internal.h"
+
+void http_connection_dirty(struct http_connection *connection)
+{
+    struct http_listener *listener = connection->listener;
+
+    if (connection->state == CONNECTION_GONE || !list_empty(&connection->dirty))
+        return;
+    /* Its reader keeps up, and its writer would write for ever: the rest of the loop has its turn first. */
+    if (connection->draining) {
+        ev_io_start(listener->loop, &connection->writable);
+        return;
+    }
+    list_push(&listener->dirty, &connection->dirty);
+    ev_feed_event(listener->loop, &listener->pass, EV_CUSTOM);
+}
+
+static void all_sent(struct http_connection *connection)
+{
+    bytes_done(&connection->out); /* a connection that waits holds no buffer */
+    connection->sent = 0;
+    connection->send_by_ms = 0;
+    ev_io_stop(connection->listener->loop, &connection->writable);
+}
+
+/* A long stream would keep all it ever sent. */
+static void forget_sent(struct http_connection *connection)
+{
+    struct bytes *out = &connection->out;
+
+    if (connection->sent < HTTP_UNSENT_HIGH_BYTES || connection->sent < out->len / 2)
+        return;
+    memmove(out->data, out->data + connection->sent, out->len - connection->sent);
+    out->len -= connection->sent;
+    connection->sent = 0;
+}
+
+static void send_some(struct http_connection *connection)
+{
+    const struct bytes *out = &connection->out;
+    int64_t send_ms = connection->listener->limits.send_ms;
+
+    if (out->failed) { /* out of memory: what is missing cannot be sent later */
+        http_connection_close(connection, HTTP_CLOSED);
+        return;
+    }
+    ssize_t count = send(connection->fd, out->data + connection->sent, out->len - connection->sent, MSG_NOSIGNAL);
+    if (count < 0 && errno != EAGAIN && errno != EINTR) {
+        http_connection_close(connection, HTTP_PEER_CLOSED);
+        return;
+    }
+    if (count > 0)
+        connection->sent += (size_t)count;
+    if (connection->sent == out->len) {
+        all_sent(connection);
+        return;
+    }
+    if (count > 0 || connection->send_by_ms == 0)
+        connection->send_by_ms = http_now_ms() + send_ms;
+    forget_sent(connection);
+    ev_io_start(connection->listener->loop, &connection->writable);
+    http_deadline(connection);
+}
+
+static void tell_drained(struct http_connection *connection)
+{
+    struct http_listener *listener = connection->listener;
+    struct http_exchange *exchange = connection->exchange;
+
+    if (exchange == NULL || exchange->answer != ANSWER_BEGUN || !exchange->drain_wanted ||
+        http_connection_unsent(connection) > HTTP_UNSENT_HIGH_BYTES / 4)
+        return;
+    exchange->drain_wanted = false;
+    if (listener->handler.on_drained == NULL)
+        return;
+    connection->draining = true;
+    listener->handler.on_drained(listener->handler.ctx, exchange);
+    connection->draining = false;
+}
+
+void http_connection_send(struct http_connection *connection)
+{
+    if (connection->aborted) {
+        http_connection_close(connection, HTTP_CLOSED);
+        return;
+    }
+    if (http_connection_unsent(connection) > 0 || connection->out.failed)
+        send_some(connection);
+    else
+        ev_io_stop(connection->listener->loop, &connection->writable);
+    if (connection->state != CONNECTION_GONE)
+        tell_drained(connection);
+    if (connection->state != CONNECTION_GONE)
+        http_connection_advance(connection);
+}
+
+/* What was written since the last pass goes now: one send a connection. */
+void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+    struct http_listener *listener = watcher->data;
+
+    (void)loop, (void)events;
+    http_enter(listener);
+    while (!list_empty(&listener->dirty)) {
+        struct http_connection *connection = LIST_OWNER(listener->dirty.next, struct http_connection, dirty);
+        list_remove(&connection->dirty);
+        http_connection_send(connection);
+    }
+    http_leave(listener);
+}

@@ -1,0 +1,1 @@
+console.log('loading'); console.error('still loading'); exports.handler = async () => 'loaded';

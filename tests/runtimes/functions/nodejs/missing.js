@@ -1,0 +1,1 @@
+const x = require('not-installed'); exports.handler = async () => x;

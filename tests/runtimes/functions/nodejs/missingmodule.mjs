@@ -1,0 +1,1 @@
+import x from './nowhere.mjs'; export const handler = async () => x;

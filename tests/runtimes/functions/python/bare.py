@@ -1,0 +1,7 @@
+import sys
+
+loaded = list(sys.modules)
+
+
+def modules(event, context):
+    return loaded

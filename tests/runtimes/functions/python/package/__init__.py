@@ -1,0 +1,5 @@
+from .parts import word
+
+
+def handler(event, context):
+    return word

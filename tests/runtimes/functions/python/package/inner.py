@@ -1,0 +1,5 @@
+from . import parts
+
+
+def handler(event, context):
+    return "inner " + parts.word

@@ -1,0 +1,2 @@
+def handler(event, context):
+    return "nested file " + __name__

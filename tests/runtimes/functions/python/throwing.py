@@ -1,0 +1,5 @@
+def fails():
+    raise RuntimeError("while loading")
+
+
+fails()

@@ -1,0 +1,91 @@
+#include "broker/edge/report.h"
+
+#include "broker/daemon/request_id.h"
+#include "tests/test.h"
+
+#define ID "8d7a9e6a-2b7e-42cc-a646-06afd518441e"
+#define MIB INT64_C(1048576)
+
+static const struct { const char *label; struct report report; const char *text; } lines[] = {
+    { "a warm one", { .request_id = ID, .duration_us = 2900, .init_us = -1, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB },
+      "REPORT RequestId: " ID "\tDuration: 2.90 ms\tBilled Duration: 3 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\t" },
+    { "a cold start is billed with its init",
+      { .request_id = ID, .duration_us = 2900, .init_us = 120110, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB },
+      "REPORT RequestId: " ID "\tDuration: 2.90 ms\tBilled Duration: 124 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\t"
+      "Init Duration: 120.11 ms\t" },
+    { "a whole millisecond is not two", { .request_id = ID, .duration_us = 1000, .init_us = -1, .memory_limit_bytes = MIB },
+      "REPORT RequestId: " ID "\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
+    { "a microsecond more is", { .request_id = ID, .duration_us = 1001, .init_us = -1, .memory_limit_bytes = MIB },
+      "REPORT RequestId: " ID "\tDuration: 1.00 ms\tBilled Duration: 2 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
+    { "nothing is billed as one", { .request_id = ID, .init_us = 0, .memory_limit_bytes = MIB },
+      "REPORT RequestId: " ID "\tDuration: 0.00 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\tInit Duration: 0.00 ms\t" },
+    { "without a limit the size is what was used", { .request_id = ID, .duration_us = 5, .init_us = -1, .memory_used_bytes = 7 * MIB + 1 },
+      "REPORT RequestId: " ID "\tDuration: 0.01 ms\tBilled Duration: 1 ms\tMemory Size: 8 MB\tMax Memory Used: 8 MB\t" },
+    { "neither limit nor use known", { .request_id = ID, .duration_us = 5, .init_us = -1 },
+      "REPORT RequestId: " ID "\tDuration: 0.01 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
+    { "a timeout", { .request_id = ID, .duration_us = 3000000, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_TIMEOUT },
+      "REPORT RequestId: " ID "\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\tStatus: timeout\t" },
+    { "an error", { .request_id = ID, .duration_us = 1, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_ERROR,
+                    .error_type = { "Runtime.ExitError", 17 } },
+      "REPORT RequestId: " ID "\tDuration: 0.00 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t"
+      "Status: error\tError Type: Runtime.ExitError\t" },
+    { "the largest", { .request_id = ID, .duration_us = INT64_MAX / 4, .init_us = INT64_MAX / 4, .memory_limit_bytes = INT64_MAX,
+                       .memory_used_bytes = INT64_MAX, .status = REPORT_TIMEOUT },
+      "REPORT RequestId: " ID "\tDuration: 2305843009213694.00 ms\tBilled Duration: 4611686018427388 ms\tMemory Size: 8796093022208 MB\t"
+      "Max Memory Used: 8796093022208 MB\tInit Duration: 2305843009213694.00 ms\tStatus: timeout\t" },
+};
+
+TEST(a_report_is_one_line_of_fields_each_ended_by_a_tab)
+{
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char text[REPORT_TEXT_MAX];
+        test_label(lines[i].label);
+        EXPECT_EQ(strlen(lines[i].text), report_text(&lines[i].report, text));
+        EXPECT_TEXT(lines[i].text, text);
+    }
+    test_label(NULL);
+}
+
+static const struct { const char *type, *shown; } types[] = {
+    { "Runtime.ExitError", "Runtime.ExitError" },
+    { "Function.ResponseSizeTooLarge", "Function.ResponseSizeTooLarge" },
+    { "ValueError", "Runtime.Unknown" },
+    { "", "Runtime.Unknown" },
+    { "Runtime.", "Runtime.Unknown" },
+    { "Runtime.x", "Runtime.Unknown" },
+    { "Runtime.Bad\tStatus: ok", "Runtime.Unknown" },
+    { "Function.", "Function.Unknown" },
+    { "Function.a\nREPORT", "Function.Unknown" },
+    { "Function.A1", "Function.Unknown" },
+    { "Runtime.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "Runtime.Unknown" },
+};
+
+TEST(error_types_are_shown_as_lambda_shows_them_and_cannot_forge_fields)
+{
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        test_label(types[i].type);
+        EXPECT_VIEW(types[i].shown, report_error_type(view_of(types[i].type)));
+    }
+    test_label(NULL);
+}
+
+/* Fixed values: an attempt after an update of the daemon must be called as those before it. */
+TEST(a_request_id_is_the_same_for_ever_and_another_for_each_delivery)
+{
+    static const struct { const char *event; struct delivery delivery; const char *id; } cases[] = {
+        { "01a2011e-8cfc-75e6-9014-86c0bd2a519a", { 1, 0 }, "9f7eeec8-457c-469a-b15c-a158de53dd1b" },
+        { "01a2011e-8cfc-75e6-9014-86c0bd2a519a", { 1, 1 }, "94e31ca1-2d49-4d62-a26d-d2f32197c712" },
+        { "01a2011e-8cfc-75e6-9014-86c0bd2a519a", { 2, 0 }, "407c1053-2b81-412f-be44-fb01e6024ded" },
+        { "", { 1, 0 }, "56593007-952e-4319-8116-ab9e148282a7" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct request_id id = request_id_of_delivery(view_of(cases[i].event), cases[i].delivery);
+        uint8_t bytes[UUID_BYTES];
+        test_label(cases[i].id);
+        EXPECT_TEXT(cases[i].id, id.text);
+        EXPECT(uuid_from_text(view_of(id.text), bytes));
+        EXPECT_EQ(4, bytes[6] >> 4);
+        EXPECT_EQ(2, bytes[8] >> 6);
+    }
+    test_label(NULL);
+}
