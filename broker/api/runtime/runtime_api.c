@@ -46,8 +46,9 @@ static bool admit(void *ctx, int fd)
     struct runtime_instance *instance = ctx;
     struct sluice_error error;
 
-    if (peer_check(instance->api->peers, fd, instance->pid, &error) == SLUICE_OK)
-        return true;
+    enum sluice_err err = peer_check(instance->api->peers, fd, instance->pid, &error);
+    if (err == SLUICE_OK || err == SLUICE_ENOTFOUND)
+        return err == SLUICE_OK;
     if (!instance->stranger_logged) /* once: somebody who tries is not to fill the log */
         log_format(LOG_WARN, "function=%s instance=%llu event=runtime-api-refused address=%s reason=\"%s\"", instance->function,
                    (unsigned long long)instance->id, instance->address, error.text);
