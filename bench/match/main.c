@@ -149,19 +149,30 @@ struct figures {
     double p99_us;
 };
 
+static void refused(struct view event)
+{
+    fprintf(stderr, "match: an event is refused: %.*s\n", (int)(event.len > 200 ? 200 : event.len), event.data);
+    exit(2);
+}
+
+/* As the broker does: MATCH_BATCH_MAX events in one call. */
 static size_t run(const struct match_set *set, struct match_scratch *scratch, const struct events *events, enum mode mode)
 {
     size_t matches = 0, count = 0;
     const uint32_t *ids;
 
-    for (size_t i = 0; i < events->count; i++) {
-        enum sluice_err err = mode == MODE_STRICT ? match_json(set, scratch, events->lines[i], &ids, &count, NULL)
-                                                  : match_json_checked(set, scratch, events->lines[i], &ids, &count, NULL);
-        if (err != SLUICE_OK) {
-            fprintf(stderr, "match: an event is refused: %.*s\n", (int)(events->lines[i].len > 200 ? 200 : events->lines[i].len), events->lines[i].data);
-            exit(2);
+    for (size_t i = 0; i < events->count; i += count) {
+        struct match_answer answers[MATCH_BATCH_MAX];
+        count = events->count - i < MATCH_BATCH_MAX ? events->count - i : MATCH_BATCH_MAX;
+        for (size_t e = i; mode == MODE_STRICT && e < i + count; e++)
+            if (json_check(events->lines[e], JSON_OBJECT, EVENT_DEPTH_MAX, NULL) != SLUICE_OK)
+                refused(events->lines[e]);
+        match_json_batch(set, scratch, events->lines + i, count, answers, &ids);
+        for (size_t e = 0; e < count; e++) {
+            if (answers[e].err != SLUICE_OK)
+                refused(events->lines[i + e]);
+            matches += answers[e].count;
         }
-        matches += count;
     }
     return matches;
 }

@@ -9,8 +9,8 @@
  *   anything else                        routes/       the routes of the configuration
  *
  * Browsers. Any page the user looks at can make his browser send requests to a loopback port, and no password stands before this one.
- * What keeps pages out: (1) on a loopback address the Host must be an IP address, localhost, a name under it or the configured one; a page
- * that has its own name resolve to 127.0.0.1 (DNS rebinding) is refused. (2) A request with an Origin of another host than the Host is
+ * What keeps pages out: (1) on a loopback address the Host must be an IP address, localhost, a name under it or a configured one (`listen.http`, `listen.http-hosts`); a
+ * page that has its own name resolve to 127.0.0.1 (DNS rebinding) is refused. (2) A request with an Origin of another host than the Host is
  * refused by every door but routes and function URLs, where the function and its `cors` decide, as they do on AWS. */
 #include "broker/api/once.h"
 
@@ -88,6 +88,11 @@ static bool host_is_ours(const struct api *api, struct view host)
 {
     if (!api->loopback) /* reached by names we cannot know */
         return true;
+    const struct config *config = api->hands.config(api->hands.ctx);
+    for (const char *const *name = config->http_hosts; name != NULL && *name != NULL; name++) {
+        if (view_is_any_case(host, *name))
+            return true;
+    }
     return is_ip_address(host) || view_is_any_case(host, "localhost") || view_ends_any_case(host, ".localhost") || view_is_any_case(host, api->host);
 }
 
@@ -167,7 +172,8 @@ static void door_choose(struct call *call)
 
     if (!host_is_ours(call->api, call_host(call))) {
         struct view host = call_host(call);
-        call_refuse(call, 403, "the Host '%.*s' is not one of this loopback listener; use its IP address, localhost or a name under localhost",
+        call_refuse(call, 403, "the Host '%.*s' is not one of this loopback listener; use its IP address or localhost, or add the name to "
+                               "'listen.http-hosts'",
                     host.len > 80 ? 80 : (int)host.len, host.data);
         return;
     }
@@ -268,7 +274,7 @@ static void api_end(void *ctx, struct http_exchange *exchange, enum http_end end
         invocation_leave(call);
     if (call->publishing != NULL)
         publishing_leave(call);
-    stream_free(call->stream);
+    web_free(call->web);
     api->counts.requests[call->status / 100]++;
     list_remove(&call->link);
     free(call);

@@ -64,7 +64,7 @@ struct api {
 
 /* ---- a call ---- */
 
-struct route;
+struct web;
 struct call {
     struct list link;                    /* in api->calls */
     struct api *api;
@@ -76,9 +76,7 @@ struct call {
     struct publishing *publishing;       /* waits for it */
     struct list waiting;                 /* in one of them */
     struct view name;                    /* of the function, from the path, still percent-encoded */
-    const struct route *route;           /* of routes/; only while its head or its body is looked at: a reload frees it */
-    struct view route_path;              /* what is left of the path behind /url/NAME */
-    struct stream *stream;               /* of routes/: a response that comes in pieces; NULL: none */
+    struct web *web;                     /* of routes/: what its answer needs; NULL: another door's */
 };
 
 struct answer {

@@ -10,6 +10,7 @@ enum {
     CONFIG_FUNCTIONS_MAX = 10000,
     CONFIG_RULES_MAX = 1000000,
     CONFIG_BUSES_MAX = 1000,
+    CONFIG_ROUTES_MAX = 1000,
     CONFIG_TARGETS_PER_RULE_MAX = 64,
     CONFIG_NAME_BYTES_MAX = 64,          /* [A-Za-z0-9._-]+, as EventBridge rule names */
     CONFIG_BUS_NAME_BYTES_MAX = 256,
@@ -29,6 +30,7 @@ enum {
 #define CONFIG_BATCH_WINDOW_MS_MAX (INT64_C(5) * 60000)
 #define CONFIG_IDLE_MS_MAX (INT64_C(7) * 86400000)
 #define CONFIG_DRAIN_TARGET_MS_MAX (INT64_C(24) * 3600000)
+#define CONFIG_CORS_MAX_AGE_MS_MAX (INT64_C(24) * 3600000)
 #define CONFIG_BACKOFF_MS_MAX (INT64_C(24) * 3600000)
 #define CONFIG_MAX_AGE_MS_MAX (INT64_C(365) * 86400000)
 #define CONFIG_MEMORY_BYTES_MIN (INT64_C(1) << 20)
@@ -83,10 +85,29 @@ struct config_rule {
     unsigned line;
 };
 
+/* What browsers are told of an HTTP route. Lists are NULL-terminated; "*": all. */
+struct config_cors {
+    const char *const *allow_origins, *const *allow_methods, *const *allow_headers, *const *expose_headers;
+    int64_t max_age_ms;                  /* 0: not said */
+    bool allow_credentials;
+};
+
+struct config_route {
+    const char *name;
+    const char *path;                    /* route_path.h */
+    const char *const *methods;          /* NULL-terminated; empty: all */
+    const char *function;                /* exists in functions */
+    const struct config_cors *cors;      /* NULL: the function answers browsers itself */
+    bool stream;                         /* its response is passed on as it comes */
+    const char *file;                    /* where it stands, for messages */
+    unsigned line;
+};
+
 struct config {
     const char *const *bus_listeners;    /* nng URLs, NULL-terminated; empty: not said, the daemon listens on its default socket */
     const char *token_file;              /* NULL: none */
     const char *http;                    /* "host:port"; NULL: no HTTP */
+    const char *const *http_hosts;       /* more names it is reached by, NULL-terminated; NULL: none */
     const char *data;                    /* the data directory; NULL: not said */
     const char *const *buses;            /* all known ones, "default" included, sorted, NULL-terminated */
     unsigned buses_count;
@@ -94,6 +115,8 @@ struct config {
     unsigned functions_count;
     const struct config_rule *rules;
     unsigned rules_count;
+    const struct config_route *routes;   /* not by name: the first whose path and method match is meant */
+    unsigned routes_count;
 };
 
 /* NULL when absent. By binary search. */

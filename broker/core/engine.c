@@ -137,7 +137,8 @@ struct engine *engine_free(struct engine *engine)
     VEC_DONE(&engine->sealed_acks.items);
     VEC_DONE(&engine->sealed_acks.refusals);
     bytes_done(&engine->record.body);
-    bytes_done(&engine->completed);
+    for (size_t i = 0; i < sizeof engine->completed / sizeof *engine->completed; i++)
+        bytes_done(&engine->completed[i]);
     bytes_done(&engine->line);
     bytes_done(&engine->inputs);
     VEC_DONE(&engine->record_functions);

@@ -232,7 +232,7 @@ struct engine {
     struct heap wakes;
     VEC(struct handover) handovers;
     VEC(struct leased) leasing;
-    struct bytes completed;      /* an envelope to which id or time was added */
+    struct bytes completed[MATCH_BATCH_MAX]; /* envelopes to which id or time was added, of the events at hand */
     struct bytes line;           /* log line in the making */
     struct bytes inputs;         /* of the lease in the making: what templates made, in the order of handovers */
 };

@@ -81,9 +81,58 @@ static inline void leaf_end(struct match_scratch *state, uint32_t path)
     STATE_PUSH(&state->leaves, (struct leaf){ .path = path, .context = state->context, .first = state->true_first, .count = count });
 }
 
-static __attribute__((noinline)) void watched(struct match_scratch *state, uint32_t path, struct value value)
+/* The text where it will still be when the walk is over. */
+static struct view text_that_stays(struct match_scratch *state, struct view text)
 {
-    state->watch(state->watch_ctx, path, &value);
+    const struct view *from = &state->deferred_from;
+
+    if (text.data >= from->data && text.data + text.len <= from->data + from->len)
+        return text;
+    char *copy = state_text(state, text.len);
+    if (text.len > 0)
+        memcpy(copy, text.data, text.len);
+    return (struct view){ .data = copy, .len = text.len };
+}
+
+static void defer(struct match_scratch *state, uint32_t path, const struct value *value)
+{
+    const struct image_path *tables = &state->image->paths[path];
+    const struct image_operator *first = &state->image->operators[tables->string_operators];
+    struct deferred deferred = { .path = path, .candidate = IMAGE_NONE };
+
+    if (state->deferred_left == 0)
+        return;
+    state->deferred_left--;
+
+    if (value->type == VALUE_STRING) {
+        deferred.kind = DEFERRED_STRING;
+        deferred.text = text_that_stays(state, value->text);
+        if (tables->number_operators - tables->string_operators == 1 && first->kind == OPERATOR_EXACT) {
+            deferred.kind = DEFERRED_EXACT;
+            deferred.hash = text_hash(value->text.data, value->text.len);
+            __builtin_prefetch(&state->image->slots[first->slots + image_slot_of(deferred.hash, first->slots_count)]);
+        }
+    } else if (value->type != VALUE_NUMBER) {
+        deferred.kind = DEFERRED_LITERAL;
+        deferred.literal = value->type;
+    } else if (value->number_known) {
+        deferred.kind = DEFERRED_DOUBLE;
+        deferred.number = value->number.value;
+    } else {
+        deferred.kind = DEFERRED_NUMBER;
+        deferred.text = text_that_stays(state, value->text);
+    }
+    STATE_PUSH(&state->deferred, deferred);
+}
+
+/* false: the value is to be evaluated. */
+static __attribute__((noinline)) bool attended(struct match_scratch *state, uint32_t path, struct value value)
+{
+    if (state->deferring)
+        defer(state, path, &value);
+    else
+        state->watch(state->watch_ctx, path, &value);
+    return state->deferring;
 }
 
 /* ---- tables ---- */
@@ -105,11 +154,16 @@ static inline uint32_t find(const struct image *image, const struct image_operat
     return IMAGE_NONE;
 }
 
-static inline void find_text(struct match_scratch *state, const struct image_operator *operator, struct view text)
+static inline void find_hashed(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view text)
 {
-    uint32_t id = find(state->image, operator, text_hash(text.data, text.len), text, 0, true);
+    uint32_t id = find(state->image, operator, hash, text, 0, true);
     if (id != IMAGE_NONE)
         is_true(state, id);
+}
+
+static inline void find_text(struct match_scratch *state, const struct image_operator *operator, struct view text)
+{
+    find_hashed(state, operator, text_hash(text.data, text.len), text);
 }
 
 /* For each length there is, ascending: the words below it are hashed once. */
@@ -296,8 +350,8 @@ void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t contex
     const struct image_path *tables = &state->image->paths[path];
     const struct image_operator *first = &state->image->operators[tables->string_operators];
 
-    if (__builtin_expect(state->watch != NULL, 0))
-        watched(state, path, (struct value){ .type = VALUE_STRING, .text = text });
+    if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = VALUE_STRING, .text = text }))
+        return;
     leaf_begin(state, path, context);
     if (tables->number_operators - tables->string_operators == 1 && first->kind == OPERATOR_EXACT)
         find_text(state, first, text); /* by far the most frequent */
@@ -391,8 +445,8 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
     struct number number = { .comparable = false };
     bool known = false;
 
-    if (__builtin_expect(state->watch != NULL, 0))
-        watched(state, path, (struct value){ .type = VALUE_NUMBER, .text = text });
+    if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = VALUE_NUMBER, .text = text }))
+        return;
     leaf_begin(state, path, context);
     if (tables->number_operators < tables->operators_end && !state_over(state)) {
         struct decimal decimal = decimal_of_text(text);
@@ -422,8 +476,9 @@ void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t contex
     const struct image_path *tables = &state->image->paths[path];
 
     value = value == 0 ? 0 : value; /* no -0 */
-    if (__builtin_expect(state->watch != NULL, 0))
-        watched(state, path, (struct value){ .type = VALUE_NUMBER, .number_known = true, .number = number_of_double(value) });
+    if (__builtin_expect(state->attention, 0) &&
+        attended(state, path, (struct value){ .type = VALUE_NUMBER, .number_known = true, .number = number_of_double(value) }))
+        return;
     leaf_begin(state, path, context);
     for (uint32_t i = tables->number_operators; i < tables->operators_end; i++) {
         const struct image_operator *operator = &state->image->operators[i];
@@ -440,10 +495,71 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
     static const enum value_type types[] = { [LITERAL_TRUE] = VALUE_TRUE, [LITERAL_FALSE] = VALUE_FALSE, [LITERAL_NULL] = VALUE_NULL };
     uint32_t id = state->image->paths[path].literals[literal];
 
-    if (__builtin_expect(state->watch != NULL, 0))
-        watched(state, path, (struct value){ .type = types[literal] });
+    if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = types[literal] }))
+        return;
     leaf_begin(state, path, context);
     if (id != IMAGE_NONE)
         is_true(state, id);
     leaf_end(state, path);
+}
+
+/* ---- what was deferred ---- */
+
+static const struct image_operator *exact_of(const struct image *image, const struct deferred *deferred)
+{
+    return &image->operators[image->paths[deferred->path].string_operators];
+}
+
+void evaluate_fetch_predicate(struct match_scratch *state, struct deferred *deferred)
+{
+    const struct image *image = state->image;
+    const struct image_operator *operator = exact_of(image, deferred);
+    const struct image_slot *slots = image->slots + operator->slots;
+    uint32_t at = image_slot_of(deferred->hash, operator->slots_count), tag = (uint32_t)(deferred->hash >> 32);
+
+    while (slots[at].value != IMAGE_NONE && slots[at].tag != tag)
+        at = at + 1 == operator->slots_count ? 0 : at + 1;
+    deferred->candidate = slots[at].value;
+    if (deferred->candidate != IMAGE_NONE)
+        __builtin_prefetch(&image->predicates[deferred->candidate]);
+}
+
+void evaluate_fetch_access(struct match_scratch *state, const struct deferred *deferred)
+{
+    const struct image *image = state->image;
+
+    if (deferred->candidate == IMAGE_NONE)
+        return;
+    const struct image_predicate *predicate = &image->predicates[deferred->candidate];
+    __builtin_prefetch(image->texts + predicate->text);
+    if ((predicate->meta & PREDICATE_MARKED) != 0)
+        __builtin_prefetch(&state->predicates.items[deferred->candidate]);
+    if (predicate->access == IMAGE_NONE)
+        return;
+    if ((predicate->access & IMAGE_LIST) != 0)
+        __builtin_prefetch(image->words + (predicate->access & ~IMAGE_LIST));
+    else if ((predicate->access & IMAGE_RULE) != 0) {
+        __builtin_prefetch(&image->rules[predicate->access & ~IMAGE_RULE]);
+        __builtin_prefetch(&state->found[0].items[(predicate->access & ~IMAGE_RULE) / 64]);
+    } else {
+        __builtin_prefetch(&image->conjunctions[predicate->access]);
+    }
+}
+
+void evaluate_deferred(struct match_scratch *state, const struct deferred *deferred)
+{
+    switch (deferred->kind) {
+    case DEFERRED_EXACT:
+        leaf_begin(state, deferred->path, 0);
+        find_hashed(state, exact_of(state->image, deferred), deferred->hash, deferred->text);
+        leaf_end(state, deferred->path);
+        break;
+    case DEFERRED_STRING: evaluate_string(state, deferred->path, 0, deferred->text); break;
+    case DEFERRED_NUMBER: evaluate_number_text(state, deferred->path, 0, deferred->text); break;
+    case DEFERRED_DOUBLE: evaluate_double(state, deferred->path, 0, deferred->number); break;
+    case DEFERRED_LITERAL:
+        evaluate_literal(state, deferred->path, 0,
+                         deferred->literal == VALUE_TRUE ? LITERAL_TRUE : deferred->literal == VALUE_FALSE ? LITERAL_FALSE : LITERAL_NULL);
+        break;
+    }
 }

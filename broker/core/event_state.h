@@ -18,6 +18,8 @@
 #include "broker/core/operators.h"
 #include "broker/core/structure.h"
 
+struct match_part;
+
 enum { STATE_NO_ARRAY = UINT32_MAX };
 
 struct path_state {
@@ -63,6 +65,18 @@ struct join_state {
     uint32_t items[MATCH_STATE_ITEMS_MAX];
 };
 
+/* A value whose evaluation waits until what it needs has come from memory (match_batch.c). */
+enum deferred_kind { DEFERRED_EXACT, DEFERRED_STRING, DEFERRED_NUMBER, DEFERRED_DOUBLE, DEFERRED_LITERAL };
+struct deferred {
+    enum deferred_kind kind;
+    uint32_t path;
+    uint64_t hash;            /* EXACT: of the text; the path has no other operator of strings */
+    struct view text;
+    double number;
+    enum value_type literal;
+    uint32_t candidate;       /* EXACT, once looked for: the predicate that it may be, or IMAGE_NONE */
+};
+
 /* Rules that match, as bits; summaries have a bit for each word below that is not zero, so that a few among a million are found
  * without looking at all. */
 enum { FOUND_LEVELS = 3 };
@@ -105,11 +119,19 @@ struct match_scratch {
 
     struct structure structure;
     struct arena *texts;           /* decoded strings */
-    bool texts_used;
+    bool texts_used, texts_kept;   /* kept: of several events at once, they go with the last */
     VEC(char) folded;
 
+    bool attention;                /* values are watched or deferred */
     void (*watch)(void *ctx, uint32_t path, const struct value *value); /* sees every value at a path; NULL: nobody */
     void *watch_ctx;
+
+    bool deferring;                /* match_batch.c: values are kept for later */
+    struct view deferred_from;     /* where texts need no copy: they stay */
+    VEC(struct deferred) deferred;
+    unsigned deferred_left;        /* of this event, until it is one to be matched as ever */
+    VEC(uint32_t) batch_ids;
+    unsigned plain_left;           /* so many events are not worth deferring */
 };
 
 /* VEC_PUSH for what runs per value: the call to grow is out of the way. */
@@ -149,6 +171,24 @@ void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t contex
 void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t context, double value);
 void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t context, enum literal literal);
+/* The same at context 0 for what was deferred. */
+void evaluate_deferred(struct match_scratch *state, const struct deferred *deferred);
+/* Asks memory for what an EXACT one will need: first the predicate, then what is behind that. */
+void evaluate_fetch_predicate(struct match_scratch *state, struct deferred *deferred);
+void evaluate_fetch_access(struct match_scratch *state, const struct deferred *deferred);
+
+/* ---- match.c and match_batch.c ---- */
+
+/* One of the three is there. */
+struct source {
+    const struct event *event;
+    struct view json, mpack;
+};
+void match_walk(struct match_scratch *state, const struct source *source);
+/* Appends to state->ids; the walk is done, or is done here. */
+enum sluice_err match_part(const struct match_part *part, const uint64_t *dead, struct match_scratch *state, const struct source *source);
+enum sluice_err match_source(const struct match_set *set, struct match_scratch *state, const struct source *source,
+                             const uint32_t **ret_ids, size_t *ret_count);
 
 /* ---- true predicates become rules: resolve.c, join.c ---- */
 

@@ -64,6 +64,8 @@ struct match_scratch *match_scratch_free(struct match_scratch *scratch)
     VEC_DONE(&scratch->next);
     VEC_DONE(&scratch->seen);
     VEC_DONE(&scratch->folded);
+    VEC_DONE(&scratch->deferred);
+    VEC_DONE(&scratch->batch_ids);
     structure_done(&scratch->structure);
     arena_free(scratch->texts);
     free(scratch);
@@ -119,7 +121,7 @@ void state_begin(struct match_scratch *state, const struct image *image)
     state->contexts.count = state->arrays.count = state->frames.count = 0;
     state->sorted = state->record = false;
     STATE_PUSH(&state->contexts, (struct context){ .array = STATE_NO_ARRAY, .end = UINT32_MAX });
-    if (state->texts_used) {
+    if (state->texts_used && !state->texts_kept) {
         arena_reset(state->texts);
         state->texts_used = false;
     }
@@ -127,13 +129,7 @@ void state_begin(struct match_scratch *state, const struct image *image)
 
 /* ---- events ---- */
 
-/* One of the three is there. */
-struct source {
-    const struct event *event;
-    struct view json, mpack;
-};
-
-static void walk(struct match_scratch *scratch, const struct source *source)
+void match_walk(struct match_scratch *scratch, const struct source *source)
 {
     if (source->event != NULL)
         walk_event(scratch, source->event);
@@ -143,7 +139,7 @@ static void walk(struct match_scratch *scratch, const struct source *source)
         walk_mpack(scratch, 0, source->mpack);
 }
 
-static enum sluice_err match_part(const struct match_part *part, const uint64_t *dead, struct match_scratch *scratch,
+enum sluice_err match_part(const struct match_part *part, const uint64_t *dead, struct match_scratch *scratch,
                                   const struct source *source)
 {
     size_t before = scratch->ids.count;
@@ -151,13 +147,13 @@ static enum sluice_err match_part(const struct match_part *part, const uint64_t 
 
     state_begin(scratch, &part->image);
     scratch->dead = dead;
-    walk(scratch, source);
+    match_walk(scratch, source);
     enum sluice_err err = resolve(scratch, &again);
     if (err == SLUICE_OK && again) {
         scratch->ids.count = before;
         state_begin(scratch, &part->image);
         scratch->record = true;
-        walk(scratch, source);
+        match_walk(scratch, source);
         err = resolve(scratch, &again);
         ASSERT(!again);
     }
@@ -176,7 +172,7 @@ static void merge(struct match_scratch *scratch, size_t middle)
         scratch->merged.items[scratch->merged.count++] = b == end || (a < middle && ids[a] < ids[b]) ? ids[a++] : ids[b++];
 }
 
-static enum sluice_err match(const struct match_set *set, struct match_scratch *scratch, const struct source *source,
+enum sluice_err match_source(const struct match_set *set, struct match_scratch *scratch, const struct source *source,
                              const uint32_t **ret_ids, size_t *ret_count)
 {
     scratch->ids.count = 0;
@@ -199,7 +195,7 @@ static enum sluice_err match(const struct match_set *set, struct match_scratch *
 enum sluice_err match_event(const struct match_set *set, struct match_scratch *scratch, const struct event *event,
                             const uint32_t **ret_ids, size_t *ret_count)
 {
-    return match(set, scratch, &(struct source){ .event = event }, ret_ids, ret_count);
+    return match_source(set, scratch, &(struct source){ .event = event }, ret_ids, ret_count);
 }
 
 enum sluice_err match_watched(const struct match_set *set, struct match_scratch *scratch, const struct event *event, struct view json,
@@ -209,9 +205,11 @@ enum sluice_err match_watched(const struct match_set *set, struct match_scratch 
     size_t count = 0;
 
     scratch->watch = watch;
+    scratch->attention = true;
     scratch->watch_ctx = ctx;
-    enum sluice_err err = match(set, scratch, &(struct source){ .event = event, .json = json }, &ids, &count);
+    enum sluice_err err = match_source(set, scratch, &(struct source){ .event = event, .json = json }, &ids, &count);
     scratch->watch = NULL;
+    scratch->attention = false;
     *ret_matches = count > 0;
     return err;
 }
@@ -225,7 +223,7 @@ static enum sluice_err report(enum sluice_err err, struct sluice_error *reterr)
 enum sluice_err match_json_checked(const struct match_set *set, struct match_scratch *scratch, struct view object,
                                    const uint32_t **ret_ids, size_t *ret_count, struct sluice_error *reterr)
 {
-    return report(match(set, scratch, &(struct source){ .json = object }, ret_ids, ret_count), reterr);
+    return report(match_source(set, scratch, &(struct source){ .json = object }, ret_ids, ret_count), reterr);
 }
 
 enum sluice_err match_json(const struct match_set *set, struct match_scratch *scratch, struct view object,
@@ -243,5 +241,5 @@ enum sluice_err match_mpack(const struct match_set *set, struct match_scratch *s
 
     if (err != SLUICE_OK)
         return err;
-    return report(match(set, scratch, &(struct source){ .mpack = map }, ret_ids, ret_count), reterr);
+    return report(match_source(set, scratch, &(struct source){ .mpack = map }, ret_ids, ret_count), reterr);
 }

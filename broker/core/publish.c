@@ -86,37 +86,89 @@ static void publish_delayed(struct engine *engine, struct function *function, st
     function->counters[QUEUE_EXCEPTIONS]++;
 }
 
-/* An asynchronous invocation: one function, whatever the rules say. */
-static enum sluice_err invoke_match(struct engine *engine, uint32_t id, struct sluice_error *reterr)
+/* An asynchronous invocation: one function, whatever the rules say. Fills engine->event_targets. */
+static enum sluice_err invoke_take_target(struct engine *engine, uint32_t id, struct sluice_error *reterr)
 {
     struct function *function = engine_function(engine, id);
 
+    engine->event_targets.count = 0;
     if (function->config == NULL)
         return sluice_fail(reterr, SLUICE_ENOTFOUND, "function '%s' is not in the configuration any more", function->name);
     VEC_PUSH(&engine->event_targets, engine_invoke_target(engine, function));
     return SLUICE_OK;
 }
 
-/* Fills engine->event_targets. What is refused here is refused again when the batch comes again. */
-static enum sluice_err event_match(struct engine *engine, const struct event *event, bool counts, struct sluice_error *reterr)
+/* ---- the events of a batch, a few at a time ---- */
+
+struct batch_event {
+    struct event event;
+    struct sluice_error error;   /* of an event that is refused */
+    enum sluice_err err;
+    const struct bus *bus;
+};
+
+struct batch_group {
+    struct batch_event items[MATCH_BATCH_MAX];
+    struct match_answer answers[MATCH_BATCH_MAX]; /* of those not refused before */
+    unsigned count;
+    uint32_t function;           /* of the publish: no rule is asked */
+    bool lost;                   /* one could not be read: where the others of the batch begin is not known */
+    struct sluice_error lost_error;
+};
+
+/* The bus is there, or it is refused. */
+static enum sluice_err event_find_bus(const struct engine *engine, struct batch_event *item)
 {
-    struct view bus_name = event->bus.data == NULL ? VIEW_LITERAL(EVENT_BUS_DEFAULT) : event->bus;
-    uint32_t bus_index;
-    const uint32_t *matched = NULL;
-    size_t matched_count = 0;
+    struct view name = item->event.bus.data == NULL ? VIEW_LITERAL(EVENT_BUS_DEFAULT) : item->event.bus;
+    uint32_t index;
 
-    if (!names_get(&engine->bus_ids, bus_name, &bus_index))
-        return sluice_fail(reterr, SLUICE_ENOTFOUND, "bus '%.*s' does not exist; name it under 'buses' in the configuration",
-                           (int)(bus_name.len > 64 ? 64 : bus_name.len), bus_name.data);
-    const struct match_set *set = engine->buses[bus_index].set;
-    if (set != NULL && match_event(set, engine->scratch, event, &matched, &matched_count) != SLUICE_OK)
-        return sluice_fail(reterr, SLUICE_EINVAL, "matching the event costs more than any event may: the same names lead to too many arrays; "
-                           "give each member of detail once");
+    if (!names_get(&engine->bus_ids, name, &index))
+        return sluice_fail(&item->error, SLUICE_ENOTFOUND, "bus '%.*s' does not exist; name it under 'buses' in the configuration",
+                           (int)(name.len > 64 ? 64 : name.len), name.data);
+    item->bus = &engine->buses[index];
+    return SLUICE_OK;
+}
 
-    VEC_ROOM(&engine->event_rules, matched_count);
+/* Those of the group from `first` on that go to the same bus, in one call; returns where the next begin. What one call says is gone with
+ * the next, so the events are appended before that. */
+static unsigned group_match(struct engine *engine, struct batch_group *group, unsigned first, const uint32_t **ret_numbers)
+{
+    const struct event *events[MATCH_BATCH_MAX];
+    struct match_answer answers[MATCH_BATCH_MAX];
+    const struct bus *bus = NULL;
+    unsigned end = first, count = 0;
+
+    for (; end < group->count; end++) {
+        struct batch_event *item = &group->items[end];
+        if (item->err != SLUICE_OK)
+            continue;
+        if (bus != NULL && item->bus != bus)
+            break;
+        bus = item->bus;
+        group->answers[end] = (struct match_answer){ .err = SLUICE_OK };
+        events[count++] = &item->event;
+    }
+    if (bus == NULL || bus->set == NULL)
+        return end;
+    match_events(bus->set, engine->scratch, events, count, answers, ret_numbers);
+    for (unsigned i = first, answer = 0; i < end; i++)
+        if (group->items[i].err == SLUICE_OK)
+            group->answers[i] = answers[answer++];
+    return end;
+}
+
+/* Fills engine->event_targets. What is refused here is refused again when the batch comes again. */
+static enum sluice_err event_take_targets(struct engine *engine, const struct bus *bus, const struct match_answer *answer,
+                                          const uint32_t *numbers, bool counts, struct sluice_error *reterr)
+{
+    if (answer->err != SLUICE_OK)
+        return sluice_fail(reterr, SLUICE_EINVAL, "matching the event costs more than any event may: its arrays, or its texts, are too large for "
+                           "rules that join array items or have wildcards");
+    VEC_ROOM(&engine->event_rules, answer->count);
     uint32_t *rules = engine->event_rules.items;
-    rules_of_numbers(&engine->buses[bus_index], matched, matched_count, rules);
-    for (size_t i = 0; i < matched_count; i++) {
+    rules_of_numbers(bus, answer->count == 0 ? NULL : numbers + answer->first, answer->count, rules);
+    engine->event_targets.count = 0;
+    for (size_t i = 0; i < answer->count; i++) {
         const struct rule *rule = &engine->rules[rules[i]];
         for (uint32_t t = 0; t < rule->targets_count; t++)
             VEC_PUSH(&engine->event_targets, engine->rule_targets[rule->targets_first + t]);
@@ -125,16 +177,9 @@ static enum sluice_err event_match(struct engine *engine, const struct event *ev
     if (targets > EVENT_TARGETS_MAX)
         return sluice_fail(reterr, SLUICE_EINVAL, "the event has %zu targets, more than %d; make the rules narrower", targets,
                            EVENT_TARGETS_MAX);
-    for (size_t i = 0; counts && i < matched_count; i++)
+    for (size_t i = 0; counts && i < answer->count; i++)
         engine->rules[rules[i]].matched++;
     return SLUICE_OK;
-}
-
-static enum sluice_err event_targets(struct engine *engine, const struct publish *publish, const struct event *event, bool counts,
-                                     struct sluice_error *reterr)
-{
-    engine->event_targets.count = 0;
-    return publish->function != 0 ? invoke_match(engine, publish->function, reterr) : event_match(engine, event, counts, reterr);
 }
 
 static void event_append(struct engine *engine, const struct event *event, struct now now)
@@ -170,7 +215,7 @@ static void event_append(struct engine *engine, const struct event *event, struc
 }
 
 /* What the producer left out and every event must have: an id and a time. The library fills both in, other doors may not. */
-static void event_complete(struct engine *engine, struct event *event, struct now now)
+static void event_complete(struct engine *engine, struct event *event, struct bytes *completed, struct now now)
 {
     uint8_t id[UUID_BYTES];
 
@@ -188,10 +233,10 @@ static void event_complete(struct engine *engine, struct event *event, struct no
         event->has_time = true;
         event->time_ms = now.wall_ms;
     }
-    bytes_clear(&engine->completed);
-    envelope_encode(event, &engine->completed);
-    ASSERT(!engine->completed.failed);
-    ASSERT(envelope_decode_stored(bytes_view(&engine->completed), event));
+    bytes_clear(completed);
+    envelope_encode(event, completed);
+    ASSERT(!completed->failed);
+    ASSERT(envelope_decode_stored(bytes_view(completed), event));
 }
 
 static void refuse(struct acks *acks, uint32_t index, const struct sluice_error *error)
@@ -199,33 +244,64 @@ static void refuse(struct acks *acks, uint32_t index, const struct sluice_error 
     VEC_PUSH(&acks->refusals, (struct publish_refusal){ .index = index, .error = *error });
 }
 
+/* The next events of the batch, from number `first` on, decoded and checked. */
+static void group_decode(struct engine *engine, struct batch_group *group, struct mpack_reader *reader, unsigned count, bool duplicate,
+                         struct now now)
+{
+    for (group->count = 0; group->count < count; group->count++) {
+        struct batch_event *item = &group->items[group->count];
+        if (group->lost) { /* all the rest is refused, each by its place */
+            item->err = SLUICE_EPROTO;
+            item->error = group->lost_error;
+            continue;
+        }
+        item->err = envelope_decode(reader, &item->event, &item->error);
+        group->lost = item->err == SLUICE_EPROTO;
+        if (group->lost)
+            group->lost_error = item->error;
+        if (item->err == SLUICE_OK)
+            item->err = envelope_check_detail(&item->event, &item->error);
+        if (item->err == SLUICE_OK && !duplicate)
+            event_complete(engine, &item->event, &engine->completed[group->count], now);
+        if (item->err == SLUICE_OK && group->function == 0)
+            item->err = event_find_bus(engine, item);
+    }
+}
+
+static void group_apply(struct engine *engine, struct batch_group *group, uint32_t first_index, bool duplicate, struct ack *ack, struct now now)
+{
+    const uint32_t *numbers = NULL;
+
+    for (unsigned i = 0, matched = 0; i < group->count; i++) {
+        struct batch_event *item = &group->items[i];
+        if (i == matched && group->function == 0)
+            matched = group_match(engine, group, i, &numbers);
+        if (item->err == SLUICE_OK && group->function != 0)
+            item->err = invoke_take_target(engine, group->function, &item->error);
+        else if (item->err == SLUICE_OK)
+            item->err = event_take_targets(engine, item->bus, &group->answers[i], numbers, !duplicate, &item->error);
+        if (item->err == SLUICE_OK && !duplicate)
+            event_append(engine, &item->event, now);
+        if (item->err == SLUICE_OK)
+            ack->accepted++;
+        else
+            refuse(&engine->acks, first_index + i, &item->error);
+    }
+}
+
 /* Decodes and checks every event; appends those that pass unless it is a duplicate. */
 static void batch_apply(struct engine *engine, const struct publish *publish, bool duplicate, struct now now)
 {
     struct mpack_reader reader = mpack_reader_of(publish->events);
     struct ack ack = { .reply = publish->reply, .duplicate = duplicate, .refusals_first = engine->acks.refusals.count };
+    struct batch_group group;
 
-    for (uint32_t index = 0; index < publish->count; index++) {
-        struct sluice_error error;
-        struct event event;
-        enum sluice_err err = envelope_decode(&reader, &event, &error);
-        if (err == SLUICE_EPROTO) { /* the rest of the batch cannot be found: refuse all of it, each by its place */
-            for (; index < publish->count; index++)
-                refuse(&engine->acks, index, &error);
-            break;
-        }
-        if (err == SLUICE_OK)
-            err = envelope_check_detail(&event, &error);
-        if (err == SLUICE_OK && !duplicate)
-            event_complete(engine, &event, now);
-        if (err == SLUICE_OK)
-            err = event_targets(engine, publish, &event, !duplicate, &error);
-        if (err == SLUICE_OK && !duplicate)
-            event_append(engine, &event, now);
-        if (err == SLUICE_OK)
-            ack.accepted++;
-        else
-            refuse(&engine->acks, index, &error);
+    group.function = publish->function;
+    group.lost = false; /* the rest of it is large, and written before it is read */
+    for (uint32_t index = 0; index < publish->count; index += group.count) {
+        uint32_t left = publish->count - index;
+        group_decode(engine, &group, &reader, left < MATCH_BATCH_MAX ? left : MATCH_BATCH_MAX, duplicate, now);
+        group_apply(engine, &group, index, duplicate, &ack, now);
     }
     ack.refusals_count = engine->acks.refusals.count - ack.refusals_first;
     if (publish->has_producer && !duplicate) {

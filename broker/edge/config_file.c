@@ -1,4 +1,4 @@
-/* Read all files, spread their top level, sort functions and rules by name over all of them, read each section, and hand out the
+/* Read all files, spread their top level, sort functions, rules and routes by name over all of them, read each section, and hand out the
  * config only if no mistake was told. */
 #include "broker/edge/config_file.h"
 
@@ -15,16 +15,17 @@
 
 enum { CONFIG_FILES_MAX = 1000 };
 
-enum slot { SLOT_BUS, SLOT_HTTP, SLOT_TOKEN_FILE, SLOT_DATA, SLOTS };
-static const char *const slot_names[SLOTS] = { "listen.bus", "listen.http", "listen.token-file", "data" };
+enum slot { SLOT_BUS, SLOT_HTTP, SLOT_HTTP_HOSTS, SLOT_TOKEN_FILE, SLOT_DATA, SLOTS };
+static const char *const slot_names[SLOTS] = { "listen.bus", "listen.http", "listen.http-hosts", "listen.token-file", "data" };
 
-enum section { SECTION_FUNCTIONS, SECTION_RULES, SECTIONS };
+enum section { SECTION_FUNCTIONS, SECTION_RULES, SECTION_ROUTES, SECTIONS };
 static const struct {
     const char *key, *what;
     size_t entries_max;
 } sections[SECTIONS] = {
     [SECTION_FUNCTIONS] = { "functions", "function", CONFIG_FUNCTIONS_MAX },
     [SECTION_RULES] = { "rules", "rule", CONFIG_RULES_MAX },
+    [SECTION_ROUTES] = { "routes", "route", CONFIG_ROUTES_MAX },
 };
 
 struct reading {
@@ -186,23 +187,24 @@ static void entries_gather(struct reading *reading, enum section section, const 
 
 static void file_spread(struct reading *reading, const struct yaml_file *file)
 {
-    enum { TOP_LISTEN, TOP_DATA, TOP_BUSES, TOP_FUNCTIONS, TOP_RULES, TOP_KEYS };
-    static const char *const top_keys[TOP_KEYS] = { "listen", "data", "buses", "functions", "rules" };
-    static const char *const listen_keys[] = { "bus", "http", "token-file" };
-    const struct yaml_node *top[TOP_KEYS], *listen[3];
+    enum { TOP_LISTEN, TOP_DATA, TOP_BUSES, TOP_FUNCTIONS, TOP_RULES, TOP_ROUTES, TOP_KEYS };
+    static const char *const top_keys[TOP_KEYS] = { "listen", "data", "buses", "functions", "rules", "routes" };
+    static const char *const listen_keys[] = { "bus", "http", "http-hosts", "token-file" };
+    const struct yaml_node *top[TOP_KEYS], *listen[4];
 
     if (file->nodes_count == 0 || yaml_is_empty(&file->nodes[0])) /* nothing but comments: all defaults */
         return;
     (void)yaml_map_spread(file, &file->nodes[0], "the configuration", top_keys, TOP_KEYS, top);
     if (top[TOP_LISTEN] != NULL) {
-        (void)yaml_map_spread(file, top[TOP_LISTEN], "'listen'", listen_keys, 3, listen);
-        for (unsigned i = 0; i < 3; i++)
+        (void)yaml_map_spread(file, top[TOP_LISTEN], "'listen'", listen_keys, 4, listen);
+        for (unsigned i = 0; i < 4; i++)
             slot_put(reading, (enum slot)(SLOT_BUS + i), file, listen[i]);
     }
     slot_put(reading, SLOT_DATA, file, top[TOP_DATA]);
     buses_read(reading, file, top[TOP_BUSES]);
     entries_gather(reading, SECTION_FUNCTIONS, file, top[TOP_FUNCTIONS]);
     entries_gather(reading, SECTION_RULES, file, top[TOP_RULES]);
+    entries_gather(reading, SECTION_ROUTES, file, top[TOP_ROUTES]);
 }
 
 /* ---- functions and rules over all files ---- */
@@ -291,10 +293,12 @@ static void read_all(struct reading *reading, const char *path)
         file_spread(reading, reading->files.items[i]);
     for (unsigned section = 0; section < SECTIONS; section++)
         entries_sort(reading, (enum section)section);
-    config_listen_read(loader, &reading->slots[SLOT_BUS], &reading->slots[SLOT_HTTP], &reading->slots[SLOT_TOKEN_FILE]);
+    config_listen_read(loader, &reading->slots[SLOT_BUS], &reading->slots[SLOT_HTTP], &reading->slots[SLOT_HTTP_HOSTS],
+                       &reading->slots[SLOT_TOKEN_FILE]);
     data_read(reading);
     config_functions_read(loader, reading->entries[SECTION_FUNCTIONS].items, (unsigned)reading->entries[SECTION_FUNCTIONS].count);
     config_rules_read(loader, reading->entries[SECTION_RULES].items, (unsigned)reading->entries[SECTION_RULES].count);
+    config_routes_read(loader, reading->entries[SECTION_ROUTES].items, (unsigned)reading->entries[SECTION_ROUTES].count);
     buses_finish(reading);
 }
 

@@ -107,8 +107,31 @@ static void token_file_read(struct loader *loader, const struct config_slot *slo
     loader->config->token_file = path;
 }
 
+static bool is_host_name(const char *text)
+{
+    return strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") == strlen(text);
+}
+
+static void http_hosts_read(struct loader *loader, const struct yaml_file *file, const struct yaml_node *node)
+{
+    if (!yaml_expect(file, node, "listen.http-hosts", YAML_LIST))
+        return;
+    if (node->count > CONFIG_LISTENERS_MAX) {
+        yaml_mistake(file, node, "'listen.http-hosts' must have at most %d names, not %u", CONFIG_LISTENERS_MAX, node->count);
+        return;
+    }
+    const char **hosts = arena_zalloc(loader->arena, (node->count + 1) * sizeof *hosts);
+    const struct yaml_node *item = yaml_first(node);
+    for (uint32_t i = 0; i < node->count; i++, item = yaml_next(item)) {
+        hosts[i] = "";
+        if (yaml_get_text(file, item, "listen.http-hosts", 253, loader->arena, &hosts[i]) && !is_host_name(hosts[i]))
+            yaml_mistake(file, item, "'listen.http-hosts': '" YAML_SHOWN "' is not the name of a host, without a port", YAML_SHOW(item));
+    }
+    loader->config->http_hosts = hosts;
+}
+
 void config_listen_read(struct loader *loader, const struct config_slot *bus, const struct config_slot *http,
-                        const struct config_slot *token_file)
+                        const struct config_slot *http_hosts, const struct config_slot *token_file)
 {
     static const char *const none[] = { NULL };
     const char *address = NULL;
@@ -118,6 +141,8 @@ void config_listen_read(struct loader *loader, const struct config_slot *bus, co
         listeners_read(loader, bus, token_file->node != NULL);
     if (token_file->node != NULL)
         token_file_read(loader, token_file);
+    if (http_hosts->node != NULL)
+        http_hosts_read(loader, http_hosts->file, http_hosts->node);
     if (http->node == NULL || !yaml_get_text(http->file, http->node, "listen.http", 255, loader->arena, &address))
         return;
     if (!is_host_and_port(address))

@@ -31,8 +31,10 @@ struct config_slot {
 void config_functions_read(struct loader *loader, const struct config_entry *entries, unsigned count);
 /* After the functions: targets name them. Buses named by rules are not added to config->buses here. */
 void config_rules_read(struct loader *loader, const struct config_entry *entries, unsigned count);
+/* After the functions. */
+void config_routes_read(struct loader *loader, const struct config_entry *entries, unsigned count);
 void config_listen_read(struct loader *loader, const struct config_slot *bus, const struct config_slot *http,
-                        const struct config_slot *token_file);
+                        const struct config_slot *http_hosts, const struct config_slot *token_file);
 
 /* ---- config_lambda.c ---- */
 struct config_lambda {              /* what a function of protocol lambda says of itself; NULL: nothing */

@@ -6,7 +6,8 @@
  * An exchange is one request and its answer. A connection has one exchange at a time: what a peer pipelines behind it waits in a bounded
  * buffer and then in the socket, so answers keep the order of requests and nobody can make us hold more than one body.
  * Translates and bounds; knows no path and no JSON. Strict where smuggling begins: Content-Length with Transfer-Encoding, two lengths, a bare
- * LF, "Host :", no Host, obs-fold, a bad chunk size are 400 and the end of the connection. The parser sits behind http_parse.h.
+ * LF, "Host :", no Host, obs-fold, a bad chunk size are 400 and the end of the connection (http_guard.h). The parser sits behind http_parse.h.
+ * A connection that waits holds no buffer: a parked request is its head and some 700 bytes.
  *
  * All calls and callbacks on the loop's thread. Callbacks come from the loop, and once more from http_listener_close() (on_gone). Calls may be made
  * from inside a callback. Views of a request (method, path, headers, body) live until its exchange ends. */
@@ -26,8 +27,8 @@ struct http_exchange;
 
 struct http_limits {                 /* 0: the default named here */
     unsigned connections_max;        /* HTTP_CONNECTIONS_MAX; over it the longest idle one goes, else the new one is refused with 503 */
-    size_t line_bytes_max;           /* HTTP_LINE_BYTES_MAX: the request line, and each header line */
-    size_t head_bytes_max;           /* HTTP_HEAD_BYTES_MAX: all of them together; 431 */
+    size_t line_bytes_max;           /* HTTP_LINE_BYTES_MAX: the request line (414), and each header line (431), CRLF included */
+    size_t head_bytes_max;           /* HTTP_HEAD_BYTES_MAX, more where lines may be longer: all of them together, and trailers again; 431 */
     size_t body_bytes_max;           /* HTTP_BODY_BYTES_MAX, of a body that is collected; 413. on_head may set another */
     size_t bodies_bytes_max;         /* HTTP_BODIES_BYTES_MAX, of all collected bodies that are held; 503 */
     int64_t idle_ms;                 /* HTTP_IDLE_MS: a kept connection between requests */
@@ -39,11 +40,12 @@ enum {
     HTTP_LINE_BYTES_MAX = 16 << 10, HTTP_HEAD_BYTES_MAX = 64 << 10, HTTP_HEADERS_MAX = 100,
     HTTP_BODY_BYTES_MAX = 6 << 20, HTTP_BODIES_BYTES_MAX = 256 << 20,
     HTTP_IDLE_MS = 75000, HTTP_REQUEST_MS = 20000, HTTP_SEND_MS = 60000,
+    HTTP_PIPELINED_BYTES_MAX = 16 << 10, /* behind a request that is not answered yet: what is more stays in the socket */
     HTTP_UNSENT_HIGH_BYTES = 256 << 10, /* of a streamed answer: stop writing; on_drained says when it is below a quarter of it */
 };
 
 enum http_end {
-    HTTP_DONE,                       /* answered, and the answer has left for the socket */
+    HTTP_DONE,                       /* answered, and the answer has left for the socket, perhaps before all of the body came */
     HTTP_PEER_CLOSED,                /* the peer closed, or the connection broke, before that */
     HTTP_TRUNCATED,                  /* the peer closed inside its own body, or sent a body that is no HTTP: on_request was not called */
     HTTP_TIMED_OUT,                  /* the peer was too slow; it was told if it can be */
@@ -54,17 +56,18 @@ enum http_end {
 struct http_handler {
     void *ctx;
     /* The request's line and headers are here, the body is not. May set http_set_user(), http_limit_body(), http_stream_body(), or answer:
-     * then the body is read and thrown away up to its limit, or the connection closed. NULL: every body is collected. "Expect: 100-continue" is
-     * answered after it, unless it answered. */
+     * then on_request is not called, the body is read and thrown away up to its limit, or the connection closed. An answer that is only begun
+     * changes nothing: body and on_request come. NULL: every body is collected. "Expect: 100-continue" is answered after it, unless it answered. */
     void (*on_head)(void *ctx, struct http_exchange *exchange);
     /* A piece of a streamed body, as it comes. */
     void (*on_body)(void *ctx, struct http_exchange *exchange, struct view piece);
     /* The request is whole; trailers are among its headers by http_trailer(). Answer now or later. */
     void (*on_request)(void *ctx, struct http_exchange *exchange);
-    /* Streamed answer: unsent bytes fell to a quarter of HTTP_UNSENT_HIGH_BYTES. May be NULL. */
+    /* Streamed answer: unsent bytes were more than a quarter of HTTP_UNSENT_HIGH_BYTES, and no longer are. May be NULL. */
     void (*on_drained)(void *ctx, struct http_exchange *exchange);
-    /* The last word about the exchange, exactly once, whether answered or not; only for those that on_head (or on_request) was told of. A peer that
-     * closes is noticed at once, also while its request is parked. May be NULL. */
+    /* The last word about the exchange, exactly once, whether answered or not; only for those that on_head (or on_request) was told of. Views are still
+     * good, calls do nothing. A peer that closes, or only its sending side, is noticed at once, also while its request is parked; behind more than
+     * HTTP_PIPELINED_BYTES_MAX of pipelined requests, within a second or so; while its body is paused, only when the connection breaks. May be NULL. */
     void (*on_end)(void *ctx, struct http_exchange *exchange, enum http_end end);
 };
 
@@ -103,14 +106,15 @@ void http_pause_body(struct http_exchange *exchange, bool paused);      /* of a 
 
 /* ---- the answer ---- */
 struct http_answer_field { const char *name; struct view value; };      /* value without CR, LF: asserted */
-/* Whole answer. Content-Length and Date are ours; HEAD gets no body. Copies all. Once an exchange. */
+/* Whole answer. Content-Length, Date, Connection and the like are ours, and left out if given, but for "Connection: close", which is done. HEAD, 204 and 304
+ * get no body. Copies all. Once an exchange. */
 void http_respond(struct http_exchange *exchange, unsigned status, const struct http_answer_field *fields, unsigned count, struct view body);
 /* Streamed: chunked (to HTTP/1.0 until the connection closes). */
 void http_begin(struct http_exchange *exchange, unsigned status, const struct http_answer_field *fields, unsigned count);
-void http_write(struct http_exchange *exchange, struct view piece);     /* an empty one is nothing */
+void http_write(struct http_exchange *exchange, struct view piece);     /* an empty one is nothing; all of one pass of the loop leave together */
 size_t http_unsent(const struct http_exchange *exchange);
 void http_finish(struct http_exchange *exchange);
-/* Cuts the connection: what is begun cannot be ended truthfully. */
+/* Cuts the connection: what is begun cannot be ended truthfully. on_end comes from the loop, soon. */
 void http_abort(struct http_exchange *exchange);
 
 /* ---- helpers that more than one door needs ---- */

@@ -220,9 +220,37 @@ static const char *date_text(struct http_listener *listener)
     return listener->date;
 }
 
+/* Numbers go into every answer: not by way of a format. */
+static void put_number(struct bytes *out, size_t number, unsigned base)
+{
+    char digits[24];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number > 0);
+    bytes_put(out, digits + at, sizeof digits - at);
+}
+
 static void put_status(struct http_connection *connection, unsigned status)
 {
-    bytes_put_format(&connection->out, "HTTP/1.1 %u %s\r\nDate: %s\r\n", status, http_status_text(status), date_text(connection->listener));
+    struct bytes *out = &connection->out;
+
+    bytes_put_text(out, "HTTP/1.1 ");
+    put_number(out, status, 10);
+    bytes_put_char(out, ' ');
+    bytes_put_text(out, http_status_text(status));
+    bytes_put_text(out, "\r\nDate: ");
+    bytes_put_text(out, date_text(connection->listener));
+    bytes_put_text(out, "\r\n");
+}
+
+static void put_length(struct http_connection *connection, size_t length)
+{
+    bytes_put_text(&connection->out, "Content-Length: ");
+    put_number(&connection->out, length, 10);
+    bytes_put_text(&connection->out, "\r\n");
 }
 
 /* Those that say how long an answer is, and what becomes of the connection, are ours. */
@@ -307,7 +335,7 @@ void http_respond(struct http_exchange *exchange, unsigned status, const struct 
     (void)bytes_reserve(&connection->out, 512 + (exchange->head_only ? 0 : body.len));
     put_head(exchange, status, fields, count);
     if (!status_has_no_body(status))
-        bytes_put_format(&connection->out, "Content-Length: %zu\r\n", body.len);
+        put_length(connection, body.len);
     put_connection(exchange);
     if (!exchange->no_body)
         bytes_put_view(&connection->out, body);
@@ -349,8 +377,10 @@ void http_write(struct http_exchange *exchange, struct view piece)
         http_abort(exchange);
         return;
     }
-    if (exchange->chunked_answer)
-        bytes_put_format(&connection->out, "%zx\r\n", piece.len);
+    if (exchange->chunked_answer) {
+        put_number(&connection->out, piece.len, 16);
+        bytes_put(&connection->out, "\r\n", 2);
+    }
     bytes_put_view(&connection->out, piece);
     if (exchange->chunked_answer)
         bytes_put(&connection->out, "\r\n", 2);
@@ -384,8 +414,14 @@ void http_abort(struct http_exchange *exchange)
 
 void http_put_own_answer(struct http_connection *connection, unsigned status, const char *reason)
 {
+    struct bytes *out = &connection->out;
+
     put_status(connection, status);
     if (status == 503)
-        bytes_put_text(&connection->out, "Retry-After: 1\r\n");
-    bytes_put_format(&connection->out, "Content-Type: text/plain\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s\n", strlen(reason) + 1, reason);
+        bytes_put_text(out, "Retry-After: 1\r\n");
+    bytes_put_text(out, "Content-Type: text/plain\r\n");
+    put_length(connection, strlen(reason) + 1);
+    bytes_put_text(out, "Connection: close\r\n\r\n");
+    bytes_put_text(out, reason);
+    bytes_put_char(out, '\n');
 }

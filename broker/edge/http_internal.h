@@ -28,7 +28,6 @@
 
 enum {
     HTTP_READ_BYTES = 64 << 10,          /* at once, to the stack: a connection that waits holds no buffer */
-    HTTP_PIPELINED_BYTES_MAX = 16 << 10, /* behind a request that is not answered yet: no more is read */
     HTTP_PEEK_MS = 1000,                 /* how often a connection that is not read is asked whether its peer is still there */
     HTTP_LINGER_MS = 2000,               /* for a peer that still sends: closing at once would take the answer from it */
     HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */

@@ -1,5 +1,6 @@
 #!/bin/sh
-# configurations.sh SLUICE EXAMPLES_BIN: the first function in README.md and the examples' configurations pass `sluice config check`.
+# configurations.sh SLUICE EXAMPLES_BIN: README.md's configurations, each with the code folders that it names, and the examples' pass
+# `sluice config check`.
 set -eu
 sluice=$1
 PATH=$2:$PATH
@@ -7,9 +8,14 @@ export PATH
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-awk '/^```yaml$/ { on = 1; next } /^```$/ { on = 0 } on' README.md >"$folder/readme.yaml"
-grep -q '^functions:' "$folder/readme.yaml" || { echo "README.md holds no configuration" >&2; exit 1; }
-"$sluice" config check "$folder/readme.yaml"
+mkdir "$folder/hello" "$folder/greet" "$folder/plain"
+printf '#!/bin/sh\n' >"$folder/plain/bootstrap"
+chmod +x "$folder/plain/bootstrap"
+awk -v folder="$folder" '/^```yaml$/ { on = 1; file = folder "/readme" ++count ".yaml"; next } /^```$/ { on = 0 } on { print > file }' README.md
+for page in "$folder"/readme*.yaml; do
+    grep -q '^functions:' "$page" || { echo "README.md holds no configuration" >&2; exit 1; }
+    "$sluice" config check "$page"
+done
 "$sluice" config check consumers/examples/sluice.yaml
 if command -v node >/dev/null; then
     "$sluice" config check consumers/examples/lambda/sluice.yaml

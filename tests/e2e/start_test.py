@@ -145,7 +145,7 @@ class Configuration(StartTest):
         ("bad duration", CONFIGURATION.replace("retry:", "timeout: 30\n    retry:"), r":6:14: error: .*duration", "timeout: 30"),
         ("bad size", CONFIGURATION.replace("retry:", "memory: 12x\n    retry:"), r":6:13: error: .*size", "memory: 12x"),
         ("unreadable code", CONFIGURATION.replace("retry:", "code: ./nowhere\n    retry:"), r":6:11: error: .*nowhere", "code: ./nowhere"),
-        ("unsupported protocol", CONFIGURATION.replace("[cat], protocol: stdio", "[cat]"), r":7:\d+: error: .*stdio-lines", "other:"),
+        ("unknown protocol", CONFIGURATION.replace("[cat], protocol: stdio", "[cat], protocol: smtp"), r":7:\d+: error: .*stdio-lines", "smtp"),
         ("bad pattern", CONFIGURATION.replace("{source: [only]}", "{source: [{prefx: only}]}"), r":9:\d+: error: .*only.*prefx", "prefx"),
         ("no YAML", CONFIGURATION + "  - {", r":\d+:\d+: error: ", ""),
     )

@@ -21,6 +21,7 @@ static int defaults_print(const char *path)
     printf("scale.min %u\n", f->scale_min);
     printf("scale.max %u\n", f->scale_max);
     printf("scale.idle %lld\n", (long long)f->idle_ms);
+    printf("scale.idle-freeze %s\n", f->idle_freeze ? "true" : "false");
     printf("scale.drain-target %lld\n", (long long)f->drain_target_ms);
     printf("retry.attempts %u\n", f->retry_attempts);
     printf("retry.backoff %lld..%lld\n", (long long)f->backoff_min_ms, (long long)f->backoff_max_ms);

@@ -21,6 +21,7 @@ except ImportError as error:
 
 L = "functions:\n  f: "
 F = "functions:\n  f: {command: [sh], protocol: stdio}\n"
+W = F + "routes:\n  w: "
 R = F + "rules:\n  r:\n    pattern: {a: [1]}\n    targets: "
 
 
@@ -39,7 +40,11 @@ GOOD = [
     R + "[{function: f, input-template: text}]\n", "listen: {http: '127.0.0.1:1'}\n", L + "{command: [sh]}\n", L + "{command: [sh], protocol: lambda, handler: x}\n",
     L + "{runtime: python, handler: a.b}\n", L + "{runtime: nodejs, handler: a/b.c.d, batch: {size: 1}}\n",
     L + "{runtime: provided, protocol: lambda, environment: {TZ: a, AWS_REGIONS: b}}\n", L + "{runtime: provided, handler: any}\n",
-    function("environment: {AWS_REGION: a}"),
+    function("environment: {AWS_REGION: a}"), "routes:\n", W + "{path: /, function: f}\n", "listen: {http-hosts: [a.b-c, d_e]}\n", "listen: {http-hosts: []}\n",
+    W + "{path: '/a/{b}/{c+}', methods: [GET, PUT], function: f, stream: true}\n", W + "{path: /, methods: GET, function: f}\n",
+    W + "{path: /, function: f, cors: {allow-origins: '*'}}\n",
+    W + "{path: /, function: f, cors: {allow-origins: [http://a, 'https://b:1'], allow-methods: '*', allow-headers: [x-a], expose-headers: '*', max-age: 1d, "
+    "allow-credentials: true}}\n",
 ]
 
 # Refused by both.
@@ -71,6 +76,11 @@ BAD = [
     F + "rules:\n  r: {targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: {a: [1]}}\n",
     F + "rules:\n  r: {pattern: [a], targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: 5, targets: [{function: f}]}\n",
     F + "rules:\n  r: {pattern: {}, targets: [{function: f}]}\n",
+    "routes: []\n", W + "\n", W + "{path: /}\n", W + "{function: f}\n", W + "{path: a, function: f}\n", W + "{path: /, function: f, method: GET}\n",
+    W + "{path: /, function: f, methods: []}\n", W + "{path: /, function: f, methods: get}\n", W + "{path: /, function: f, stream: yes}\n",
+    W + "{path: /, function: f, cors: {}}\n", W + "{path: /, function: f, cors: {allow-origins: a}}\n",
+    W + "{path: /, function: f, cors: {allow-origins: 'http://a/'}}\n", W + "{path: /, function: f, cors: {allow-origins: '*', allow-headers: a b}}\n",
+    W + "{path: /, function: f, cors: {allow-origins: '*', max-age: 5}}\n", "listen: {http-hosts: a}\n", "listen: {http-hosts: ['a:1']}\n",
 ]
 
 # What a schema cannot say.
@@ -78,6 +88,9 @@ LOADER_ONLY = [
     "listen: {bus: tcp://127.0.0.1:1}\n", "listen: {token-file: nope}\n", "listen: {http: 'a:99999'}\n",
     "functions:\n  f: {command: [no-such-program-here], protocol: stdio}\n", function("code: nope"), function("scale: {min: 11}"),
     function("timeout: 8d"), function("memory: 1000"), function("retry: {backoff: 2s..1s}"), R + "[{function: g}]\n",
+    W + "{path: /, function: g}\n", W + "{path: '/a{b}', function: f}\n", W + "{path: '/{a}/{a}', function: f}\n", W + "{path: /metrics, function: f}\n",
+    W + "{path: /2015-03-31/x, function: f}\n", W + "{path: '/{a}', function: f}\n  x: {path: '/{b}', function: f}\n",
+    W + "{path: /, function: f, cors: {allow-origins: '*', max-age: 2d}}\n",
     F + "rules:\n  r: {pattern: {a: 1}, targets: [{function: f}]}\n", F + "rules:\n  r: {pattern: hello, targets: [{function: f}]}\n",
 ]
 
@@ -204,6 +217,7 @@ def main():
     # Every key the schema knows has its row, and the other way round.
     rows = set(re.findall(r"`([a-z.-]+)`", " ".join(line.split("|")[1] for line in page.splitlines() if line.count("|") == 4)))
     known = {name for name, _ in function_keys(schema)} | set(schema["$defs"]["rule"]["properties"])
+    known |= set(schema["$defs"]["route"]["properties"]) | set(schema["$defs"]["cors"]["properties"])
     known |= set(schema["$defs"]["target"]["properties"]) | {f"listen.{key}" for key in schema["properties"]["listen"]["properties"]}
     known |= set(schema["properties"]) - {"listen"}
     expect(rows == known, f"rows without a key {sorted(rows - known)}, keys without a row {sorted(known - rows)}")

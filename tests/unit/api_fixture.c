@@ -62,6 +62,19 @@ static const struct config_rule rules[] = {
     { .name = "bc", .bus = "default", .pattern = "{\"source\":[\"t\"]}", .enabled = true, .targets = targets, .targets_count = 1, .file = "t", .line = 1 },
 };
 
+static const char *const get[] = { "GET", NULL }, *const change[] = { "PUT", "DELETE", NULL };
+static const char *const origins[] = { "https://shop.example", NULL }, *const all[] = { "*", NULL }, *const some[] = { "x-a", "x-b", NULL };
+static const struct config_cors strict = { .allow_origins = origins, .allow_methods = change, .allow_headers = some, .expose_headers = some,
+                                           .max_age_ms = 600000, .allow_credentials = true };
+static const struct config_cors open_to_all = { .allow_origins = all, .allow_methods = nothing, .allow_headers = all, .expose_headers = nothing };
+/* In the order of route_path_compare(). */
+static const struct config_route routes[] = {
+    { .name = "shop", .path = "/cart", .methods = change, .function = "f", .cors = &strict },
+    { .name = "live", .path = "/live", .methods = get, .function = "f", .cors = &open_to_all, .stream = true },
+    { .name = "one", .path = "/orders/{id}", .methods = get, .function = "f" },
+    { .name = "any", .path = "/orders/{id}/{rest+}", .methods = nothing, .function = "g" },
+};
+
 static struct config_function function_of(const char *name)
 {
     return (struct config_function){ .name = name, .command = command, .directory = "/", .environment = nothing, .protocol = PROTOCOL_STDIO,
@@ -83,7 +96,9 @@ static void engine_open(struct bench *bench)
 
     for (size_t i = 0; i < 3; i++)
         functions[i] = function_of(names[i]);
-    bench->config = (struct config){ .buses = buses, .buses_count = 2, .functions = functions, .functions_count = 3, .rules = rules, .rules_count = 3 };
+    static const char *const hosts[] = { "proxy.example", NULL };
+    bench->config = (struct config){ .http_hosts = hosts, .buses = buses, .buses_count = 2, .functions = functions, .functions_count = 3, .rules = rules, .rules_count = 3,
+                                     .routes = routes, .routes_count = sizeof routes / sizeof *routes };
     bench->engine = engine_new(&(struct engine_options){ .seed = 1, .cores = 1, .memory_free_bytes = 1 << 30 }, &world);
     EXPECT_EQ(SLUICE_OK, engine_configure(bench->engine, &bench->config, now, &error));
 }

@@ -25,6 +25,7 @@ static const struct {
     { "a name that only ends alike", "GET /healthz", "Host: evillocalhost\r\n", "", 403, NULL, NULL },
     { "localhost", "GET /healthz", "Host: LOCALHOST:1\r\n", "", 200, NULL, NULL },
     { "a name under localhost", "GET /healthz", "Host: lambda.localhost:1\r\n", "", 200, NULL, NULL },
+    { "a configured name", "GET /healthz", "Host: Proxy.example:80\r\n", "", 200, NULL, NULL },
     { "IPv6", "GET /healthz", "Host: [::1]:1\r\n", "", 200, NULL, NULL },
     { "a request of another origin", INVOKE, "Origin: http://evil.example\r\n", "{}", 403, "origins", NULL },
     { "a request of a page from a file", INVOKE, "Origin: null\r\n", "{}", 403, NULL, NULL },

@@ -414,6 +414,56 @@ TEST(lists_are_sorted_and_found_by_name)
     (void)config_file_free(file);
 }
 
+TEST(routes_are_sorted_by_what_they_say)
+{
+    unsigned count = 99;
+    struct config_file *file = load_text("routes.yaml",
+        "listen: {http: 'localhost:0', http-hosts: [a.example, b]}\n"
+        "functions: {f: {command: [./run.sh]}, g: {command: [./run.sh], protocol: stdio-lines}}\n"
+        "routes:\n"
+        "  all: {path: '/{rest+}', function: g}\n"
+        "  one:\n"
+        "    path: /a/{id}\n"
+        "    methods: [GET, PUT]\n"
+        "    function: f\n"
+        "    stream: true\n"
+        "    cors: {allow-origins: ['https://a', 'http://b:1'], allow-methods: GET, allow-headers: [x-a, x-b], expose-headers: '*', max-age: 5m,\n"
+        "           allow-credentials: true}\n"
+        "  any: {path: '/a/{x}', function: g}\n"
+        "  two: {path: '/a/{id}', methods: POST, function: g, cors: {allow-origins: '*'}}\n"
+        "  plain: {path: /a/b, function: f}\n", &count);
+    EXPECT_TEXT("", text_buffer);
+    if (file == NULL)
+        return;
+    static const char *const order[] = { "plain", "one", "two", "any", "all" };
+    const struct config *config = &file->config;
+    EXPECT_EQ(5, config->routes_count);
+    for (unsigned i = 0; i < config->routes_count; i++)
+        EXPECT_TEXT(order[i], config->routes[i].name);
+    const struct config_route *one = &config->routes[1];
+    EXPECT_TEXT("/a/{id}", one->path);
+    EXPECT_TEXT("GET", one->methods[0]);
+    EXPECT_TEXT("PUT", one->methods[1]);
+    EXPECT(one->methods[2] == NULL);
+    EXPECT_TEXT("f", one->function);
+    EXPECT(one->stream);
+    EXPECT_TEXT("https://a", one->cors->allow_origins[0]);
+    EXPECT_TEXT("http://b:1", one->cors->allow_origins[1]);
+    EXPECT_TEXT("GET", one->cors->allow_methods[0]);
+    EXPECT_TEXT("x-b", one->cors->allow_headers[1]);
+    EXPECT_TEXT("*", one->cors->expose_headers[0]);
+    EXPECT_EQ(300000, one->cors->max_age_ms);
+    EXPECT(one->cors->allow_credentials);
+    EXPECT_EQ(5, one->line);
+    EXPECT(config->routes[0].cors == NULL);
+    EXPECT(config->routes[0].methods[0] == NULL);
+    EXPECT(!config->routes[0].stream);
+    EXPECT_EQ(0, config->routes[2].cors->max_age_ms);
+    EXPECT_TEXT("a.example", config->http_hosts[0]);
+    EXPECT(config->http_hosts[2] == NULL);
+    (void)config_file_free(file);
+}
+
 /* ---- mistakes ---- */
 
 /* Takes the printed mistakes apart: "LINE:COL text\n" each. That each is followed by its source line, and by a caret below the
@@ -454,6 +504,7 @@ static const char *condensed(const char *name, const char *text)
 #define R FUNCTION_F "rules:\n  r:\n    "
 #define NAME65 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
+#define W FUNCTION_F "routes:\n  w: "
 static const struct { const char *label, *text, *told; } mistakes[] = {
     /* syntax and structure */
     { "tab as indentation", "data: /x\n\tlisten: {}\n", NULL },
@@ -600,6 +651,26 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
     { "input shape", F "input: evnt}\n", "2:46 'input' must be event, cloudevent or detail, not 'evnt' (did you mean 'event'?)\n" },
 
     /* rules */
+    { "host with a port", "listen: {http-hosts: ['a:1', 5]}\n",
+      "1:23 'listen.http-hosts': 'a:1' is not the name of a host, without a port\n1:30 'listen.http-hosts' must be text; quote it: \"5\"\n" },
+    { "route without keys", W "{}\n", "3:3 route 'w' has no 'path'\n3:3 route 'w' has no 'function'\n" },
+    { "unknown key of a route", W "{path: /, function: f, method: GET}\n", "3:29 unknown key 'method' in route 'w' (did you mean 'methods'?)\n" },
+    { "path without a slash", W "{path: a, function: f}\n", "3:13 'path': a path begins with '/' and has at most 1024 bytes\n" },
+    { "names in a path", W "{path: '/{a}/{a}', function: f}\n", "3:13 'path': the name {a} is there twice\n" },
+    { "path of the daemon", W "{path: /healthz, function: f}\n", "3:13 'path': /healthz is answered by the daemon itself\n" },
+    { "path of the daemon", W "{path: '/2015-03-31/{a+}', function: f}\n", "3:13 'path': /2015-03-31/{a+} is answered by the daemon itself\n" },
+    { "method in small letters", W "{path: /, function: f, methods: [GET, put]}\n", "3:44 'put' is not a method like GET\n" },
+    { "no methods", W "{path: /, function: f, methods: []}\n",
+      "3:38 'methods' must have from 1 to 100 items, not 0; leave it out for the default\n" },
+    { "function of a route", W "{path: /, function: fx}\n", "3:26 route 'w': there is no function 'fx' (did you mean 'f'?)\n" },
+    { "native function of a route", "functions: {f: {command: [./run.sh], protocol: native}}\nroutes:\n  w: {path: /, function: f}\n",
+      "3:26 route 'w': function 'f' has protocol native, which returns nothing to a caller\n" },
+    { "cors of nobody", W "{path: /, function: f, cors: {max-age: 2d}}\n",
+      "3:35 'cors' has no 'allow-origins'\n3:45 'cors.max-age' must be from 0ms to 1d, not '2d'\n" },
+    { "origin with a path", W "{path: /, function: f, cors: {allow-origins: 'http://a/'}}\n",
+      "3:51 'http://a/' is not an origin like https://example.com, or '*'\n" },
+    { "two routes that are one", W "{path: '/{a}', methods: [GET, PUT], function: f}\n  x: {path: '/{b}', methods: [PUT], function: f}\n",
+      "4:3 route 'x' takes the same requests as route 'w' at c.yaml:3\n" },
     { "rule name", FUNCTION_F "rules:\n  'a b': {pattern: {a: [1]}, targets: [{function: f}]}\n",
       "3:3 rule 'a b': a name is 1 to 64 letters, digits, dots, underscores, dashes\n" },
     { "rule is left out", FUNCTION_F "rules:\n  r:\n", "3:3 rule 'r' must be a map, not empty\n" },

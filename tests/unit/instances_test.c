@@ -17,7 +17,8 @@ struct result {
     uint64_t instance, lease;
     unsigned first, count;
     bool failed;
-    char type[64], message[256], output[256], returned[256];
+    char type[64], message[256], output[256], answer[64];
+    size_t answer_len;
 };
 
 struct gone {
@@ -52,18 +53,19 @@ static void heard_started(void *ctx, uint64_t instance, pid_t pid)
 }
 
 static void heard_result(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
-                         const struct invocation_failure *failure, struct view returned)
+                         const struct invocation_failure *failure, struct view answer)
 {
-    struct result result = { .instance = instance, .lease = lease, .first = first, .count = count, .failed = failure != NULL };
+    struct result result = { .instance = instance, .lease = lease, .first = first, .count = count, .failed = failure != NULL,
+                             .answer_len = answer.len };
 
     (void)ctx;
     bench.answered += count;
+    text_copy(result.answer, sizeof result.answer, answer);
     if (failure != NULL) {
         text_copy(result.type, sizeof result.type, failure->type);
         text_copy(result.message, sizeof result.message, failure->message);
         text_copy(result.output, sizeof result.output, failure->output);
     }
-    text_copy(result.returned, sizeof result.returned, returned);
     VEC_PUSH(&bench.results, result);
     for (; bench.refill > 0 && count > 0; count--, bench.refill--)
         instances_deliver(bench.instances, instance, 1000 + bench.refill, &VIEW_LITERAL("{\"refilled\":true}"), 1);
@@ -256,6 +258,78 @@ TEST(stdio_gets_the_lines_of_its_lease_then_the_end)
     EXPECT_EQ(3, bench.results.items[0].count);
     EXPECT_TEXT("{\"n\":1}\n{\"n\":2}\n{\"n\":3}\nend\n", bench.gone.items[0].tail);
     EXPECT(bench.gone.items[0].memory_peak_bytes > 0);
+    done();
+}
+
+TEST(who_invokes_gets_the_whole_answer)
+{
+    static const struct { const char *label; enum function_protocol protocol; const char *script, *answer; size_t len; const char *type; } cases[] = {
+        { "all of stdout", PROTOCOL_STDIO, "cat; echo more", "{\"n\":1}\nmore\n", 13, "" },
+        { "more than a tail", PROTOCOL_STDIO, "head -c 1000000 /dev/zero | tr '\\0' x", NULL, 1000000, "" },
+        { "nothing", PROTOCOL_STDIO, "exit 0", "", 0, "" },
+        { "none of a failure", PROTOCOL_STDIO, "cat; exit 3", "", 0, "Runtime.ExitError" },
+        { "stdout beyond the limit", PROTOCOL_STDIO, "head -c 6291557 /dev/zero; sleep 1000", "", 0, "Function.ResponseSizeTooLarge" },
+        { "stdout at the limit", PROTOCOL_STDIO, "head -c 6291556 /dev/zero", NULL, 6291556, "" },
+        { "a line", PROTOCOL_STDIO_LINES, "read -r line; echo \"<$line>\"", "<{\"n\":1}>", 9, "" },
+        { "an error", PROTOCOL_STDIO_LINES, "echo '{\"error\":{\"type\":\"T\"}}'", "", 0, "T" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_label(cases[i].label);
+        given_instances();
+        start_shell(1, cases[i].protocol, cases[i].script);
+        instances_invoke(bench.instances, 1, 5, VIEW_LITERAL("{\"n\":1}"));
+        WAIT_FOR(bench.loop, bench.gone.count == 1);
+        EXPECT_EQ(1, bench.results.count);
+        const struct result *result = &bench.results.items[0];
+        EXPECT_EQ(5, result->lease);
+        EXPECT_TEXT(cases[i].type, result->type);
+        EXPECT_EQ(cases[i].len, result->answer_len);
+        if (cases[i].answer != NULL)
+            EXPECT_TEXT(cases[i].answer, result->answer);
+        done();
+    }
+    test_label(NULL);
+}
+
+TEST(events_and_invocations_in_one_pipe_keep_their_answers_apart)
+{
+    static const struct { uint64_t lease; unsigned first, count; const char *answer; } expected[] = {
+        { 1, 0, 2, "" }, { 2, 0, 1, "\"three\"" }, { 3, 0, 1, "" }, { 4, 0, 1, "\"five\"" },
+    };
+    struct view lines[] = { VIEW_LITERAL("\"one\""), VIEW_LITERAL("\"two\"") };
+
+    given_instances();
+    start_shell(1, PROTOCOL_STDIO_LINES, "read -r a; read -r b; read -r c; read -r d; read -r e; printf '%s\\n' \"$a\" \"$b\" \"$c\" \"$d\" \"$e\"");
+    instances_deliver(bench.instances, 1, 1, lines, 2);
+    instances_invoke(bench.instances, 1, 2, VIEW_LITERAL("\"three\""));
+    deliver(1, 3, "\"four\"");
+    instances_invoke(bench.instances, 1, 4, VIEW_LITERAL("\"five\""));
+    WAIT_FOR(bench.loop, bench.gone.count == 1);
+    EXPECT_EQ(4, bench.results.count);
+    for (size_t i = 0; i < 4 && i < bench.results.count; i++) {
+        EXPECT_EQ(expected[i].lease, bench.results.items[i].lease);
+        EXPECT_EQ(expected[i].first, bench.results.items[i].first);
+        EXPECT_EQ(expected[i].count, bench.results.items[i].count);
+        EXPECT_TEXT(expected[i].answer, bench.results.items[i].answer);
+    }
+    done();
+}
+
+TEST(a_lambda_process_has_the_environment_it_was_given_and_both_outputs_are_log)
+{
+    static const char *const command[] = { "/bin/sh", "-c", "env; cat; echo also >&2", NULL }, *const given[] = { "A=1", "PATH=/usr/bin:/bin", NULL };
+    struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_LAMBDA, .concurrency = 1 };
+
+    given_instances();
+    EXPECT_EQ(SLUICE_OK, instances_start(bench.instances, 1, &function, given, NULL));
+    WAIT_FOR(bench.loop, bench.gone.count == 1);
+    EXPECT(bench.pids[1] > 0);
+    EXPECT_EQ(0, bench.gone.items[0].code);
+    EXPECT_EQ(0, bench.results.count);
+    EXPECT(strstr(bench.gone.items[0].tail, "A=1\n") != NULL);
+    EXPECT(strstr(bench.gone.items[0].tail, "also\n") != NULL);
+    EXPECT(strstr(bench.gone.items[0].tail, "SLUICE_") == NULL);
+    EXPECT(strstr(bench.gone.items[0].tail, "HOME=") == NULL);
     done();
 }
 

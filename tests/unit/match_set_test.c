@@ -251,6 +251,129 @@ TEST(an_image_made_to_harm_does_none)
         bytes_done(&events[e]);
 }
 
+/* ---- several at once ---- */
+
+enum { LARGE = 220000, LARGE_BYTES = 32, GROUPS = 150 };
+
+/* Rules enough that a batch defers its values: one exact text each, and some of every kind among them. */
+struct large {
+    struct match_rule *rules;
+    char *texts;
+    struct crowd crowd;
+    struct match_set *set;
+};
+
+static void large_make(struct large *large, struct generator *generator)
+{
+    *large = (struct large){ .rules = malloc((LARGE + CROWD + 1) * sizeof *large->rules), .texts = malloc((size_t)LARGE * LARGE_BYTES) };
+    for (uint32_t i = 0; i < LARGE; i++) {
+        char *text = large->texts + (size_t)i * LARGE_BYTES;
+        size_t len = (size_t)snprintf(text, LARGE_BYTES, "{\"%c\":[\"u%u\"]}", "kz"[i % 50 == 0], i);
+        large->rules[i] = (struct match_rule){ .pattern = { .data = text, .len = len }, .id = i };
+    }
+    crowd_make(&large->crowd, generator);
+    for (uint32_t i = 0; i < CROWD; i++) {
+        large->rules[LARGE + i] = large->crowd.rules[i];
+        large->rules[LARGE + i].id = LARGE + i;
+    }
+    large->rules[LARGE + CROWD] = (struct match_rule){
+        .pattern = VIEW_LITERAL("{\"id\":[\"0198c7d2-0000-7000-8000-00000000002a\"],\"time\":[\"2026-11-21T22:58:34Z\"]}"), .id = LARGE + CROWD };
+    large->set = set_of(large->rules, LARGE + CROWD + 1);
+}
+
+static void large_done(struct large *large)
+{
+    match_set_free(large->set);
+    crowd_done(&large->crowd);
+    free(large->rules);
+    free(large->texts);
+}
+
+/* A generated object, a member more before its last bracket: known texts, unknown ones, escaped ones, several, more than are deferred. */
+static void put_large_event(struct bytes *out, struct generator *generator)
+{
+    bytes_clear(out);
+    generate_event(generator, out);
+    while (out->len > 0 && out->data[out->len - 1] != '}')
+        out->len--;
+    out->len -= out->len > 0;
+    unsigned number = (unsigned)generator_next(generator, LARGE * 2);
+    const char *comma = memchr(out->data, ':', out->len) == NULL ? "" : ",";
+    switch (generator_next(generator, 6)) {
+    case 0: bytes_put_format(out, "%s\"k\":[\"u%u\",\"\\u0075%u\",7,true]}", comma, number, number / 2); break;
+    case 1: bytes_put_format(out, "%s\"k\":[{\"x\":1},\"u%u\"]}", comma, number); break;
+    case 2:
+        bytes_put_format(out, "%s\"k\":[\"u%u\"", comma, number);
+        for (int i = 0; i < 400; i++)
+            bytes_put_format(out, ",\"u%d\"", i);
+        bytes_put_text(out, "]}");
+        break;
+    case 3: bytes_put_format(out, "%s\"z\":\"u%u\"}", comma, number / 50 * 50); break;
+    default: bytes_put_format(out, "%s\"k\":\"u%u\"}", comma, number); break;
+    }
+}
+
+TEST(several_events_at_once_are_answered_as_each_alone)
+{
+    struct generator generator = { .state = 99 };
+    struct large large;
+    struct match_scratch *scratch = match_scratch_new(), *alone = match_scratch_new();
+    struct bytes texts[MATCH_BATCH_MAX] = { 0 };
+    size_t hits = 0;
+
+    large_make(&large, &generator);
+    for (int g = 0; g < GROUPS; g++) {
+        struct view events[MATCH_BATCH_MAX];
+        struct match_answer answers[MATCH_BATCH_MAX];
+        const uint32_t *ids, *expected;
+        size_t count = 1 + generator_next(&generator, MATCH_BATCH_MAX), expected_count = 0;
+        for (size_t e = 0; e < count; e++) {
+            put_large_event(&texts[e], &generator);
+            events[e] = bytes_view(&texts[e]);
+        }
+        match_json_batch(large.set, scratch, events, count, answers, &ids);
+        for (size_t e = 0; e < count; e++) {
+            EXPECT_EQ(SLUICE_OK, match_json(large.set, alone, events[e], &expected, &expected_count, NULL));
+            EXPECT_EQ(SLUICE_OK, answers[e].err);
+            if (answers[e].count != expected_count || (expected_count > 0 && memcmp(ids + answers[e].first, expected, expected_count * sizeof *ids) != 0))
+                test_fail(__FILE__, __LINE__, "group %d: %zu rules, alone %zu, for %.*s", g, answers[e].count, expected_count, VIEW_ARGS(events[e]));
+            hits += expected_count;
+        }
+    }
+    EXPECT(hits > GROUPS * 8);
+    for (int e = 0; e < MATCH_BATCH_MAX; e++)
+        bytes_done(&texts[e]);
+    match_scratch_free(scratch);
+    match_scratch_free(alone);
+    large_done(&large);
+}
+
+TEST(envelopes_at_once_are_answered_as_each_alone)
+{
+    static const uint8_t uuid[16] = { 0x01, 0x98, 0xC7, 0xD2, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0x2A };
+    struct generator generator = { .state = 5 };
+    struct large large;
+    struct match_scratch *scratch = match_scratch_new();
+    struct event event = { .source = VIEW_LITERAL("shop"), .detail_type = VIEW_LITERAL("Order"), .id_is_uuid = true,
+                           .id = { .data = (const char *)uuid, .len = 16 }, .has_time = true, .time_ms = 1795301914999, .detail = VIEW_LITERAL("{}") };
+    struct event other = event;
+    const struct event *events[] = { &event, &other, &event };
+    struct match_answer answers[3];
+    const uint32_t *ids;
+
+    other.time_ms += 1000;
+    large_make(&large, &generator);
+    match_events(large.set, scratch, events, 3, answers, &ids);
+    for (int e = 0; e < 3; e++) {
+        bool found = false;
+        for (size_t i = 0; i < answers[e].count; i++)
+            found |= ids[answers[e].first + i] == LARGE + CROWD;
+        EXPECT_EQ(e != 1, found);
+    }
+    match_scratch_free(scratch);
+    large_done(&large);
+}
+
 /* ---- any course of changes ---- */
 
 enum { COURSES = 30, STEPS = 20 };
