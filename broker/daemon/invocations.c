@@ -48,6 +48,8 @@ struct invocations {
     struct ev_timer save_soon;
     uint64_t last_instance;          /* whose invocation ended last, and what was said of it */
     char last_report[2 * REPORT_TEXT_MAX];
+    void (*on_report)(void *ctx, uint64_t instance, const struct report *report);
+    void *on_report_ctx;
 };
 
 static struct runner *runner_find(const struct invocations *invocations, uint64_t instance)
@@ -191,6 +193,8 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     if (invocation->reported) {
         report_end(runner->capture, runner->instance, &report, invocations->last_report);
         invocations->last_instance = runner->instance;
+        if (invocations->on_report != NULL)
+            invocations->on_report(invocations->on_report_ctx, runner->instance, &report);
     }
     usage_add(invocations->usage, runner->function, now.wall_ms, &sums);
     runner->cold = false;
@@ -332,6 +336,12 @@ void invocations_gone(struct invocations *invocations, uint64_t instance, const 
     }
     (void)map_remove(&invocations->runners, instance, NULL);
     runner_free(runner);
+}
+
+void invocations_on_report(struct invocations *invocations, void (*on_report)(void *ctx, uint64_t instance, const struct report *report), void *ctx)
+{
+    invocations->on_report = on_report;
+    invocations->on_report_ctx = ctx;
 }
 
 struct view invocations_last_report(const struct invocations *invocations, uint64_t instance)
