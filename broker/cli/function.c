@@ -81,6 +81,10 @@ static void show_configuration(struct table *table, const json_t *configuration)
     bytes_done(&command);
     table_text(table, "directory"), table_cell(table, member_text(configuration, "directory"));
     table_text(table, "protocol"), table_cell(table, member_text(configuration, "protocol"));
+    if (!member_is_null(configuration, "runtime"))
+        table_text(table, "runtime"), table_cell(table, member_text(configuration, "runtime"));
+    if (!member_is_null(configuration, "handler"))
+        table_text(table, "handler"), table_cell(table, member_text(configuration, "handler"));
     table_text(table, "timeout"), table_text(table, format_span(member_int(configuration, "timeout_ms")).text);
     table_text(table, "memory");
     if (member_is_null(configuration, "memory_bytes"))
@@ -262,6 +266,8 @@ static void show_function(const json_t *result)
         table_text(&table, "orphaned"), table_text(&table, "not in the configuration any more; its deliveries are kept");
     show_counts(&table, "queue", json_object_get(result, "queue"));
     show_counts(&table, "counters", json_object_get(result, "counters"));
+    if (!member_is_null(result, "invokes"))
+        show_counts(&table, "invocations", json_object_get(result, "invokes"));
     table_text(&table, "instances wanted");
     table_format(&table, "%" PRId64 "%s%.*s", member_int(scaling, "target"), reason.len > 0 ? ": " : "", VIEW_ARGS(reason));
     show_circuit(&table, json_object_get(result, "circuit"));

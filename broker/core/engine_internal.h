@@ -135,6 +135,7 @@ struct function {
     int64_t start_deadline_us;   /* none of those that start is too late before this; it may come too early */
     struct list invokes;         /* waiting */
     unsigned invokes_waiting, invokes_running;
+    struct invoke_counters invoke_counters;
     uint32_t invoke_target;      /* of asynchronous invocations; 0: not looked up yet */
     struct function_note *notes; /* ring of FUNCTION_NOTES, NULL until the first */
     size_t notes_count;

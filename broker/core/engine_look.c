@@ -62,6 +62,7 @@ void engine_function_info(const struct engine *engine, uint32_t id, struct now n
         .retrying = function->counters[QUEUE_EXCEPTIONS] - function->leased_exceptions,
         .invokes_waiting = function->invokes_waiting,
         .invokes_running = function->invokes_running,
+        .invokes = function->invoke_counters,
         .target = function->target,
         .arrivals_per_s = rate_now(&function->arrivals, now.mono.us),
         .service_s = function->service_s,

@@ -17,7 +17,7 @@ static struct invoke *first_waiting(const struct function *function)
     return list_empty(&function->invokes) ? NULL : LIST_OWNER(function->invokes.next, struct invoke, in_function);
 }
 
-static enum sluice_err invoke_refuse(const struct engine *engine, const struct function *function, struct sluice_error *reterr)
+static enum sluice_err invoke_refuse(const struct engine *engine, struct function *function, struct sluice_error *reterr)
 {
     const struct config_function *config = function->config;
 
@@ -28,6 +28,7 @@ static enum sluice_err invoke_refuse(const struct engine *engine, const struct f
     if (config->protocol == PROTOCOL_NATIVE)
         return sluice_fail(reterr, SLUICE_EINVAL, "function '%s' is native: it returns nothing that a caller could wait for; invoke it "
                            "asynchronously", function->name);
+    function->invoke_counters.throttled++;
     if (config->scale_max == 0)
         return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s' is paused: its scale.max is 0", function->name);
     return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s' has all it may: %u instances (scale.max) of %u (concurrency); ask again",
@@ -121,7 +122,11 @@ void invoke_answer(struct engine *engine, struct invoke *invoke, enum invoke_out
                                           .instance = waits ? 0 : invoke->lease->instance->id };
 
     ASSERT((outcome == INVOKE_FAILED) == (failure != NULL));
-    ASSERT(outcome == INVOKE_DONE ? !waits : true);
+    if (outcome == INVOKE_DONE) ASSERT(!waits);
+    struct invoke_counters *counters = &invoke->function->invoke_counters;
+    counters->done += outcome == INVOKE_DONE;
+    counters->failed += outcome == INVOKE_FAILED;
+    counters->throttled += outcome == INVOKE_THROTTLED;
     if (waits) {
         list_remove(&invoke->in_function);
         invoke->function->invokes_waiting--;
@@ -153,6 +158,18 @@ bool invoke_fail_first(struct engine *engine, struct function *function, const s
     return invoke != NULL;
 }
 
+/* Callers for whom an instance is being started. One of scale.min may take minutes, which is why it is started ahead: nobody waits for it. */
+static uint64_t starting_places(const struct function *function)
+{
+    uint64_t instances = 0;
+
+    LIST_EACH(at, &function->instances) {
+        const struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+        instances += instance->state == INSTANCE_STARTING && !instance->provisioned;
+    }
+    return instances * function_places(function->config);
+}
+
 /* A place that is on its way ends the waiting of the first ones: if the start fails, they hear why. */
 int64_t invokes_throttle(struct engine *engine, struct function *function, struct now now)
 {
@@ -163,7 +180,7 @@ int64_t invokes_throttle(struct engine *engine, struct function *function, struc
         return MONO_NEVER;
     if (first->asked.us + wait_us > now.mono.us)
         return first->asked.us + wait_us;
-    uint64_t covered = (uint64_t)function->instances_by_state[INSTANCE_STARTING] * function_places(function->config);
+    uint64_t covered = starting_places(function);
     unsigned throttled = 0;
     int64_t again_us = MONO_NEVER;
     LIST_EACH(at, &function->invokes) {

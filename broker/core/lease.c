@@ -187,7 +187,7 @@ enum sluice_err engine_result(struct engine *engine, uint64_t instance_id, uint6
         return SLUICE_ESTALE;
     instance->done += settled;
     instance->idle_since = now.mono;
-    if (failure == NULL)
+    if (failure == NULL || instance->protocol == PROTOCOL_LAMBDA) /* an error that it says is a sign of life; a pipe's may be its death */
         function->crashes = 0;
     learn_service(lease, settled, now);
     if (instance->protocol == PROTOCOL_STDIO_LINES && instance->state != INSTANCE_DRAINING)

@@ -456,6 +456,7 @@ static bool open_edges(struct broker *broker)
         .on_result = instance_on_result,
         .on_gone = instance_on_gone,
         .on_spawner_ready = instance_on_spawner_ready,
+        .on_line = lambda_line,
     };
     struct bus_events bus_events = {
         .ctx = broker,
@@ -475,6 +476,7 @@ static bool open_edges(struct broker *broker)
         return say("runtime-api-failed", &error);
     if (invocations_new(broker->loop, broker->mailbox, broker->instances, broker->data, &broker->invocations, &error) != SLUICE_OK)
         return say("usage-refused", &error);
+    invocations_on_report(broker->invocations, lambda_report, broker);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         listener_folder(broker->listeners[i]);
     struct bus_options options = { .listeners = (const char *const *)broker->listeners,

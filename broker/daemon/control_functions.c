@@ -18,6 +18,17 @@ static const char *protocol_text(enum function_protocol protocol)
     return NULL;
 }
 
+static const char *runtime_text(enum function_runtime runtime)
+{
+    switch (runtime) {
+    case RUNTIME_NONE: return NULL;
+    case RUNTIME_NODEJS: return "nodejs";
+    case RUNTIME_PYTHON: return "python";
+    case RUNTIME_PROVIDED: return "provided";
+    }
+    return NULL;
+}
+
 static const char *shape_text(enum event_shape shape)
 {
     switch (shape) {
@@ -236,9 +247,10 @@ static json_t *show_configuration(const struct config_function *config)
     if (config == NULL)
         return json_null();
     json_t *value = json_pack(
-        "{s:o,s:o,s:o,s:s,s:I,s:o,s:I,s:{s:I,s:I,s:b},s:{s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I},s:s,s:b}", "command",
+        "{s:o,s:o,s:o,s:s,s:o,s:o,s:I,s:o,s:I,s:{s:I,s:I,s:b},s:{s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I},s:s,s:b}", "command",
         show_texts(config->command, false), "directory", json_text(config->directory), "environment", show_texts(config->environment, true),
-        "protocol", protocol_text(config->protocol), "timeout_ms", (json_int_t)config->timeout_ms, "memory_bytes",
+        "protocol", protocol_text(config->protocol), "runtime", json_text(runtime_text(config->runtime)), "handler", json_text(config->handler),
+        "timeout_ms", (json_int_t)config->timeout_ms, "memory_bytes",
         json_when(config->memory_bytes > 0, config->memory_bytes), "concurrency", (json_int_t)config->concurrency, "batch", "size",
         (json_int_t)config->batch_size, "window_ms", (json_int_t)config->batch_window_ms, "partial_failures",
         (int)config->batch_partial_failures, "scale", "min", (json_int_t)config->scale_min, "max", (json_int_t)config->scale_max, "idle_ms",
@@ -255,6 +267,13 @@ static json_t *show_counters(const uint64_t counters[QUEUE_COUNTERS])
                      (json_int_t)counters[QUEUE_SUCCEEDED], "dead_lettered", (json_int_t)counters[QUEUE_DEAD_LETTERED], "expired",
                      (json_int_t)counters[QUEUE_EXPIRED], "discarded", (json_int_t)counters[QUEUE_DISCARDED], "attempts_failed",
                      (json_int_t)counters[QUEUE_ATTEMPTS_FAILED]);
+}
+
+static json_t *show_invokes(const struct function_info *info)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I}", "waiting", (json_int_t)info->invokes_waiting, "running", (json_int_t)info->invokes_running,
+                     "done", (json_int_t)info->invokes.done, "failed", (json_int_t)info->invokes.failed, "throttled",
+                     (json_int_t)info->invokes.throttled);
 }
 
 struct instances_shown {
@@ -289,8 +308,9 @@ static json_t *show_scaling(const struct function_info *info)
     unsigned parallel = at_once ? config->concurrency : 1;
     double wanted = ceil((info->target.work + info->target.backlog) / parallel);
 
-    int len = snprintf(inputs, sizeof inputs, "ready %llu, in flight %llu, %.1f/s arriving", (unsigned long long)info->ready,
-                       (unsigned long long)info->leased, info->arrivals_per_s);
+    int len = snprintf(inputs, sizeof inputs, "ready %llu, in flight %llu, %.1f/s arriving",
+                       (unsigned long long)info->ready + info->invokes_waiting, (unsigned long long)info->leased + info->invokes_running,
+                       info->arrivals_per_s);
     if (info->service_s > 0)
         (void)snprintf(inputs + len, sizeof inputs - (size_t)len, ", %.3g ms each: %.0f wanted", info->service_s * 1000, wanted);
     switch (info->target.bound) {
@@ -337,12 +357,11 @@ json_t *control_function_show(struct call *call)
     shown.rows = json_array();
     engine_each_instance(control->broker->engine, id, show_instance, &shown);
     const struct function_ends *of = id <= control->ends->functions.count ? control->ends->functions.items[id - 1] : NULL;
-    json_t *result = json_pack("{s:o,s:b,s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:{s:I,s:I},s:o,s:o,s:o,s:o,s:o}", "name", json_text(info.name), "orphaned",
+    json_t *result = json_pack("{s:o,s:b,s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:o,s:o,s:o,s:o,s:o,s:o}", "name", json_text(info.name), "orphaned",
                                (int)(info.config == NULL), "paused", (int)is_paused(&info), "configuration",
                                show_configuration(info.config), "counters", show_counters(info.counters), "queue", "ready",
                                (json_int_t)info.ready, "leased", (json_int_t)info.leased, "retry", (json_int_t)info.retrying, "dead",
-                               (json_int_t)info.counters[QUEUE_DEAD_LETTERED], "invokes", "waiting", (json_int_t)info.invokes_waiting, "running",
-                               (json_int_t)info.invokes_running, "instances", shown.rows, "ends", show_ends(of), "scaling",
+                               (json_int_t)info.counters[QUEUE_DEAD_LETTERED], "invokes", show_invokes(&info), "instances", shown.rows, "ends", show_ends(of), "scaling",
                                show_scaling(&info), "circuit", show_circuit(&info, of, call->now), "usage",
                                control_usage(call, info.name));
     ASSERT(result != NULL);

@@ -74,6 +74,15 @@ static bool uuid_new(char ret_text[UUID_TEXT_LEN + 1])
 
 /* ---- register ---- */
 
+/* A file's name, AWS says. Ours stand in log lines, too: printable, without what would end a quoted value there. */
+static bool name_is_valid(struct view name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.data[i] < ' ' || name.data[i] > '~' || name.data[i] == '"' || name.data[i] == '\\')
+            return false;
+    return name.len > 0 && name.len <= EXTENSION_NAME_BYTES_MAX;
+}
+
 /* External: an executable of that name stands where AWS looks for extensions. */
 static bool is_external(const struct runtime_instance *instance, const char *name)
 {
@@ -142,8 +151,8 @@ void extension_register(struct runtime_instance *instance, struct http_exchange 
     char text[EXTENSION_NAME_BYTES_MAX + 1] = "";
     unsigned hears;
 
-    if (name.len == 0 || name.len > EXTENSION_NAME_BYTES_MAX) {
-        answer_error(exchange, 403, "Extension.InvalidExtensionName", name.len == 0 ? "Empty extension name" : "Extension name longer than 128 bytes");
+    if (!name_is_valid(name)) {
+        answer_error(exchange, 403, "Extension.InvalidExtensionName", name.len == 0 ? "Empty extension name" : "Extension name over 128 bytes, or not printable");
         return;
     }
     memcpy(text, name.data, name.len);
@@ -362,6 +371,7 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
     if (init && instance->state == RUNTIME_STARTED) {
         struct failure failure = { .type = type, .message = VIEW_LITERAL("an extension failed to start") };
         instance->state = RUNTIME_INIT_FAILED;
+        platform_init_done(instance, "error");
         events->on_init_error(events->ctx, instance->id, &failure, http_body(exchange));
         if (instance->closed)
             return;

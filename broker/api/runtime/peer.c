@@ -256,10 +256,10 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, str
     struct ends ends;
 
     if (!ends_of(fd, &ends))
-        return sluice_fail(reterr, SLUICE_EACCESS, "the connection is gone already");
+        return sluice_fail(reterr, SLUICE_ENOTFOUND, "the connection is gone already");
     struct peer_socket peer = socket_of(finder, &ends);
     if (peer.inode == 0)
-        return sluice_fail(reterr, SLUICE_EACCESS, "the process that connected has closed its socket already, or is in another network namespace");
+        return sluice_fail(reterr, SLUICE_ENOTFOUND, "the process that connected has closed its socket already");
     if (geteuid() != 0 && peer.user != geteuid()) /* what we start runs as ourselves; root's may be anybody */
         return sluice_fail(reterr, SLUICE_EACCESS, "it comes from a process of another user (uid %u)", (unsigned)peer.user);
     (void)snprintf(search.link, sizeof search.link, "socket:[%" PRIu32 "]", peer.inode);

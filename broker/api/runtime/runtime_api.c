@@ -46,8 +46,9 @@ static bool admit(void *ctx, int fd)
     struct runtime_instance *instance = ctx;
     struct sluice_error error;
 
-    if (peer_check(instance->api->peers, fd, instance->pid, &error) == SLUICE_OK)
-        return true;
+    enum sluice_err err = peer_check(instance->api->peers, fd, instance->pid, &error);
+    if (err == SLUICE_OK || err == SLUICE_ENOTFOUND)
+        return err == SLUICE_OK;
     if (!instance->stranger_logged) /* once: somebody who tries is not to fill the log */
         log_format(LOG_WARN, "function=%s instance=%llu event=runtime-api-refused address=%s reason=\"%s\"", instance->function,
                    (unsigned long long)instance->id, instance->address, error.text);
@@ -77,6 +78,8 @@ static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t i
     instance->api = api;
     instance->id = id;
     instance->concurrency = function->concurrency;
+    instance->provisioned = function->scale_min > 0;
+    instance->opened_us = clock_now().mono.us;
     list_init(&instance->parked);
     list_init(&instance->invocations);
     instance->handler = runtime_handler;
@@ -197,6 +200,7 @@ void runtime_deliver(struct runtime_api *api, uint64_t id, const struct runtime_
     instance->parked_count--;
     instance->announced--;
     struct invocation *invocation = invocation_add(instance, from);
+    platform_start(instance, invocation);
     invocation_hand_over(instance, invocation, call);
     extensions_invoke(instance, invocation);
 }
@@ -210,6 +214,8 @@ void runtime_forget(struct runtime_api *api, uint64_t id, uint64_t lease)
         return;
     if (invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED) /* it may be paused, and nobody will resume it now */
         http_pause_body(invocation->posting->exchange, false);
+    if (invocation->state != INVOCATION_SPENT)
+        platform_runtime_done(instance, invocation, "timeout", (struct view){ 0 }, 0);
     invocation_free(instance, invocation);
 }
 

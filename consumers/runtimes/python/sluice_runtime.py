@@ -21,6 +21,7 @@ except ImportError:  # an interpreter that keeps it elsewhere
 API = "/2018-06-01/runtime/"
 XRAY_CAUSE_BYTES_MAX = 1 << 20  # of one header line: what the Runtime API takes
 RECEIVE_BYTES = 64 << 10
+RECONNECT_PAUSE_S = 0.1  # who closes a parked request is mostly about to end us: its SIGTERM comes first
 SMALL_BYTES = 64 << 10  # below it a body is joined to its head: one copy is cheaper than a second system call
 
 
@@ -235,6 +236,8 @@ class Channel:
                 if oldest[2] > 1 or not self.connected:
                     self.unanswered.clear()
                     raise
+                if not oldest[1]:
+                    time.sleep(RECONNECT_PAUSE_S)
 
     def _connect(self):
         family = _socket.AF_INET6 if ":" in self.host else _socket.AF_INET
@@ -458,7 +461,10 @@ def _open_logs():
     fd = os.environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None)
     if fd is not None:
         _sink = FramedSink(int(fd))
-    sys.meta_path.insert(0, _LoggingFinder)
+    if "logging" in sys.modules:  # by a sitecustomize
+        _set_up_logging(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, _LoggingFinder)
 
 
 def _flush():
@@ -695,9 +701,10 @@ _stopping = False
 
 def _on_sigterm(_signal, _frame):
     """What is running may end; then the process does."""
-    global _stopping
+    global _stopping, _idle
     _stopping = True
     if _idle:
+        _idle = False  # a second signal is not to cut the exit handlers short
         sys.exit(0)
 
 
@@ -724,7 +731,7 @@ def serve(name, channel, note=lambda state, request_id: None):
     while True:
         if report is not None:
             channel.send(report, *([] if _stopping else [channel.get("invocation/next")]))
-            check_report(channel.answer())
+            check_report(channel)
         else:
             channel.send(channel.get("invocation/next"))
         note("idle", "")
@@ -748,9 +755,12 @@ def serve(name, channel, note=lambda state, request_id: None):
         _flush()
 
 
-def check_report(answer):
+def check_report(channel):
     """A report that is refused is settled at the Runtime API, and the next invocation is no worse for it."""
-    status, _, body = answer
+    try:
+        status, _, body = channel.answer()
+    except OSError as error:
+        sys.exit(f"the response of {_request_id} did not reach the Runtime API at {channel.address}: {error}")
     if status != 202:
         _sink.log_error([f"[ERROR] the Runtime API refused the response of {_request_id}: {status} {str(body, 'utf-8', 'replace')}"])
         _flush()
