@@ -34,7 +34,10 @@ static void list_row(void *ctx, const json_t *row)
     table_int(table, instances_count(instances));
     table_int(table, member_int(instances, "busy"));
     table_int(table, member_int(row, "target"));
-    table_format(table, "%s%s%s", member_bool(row, "orphaned") ? "orphaned " : "", member_bool(row, "paused") ? "paused " : "",
+    char attached[32] = "";
+    if (member_int(row, "attached") > 0)
+        (void)snprintf(attached, sizeof attached, "%" PRId64 " attached ", member_int(row, "attached"));
+    table_format(table, "%s%s%s%s", attached, member_bool(row, "orphaned") ? "orphaned " : "", member_bool(row, "paused") ? "paused " : "",
                  view_is(member_text(row, "circuit"), "open") ? "circuit open" : "");
 }
 
@@ -72,6 +75,8 @@ static void show_configuration(struct table *table, const json_t *configuration)
         bytes_put_text(&command, index > 0 ? " " : "");
         bytes_put_text(&command, json_is_string(word) ? json_string_value(word) : "?");
     }
+    if (command.len == 0)
+        bytes_put_text(&command, "none: consumers attach");
     table_text(table, "command"), table_cell(table, bytes_view(&command));
     bytes_done(&command);
     table_text(table, "directory"), table_cell(table, member_text(configuration, "directory"));
@@ -126,14 +131,19 @@ static void show_instances(const json_t *instances)
 {
     static const struct column columns[] = {
         { "INSTANCE", true }, { "STATE", false }, { "SINCE", false }, { "LEASED", true }, { "PID", false },
+        { "CONSUMER", false }, { "FROM", false }, { "DONE", true },
     };
+    enum { COLUMNS_OF_OURS = 5 };
     struct table table;
     size_t index;
     json_t *row;
     if (json_array_size(instances) == 0)
         return;
+    bool attached = false;
+    json_array_foreach(instances, index, row)
+        attached |= !member_is_null(row, "consumer");
     putchar('\n');
-    table_open(&table, columns, sizeof columns / sizeof *columns);
+    table_open(&table, columns, attached ? sizeof columns / sizeof *columns : COLUMNS_OF_OURS);
     json_array_foreach(instances, index, row) {
         table_int(&table, member_int(row, "instance"));
         table_cell(&table, member_text(row, "state"));
@@ -143,6 +153,11 @@ static void show_instances(const json_t *instances)
             table_text(&table, "");
         else
             table_int(&table, member_int(row, "pid"));
+        if (!attached)
+            continue;
+        table_cell(&table, member_text(row, "consumer"));
+        table_cell(&table, member_text(row, "from"));
+        table_int(&table, member_int(row, "done"));
     }
     table_close(&table);
 }

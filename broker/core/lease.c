@@ -47,6 +47,8 @@ static struct lease *lease_new(struct engine *engine, struct instance *instance,
     }
     if (instance->state == INSTANCE_READY)
         instance_set_state(instance, INSTANCE_BUSY);
+    if (instance->attached)
+        list_remove(&instance->in_free); /* to the end of its list, if it has more room */
     instance_update_free(instance);
     return lease;
 }
@@ -87,6 +89,8 @@ void lease_end(struct engine *engine, struct lease *lease)
     list_remove(&lease->in_function);
     list_remove(&lease->in_instance);
     free(lease);
+    if (instance->attached)
+        attached_place_end(instance);
     if (instance->state == INSTANCE_BUSY && list_empty(&instance->leases))
         instance_set_state(instance, INSTANCE_READY);
     function_touch(engine, function);

@@ -59,12 +59,12 @@ static bool is_paused(const struct function_info *info)
 
 static json_t *list_row(const struct function_info *info)
 {
-    json_t *row = json_pack("{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:o,s:I,s:s,s:o,s:f,s:o,s:I,s:I}", "name", json_text(info->name), "protocol",
+    json_t *row = json_pack("{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:s,s:o,s:f,s:o,s:I,s:I}", "name", json_text(info->name), "protocol",
                             json_text(info->config == NULL ? NULL : protocol_text(info->config->protocol)), "orphaned",
                             (int)(info->config == NULL), "paused", (int)is_paused(info), "ready", (json_int_t)info->ready, "leased",
                             (json_int_t)info->leased, "retry", (json_int_t)info->retrying, "dead",
-                            (json_int_t)info->counters[QUEUE_DEAD_LETTERED], "instances", json_instances(info->instances), "target",
-                            (json_int_t)info->target.instances, "circuit", info->circuit_open ? "open" : "closed", "oldest_ms",
+                            (json_int_t)info->counters[QUEUE_DEAD_LETTERED], "instances", json_instances(info->instances), "attached",
+                            (json_int_t)info->attached, "target", (json_int_t)info->target.instances, "circuit", info->circuit_open ? "open" : "closed", "oldest_ms",
                             json_when(info->oldest_ms > 0, info->oldest_ms), "arrivals_per_s", info->arrivals_per_s, "service_us",
                             json_when(info->service_s > 0, (int64_t)(info->service_s * 1e6)), "succeeded",
                             (json_int_t)info->counters[QUEUE_SUCCEEDED], "attempts_failed",
@@ -277,7 +277,7 @@ static json_t *show_invokes(const struct function_info *info)
 }
 
 struct instances_shown {
-    const struct instances *instances;
+    const struct broker *broker;
     json_t *rows;
     struct now now;
 };
@@ -287,9 +287,14 @@ static void show_instance(void *ctx, const struct instance_info *info)
     struct instances_shown *shown = ctx;
     int64_t since_ms = shown->now.wall_ms - (shown->now.mono.us - info->since.us) / 1000;
     pid_t pid = 0;
-    bool runs = instances_pid(shown->instances, info->id, &pid); /* the engine knows those of native ones by their requests only */
-    json_t *row = json_pack("{s:I,s:s,s:o,s:I,s:I}", "instance", (json_int_t)info->id, "state", instance_state_text(info->state), "pid",
-                            json_when(runs, pid), "since_ms", (json_int_t)since_ms, "leased", (json_int_t)info->leased);
+    const char *consumer = NULL, *from = NULL;
+    bool runs = instances_pid(shown->broker->instances, info->id, &pid); /* the engine knows those of native ones by their requests only */
+    if (info->attached)
+        (void)broker_consumer(shown->broker, info->id, &consumer, &from);
+    json_t *row = json_pack("{s:I,s:s,s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "instance", (json_int_t)info->id, "state",
+                            instance_state_text(info->state), "pid", json_when(runs, pid), "since_ms", (json_int_t)since_ms, "leased",
+                            (json_int_t)info->leased, "parked", (json_int_t)info->parked, "done", (json_int_t)info->done, "consumer", json_text(consumer), "from",
+                            json_text(from), "concurrency", json_when(info->attached, info->concurrency));
     ASSERT(row != NULL);
     (void)json_array_append_new(shown->rows, row);
 }
@@ -318,6 +323,9 @@ static json_t *show_scaling(const struct function_info *info)
     }
     if (config == NULL)
         (void)snprintf(text, sizeof text, "not in the configuration: nothing is started");
+    else if (config->command[0] == NULL)
+        (void)snprintf(text, sizeof text, "no command, so none is started; %u attached%s: %s", info->attached,
+                       is_paused(info) ? ", but scale.max is 0" : "", inputs);
     else if (is_paused(info))
         (void)snprintf(text, sizeof text, "paused, scale.max is 0: %s", inputs);
     else
@@ -339,7 +347,7 @@ static json_t *show_circuit(const struct function_info *info, const struct funct
 json_t *control_function_show(struct call *call)
 {
     const struct control *control = call->control;
-    struct instances_shown shown = { .now = call->now, .instances = control->broker->instances };
+    struct instances_shown shown = { .now = call->now, .broker = control->broker };
     struct function_info info;
     uint32_t id;
 

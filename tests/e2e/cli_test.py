@@ -384,6 +384,17 @@ class Functions(Stub):
             self.assertRegex(shown, f"(?m)^{line}$")
         self.assertEqual(self.SHOWN, json.loads(self.sluice("function", "show", "--json", "thumbnail").stdout))
 
+    def test_show_names_consumers_and_where_they_are(self):
+        ours = self.SHOWN["instances"][0]
+        theirs = {**ours, "instance": 8, "state": "ready", "done": 40, "consumer": "journal@host:7", "from": "192.0.2.1:40000"}
+        shown = self.SHOWN | {"instances": [{**ours, "done": 0, "consumer": None, "from": None}, theirs]}
+        shown["configuration"] = {**self.SHOWN["configuration"], "command": []}
+        self.answers("function.show", shown)
+        text = self.sluice("function", "show", "thumbnail").stdout
+        for line in (r"command +none: consumers attach", r"INSTANCE +STATE +SINCE +LEASED +PID +CONSUMER +FROM +DONE",
+                     r" +7 +starting .* 0 +- +- +- +0", r" +8 +ready .* 0 +- +journal@host:7 +192\.0\.2\.1:40000 +40"):
+            self.assertRegex(text, f"(?m)^{line}$")
+
     def test_what_comes_from_outside_cannot_steer_the_terminal(self):
         self.answers("function.show", {**self.SHOWN, "scaling": {"target": 1, "reason": "a\x1b[2Jb\nc\x7f"}})
         self.assertIn("1: a [2Jb c \n", self.sluice("function", "show", "thumbnail").stdout)
