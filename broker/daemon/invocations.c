@@ -218,8 +218,9 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
     struct runner *runner = calloc(1, sizeof *runner);
 
     ASSERT(runner != NULL);
-    *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .memory_limit_bytes = function->memory_bytes > 0 || function->protocol != PROTOCOL_LAMBDA
-                                                         ? function->memory_bytes : LAMBDA_MEMORY_BYTES,
+    bool told = function->memory_bytes == 0 && function->protocol == PROTOCOL_LAMBDA;
+    *runner = (struct runner){ .instance = instance, .protocol = function->protocol,
+                               .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes,
                                .reports = function->report, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
@@ -266,8 +267,11 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     invocation->reported = runner->reports && request_id != NULL;
     invocation->begun_us = clock_now().mono.us;
     invocation->error_type[0] = '\0';
-    (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", invocation->reported ? request_id : "");
-    if (runner->ready && invocation->reported)
+    invocation->request_id[0] = '\0';
+    if (!invocation->reported)
+        return;
+    (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", request_id);
+    if (runner->ready)
         report_begin(runner->capture, instance, request_id);
 }
 

@@ -187,7 +187,7 @@ static void log_stream_name(char *out, size_t size)
 
 enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const struct config_function *function, struct sluice_error *reterr)
 {
-    char stream[64];
+    char stream[96];
     const char *address;
 
     enum sluice_err err = runtime_open(broker->runtime, instance, function, &address, reterr);

@@ -17,3 +17,8 @@ for page in "$folder"/readme*.yaml; do
     "$sluice" config check "$page"
 done
 "$sluice" config check consumers/examples/sluice.yaml
+if command -v node >/dev/null; then
+    "$sluice" config check consumers/examples/lambda/sluice.yaml
+else
+    echo "node is not installed: consumers/examples/lambda/sluice.yaml is not checked"
+fi

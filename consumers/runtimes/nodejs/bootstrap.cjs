@@ -18,6 +18,7 @@ const { Writable } = require('stream');
 const API = '/2018-06-01/runtime/';
 const HEAD_BYTES_MAX = 1 << 20;               /* of an answer's head: client contexts are far below it */
 const XRAY_CAUSE_BYTES_MAX = 1 << 20;         /* of one header line: what the Runtime API takes */
+const RECONNECT_PAUSE_MS = 100;               /* who closes a parked request is mostly about to end us: its SIGTERM comes first */
 const EXIT_REJECTION = 128, EXIT_EXCEPTION = 129;
 
 /* ---- Channel: one kept connection to the Runtime API. Requests may follow each other before their answers, which come in the same order. ---- */
@@ -212,7 +213,7 @@ class Channel {
         const reader = new AnswerReader(answer => {
             this.waiting.shift()?.resolve(answer);
             if (answer.closes)
-                lose();
+                lose(0);
             else if (this.waiting.length === 0)
                 socket.unref();
         });
@@ -232,21 +233,23 @@ class Channel {
         socket.on('end', () => socket.destroy());
         socket.on('close', () => {
             reader.closed();
-            lose();
+            lose(RECONNECT_PAUSE_MS);
         });
         /* What was not answered is sent once more: `next` gives the same event again, a second response is refused by its id. A body that
          * came in pieces is gone. */
-        const lose = () => {
+        const lose = pause_ms => {
             if (this.socket !== socket)
                 return;
             this.socket = null;
             this.corked = false;
             socket.destroy();
             for (const request of this.waiting.splice(0)) {
-                if (connected && !request.streams && request.tries++ === 0)
-                    this.send(request);
-                else
+                if (!connected || request.streams || request.tries++ !== 0)
                     request.reject(failure ?? new Error('the Runtime API closed the connection'));
+                else if (request.body === undefined && pause_ms > 0)
+                    setTimeout(() => this.send(request), pause_ms);
+                else
+                    this.send(request);
             }
         };
         return socket;

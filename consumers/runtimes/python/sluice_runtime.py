@@ -21,6 +21,7 @@ except ImportError:  # an interpreter that keeps it elsewhere
 API = "/2018-06-01/runtime/"
 XRAY_CAUSE_BYTES_MAX = 1 << 20  # of one header line: what the Runtime API takes
 RECEIVE_BYTES = 64 << 10
+RECONNECT_PAUSE_S = 0.1  # who closes a parked request is mostly about to end us: its SIGTERM comes first
 SMALL_BYTES = 64 << 10  # below it a body is joined to its head: one copy is cheaper than a second system call
 
 
@@ -235,6 +236,8 @@ class Channel:
                 if oldest[2] > 1 or not self.connected:
                     self.unanswered.clear()
                     raise
+                if not oldest[1]:
+                    time.sleep(RECONNECT_PAUSE_S)
 
     def _connect(self):
         family = _socket.AF_INET6 if ":" in self.host else _socket.AF_INET
@@ -695,9 +698,10 @@ _stopping = False
 
 def _on_sigterm(_signal, _frame):
     """What is running may end; then the process does."""
-    global _stopping
+    global _stopping, _idle
     _stopping = True
     if _idle:
+        _idle = False  # a second signal is not to cut the exit handlers short
         sys.exit(0)
 
 
