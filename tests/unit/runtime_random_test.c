@@ -14,7 +14,7 @@
 #include "schemas/codec/bytes.h"
 #include "tests/test.h"
 
-enum { SEEDS = 120, STEPS = 250, CLIENTS = 6, LEASES_MAX = 1024, INSTANCE = 1 };
+enum { SEEDS = 120, SEEDS_LONG = 5000, STEPS = 250, CLIENTS = 6, LEASES_MAX = 1024, INSTANCE = 1 };
 
 enum lease_state { LEASE_NONE, LEASE_RUNNING, LEASE_STREAMING, LEASE_OVER };
 
@@ -67,7 +67,8 @@ static void on_wants_cancel(void *ctx, uint64_t instance)
     storm->wants--;
 }
 
-static void on_result(void *ctx, uint64_t instance, uint64_t lease, const struct failure *failure, struct view result, struct view content_type)
+static void on_result(void *ctx, uint64_t instance, uint64_t lease, const struct failure *failure, struct view result,
+                      struct view content_type)
 {
     struct storm *storm = ctx;
 
@@ -125,8 +126,10 @@ static void deliver(struct storm *storm)
     storm->streams[lease] = pick(storm, 2) == 0;
     storm->wants--;
     storm->running++;
-    runtime_deliver(storm->api, INSTANCE, &(struct runtime_invocation){ .lease = lease, .request_id = id, .arn = "arn", .payload = VIEW_LITERAL("{}"),
-                                                                       .streams = storm->streams[lease] });
+    runtime_deliver(
+        storm->api, INSTANCE,
+        &(struct runtime_invocation){
+            .lease = lease, .request_id = id, .arn = "arn", .payload = VIEW_LITERAL("{}"), .streams = storm->streams[lease] });
 }
 
 static uint64_t recent_lease(struct storm *storm)
@@ -156,7 +159,9 @@ static void resume(struct storm *storm)
 
 static void client_connect(struct storm *storm, struct client *client)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(storm->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(storm->port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
     *client = (struct client){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
     ASSERT(client->fd >= 0 && connect(client->fd, (struct sockaddr *)&address, sizeof address) == 0);
@@ -207,8 +212,8 @@ static void client_post(struct storm *storm, struct client *client)
     unsigned head = pick(storm, pick(storm, 3) == 0 ? sizeof heads / sizeof *heads : 4);
     char text[512];
 
-    (void)snprintf(text, sizeof text, "POST /2018-06-01/runtime/invocation/id-%" PRIu64 "/%s HTTP/1.1\r\nHost: x\r\n%s", recent_lease(storm),
-                   pick(storm, 4) == 0 ? "error" : "response", heads[head].text);
+    (void)snprintf(text, sizeof text, "POST /2018-06-01/runtime/invocation/id-%" PRIu64 "/%s HTTP/1.1\r\nHost: x\r\n%s",
+                   recent_lease(storm), pick(storm, 4) == 0 ? "error" : "response", heads[head].text);
     client->open = heads[head].open;
     client_send(client, text);
 }
@@ -216,9 +221,13 @@ static void client_post(struct storm *storm, struct client *client)
 /* Of a chunked body. */
 static void client_piece(struct storm *storm, struct client *client)
 {
-    static const struct { const char *text; bool open; } pieces[] = {
-        { "4\r\ntext\r\n", true }, { "4\r\ntext\r\n", true }, { "0\r\n\r\n", false },
-        { "0\r\nLambda-Runtime-Function-Error-Type: Function.X\r\nLambda-Runtime-Function-Error-Body: e30=\r\n\r\n", false }, { "zz\r\n", false },
+    static const struct { const char *text; bool open;
+    } pieces[] = {
+        { "4\r\ntext\r\n", true },
+        { "4\r\ntext\r\n", true },
+        { "0\r\n\r\n", false },
+        { "0\r\nLambda-Runtime-Function-Error-Type: Function.X\r\nLambda-Runtime-Function-Error-Body: e30=\r\n\r\n", false },
+        { "zz\r\n", false },
     };
     unsigned piece = pick(storm, sizeof pieces / sizeof *pieces);
 
@@ -241,7 +250,9 @@ static void client_act(struct storm *storm, struct client *client)
     else if (what < 11)
         client_post(storm, client);
     else
-        client_send(client, pick(storm, 8) > 0 ? "" : "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+        client_send(client, pick(storm, 8) > 0
+                                ? ""
+                                : "POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
 }
 
 /* ---- the storm ---- */
@@ -282,8 +293,13 @@ static void storm_run(uint64_t seed, struct storm *totals)
 
     storm = (struct storm){ .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1, .concurrency = 1 + (unsigned)(seed % 3) };
     storm.loop = ev_loop_new(0);
-    struct runtime_events events = { .ctx = &storm, .on_wants = on_wants, .on_wants_cancel = on_wants_cancel, .on_result = on_result,
-                                     .on_stream_begin = on_stream_begin, .on_stream_piece = on_stream_piece, .on_init_error = on_init_error };
+    struct runtime_events events = { .ctx = &storm,
+                                     .on_wants = on_wants,
+                                     .on_wants_cancel = on_wants_cancel,
+                                     .on_result = on_result,
+                                     .on_stream_begin = on_stream_begin,
+                                     .on_stream_piece = on_stream_piece,
+                                     .on_init_error = on_init_error };
     struct config_function function = { .name = "f", .directory = "/", .concurrency = storm.concurrency };
     ASSERT(runtime_api_new(storm.loop, &events, &storm.api, &error) == SLUICE_OK);
     ASSERT(runtime_open(storm.api, INSTANCE, &function, &address, &error) == SLUICE_OK);
@@ -295,7 +311,8 @@ static void storm_run(uint64_t seed, struct storm *totals)
         step(&storm);
     for (unsigned i = 0; i < CLIENTS; i++)
         client_close(&storm, &storm.clients[i]);
-    for (uint64_t lease = 1; lease <= storm.leases_count; lease++) { /* none stays paused: what is not read is not seen to be closed, either */
+    for (uint64_t lease = 1; lease <= storm.leases_count;
+         lease++) { /* none stays paused: what is not read is not seen to be closed, either */
         storm.paused[lease] = false;
         runtime_resume(storm.api, INSTANCE, lease);
     }
@@ -317,13 +334,17 @@ TEST(a_storm_breaks_nothing)
     struct storm totals = { 0 };
     char label[64];
 
-    for (uint64_t seed = only != NULL ? strtoull(only, NULL, 10) : 1; seed <= (only != NULL ? strtoull(only, NULL, 10) : SEEDS); seed++) {
+    uint64_t first = only != NULL ? strtoull(only, NULL, 10) : 1, last = only != NULL                    ? first
+                                                                         : getenv("SLUICE_LONG") != NULL ? SEEDS_LONG
+                                                                                                         : SEEDS;
+    for (uint64_t seed = first; seed <= last; seed++) {
         (void)snprintf(label, sizeof label, "SEED=%" PRIu64, seed);
         test_label(label);
         storm_run(seed, &totals);
     }
     test_label(NULL);
-    printf("     %u wants, %u results, %u failures, %u streams, %u pieces\n", totals.wants_total, totals.results, totals.failures, totals.begins, totals.pieces);
+    printf("     %u wants, %u results, %u failures, %u streams, %u pieces\n", totals.wants_total, totals.results, totals.failures,
+           totals.begins, totals.pieces);
     if (only != NULL)
         return;
     EXPECT(totals.results > SEEDS && totals.failures > SEEDS / 2 && totals.wants_total > totals.results);

@@ -30,7 +30,7 @@ struct extension {
     enum extension_state state;
     unsigned hears;                      /* enum extension_event, or-ed */
     struct call *call;                   /* WAITING: its parked request */
-    struct bytes missed;                 /* the event it was not there for; empty: none. The last one: there is one invocation at a time */
+    struct bytes missed; /* the event it was not there for; empty: none. The last one: there is one invocation at a time */
 };
 
 struct extensions {
@@ -106,8 +106,9 @@ static bool events_read(struct runtime_instance *instance, struct http_exchange 
     if (err == SLUICE_OK && (*ret_hears & HEARS_INVOKE) != 0 && instance->concurrency > 1)
         err = sluice_fail(&error, SLUICE_EINVAL, "INVOKE: not told to extensions of functions with several invocations at once");
     if (err == SLUICE_OK && (*ret_hears & HEARS_SHUTDOWN) != 0 && !is_external(instance, name))
-        err = sluice_fail(&error, SLUICE_EINVAL, "SHUTDOWN: for external extensions only, which are executables of that name in /opt/extensions, "
-                                                 "or in 'extensions' of the function's folder");
+        err = sluice_fail(&error, SLUICE_EINVAL,
+                          "SHUTDOWN: for external extensions only, which are executables of that name in /opt/extensions, "
+                          "or in 'extensions' of the function's folder");
     if (err != SLUICE_OK)
         answer_error(exchange, 403, err == SLUICE_EPROTO ? "InvalidRequestFormat" : "Extension.InvalidEventType", "%s", error.text);
     return err == SLUICE_OK;
@@ -152,7 +153,8 @@ void extension_register(struct runtime_instance *instance, struct http_exchange 
     unsigned hears;
 
     if (!name_is_valid(name)) {
-        answer_error(exchange, 403, "Extension.InvalidExtensionName", name.len == 0 ? "Empty extension name" : "Extension name over 128 bytes, or not printable");
+        answer_error(exchange, 403, "Extension.InvalidExtensionName",
+                     name.len == 0 ? "Empty extension name" : "Extension name over 128 bytes, or not printable");
         return;
     }
     memcpy(text, name.data, name.len);
@@ -216,7 +218,8 @@ bool extensions_ready(const struct extensions *extensions)
 {
     for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
         const struct extension *extension = extensions->items[i];
-        bool waited_for = extension->state == EXTENSION_REGISTERED || (extension->state == EXTENSION_WORKING && (extension->hears & HEARS_INVOKE) != 0);
+        bool waited_for = extension->state == EXTENSION_REGISTERED ||
+                          (extension->state == EXTENSION_WORKING && (extension->hears & HEARS_INVOKE) != 0);
         if (waited_for)
             return false;
     }
@@ -273,7 +276,8 @@ bool extensions_shutdown(struct runtime_instance *instance, const char *reason, 
     struct bytes event = { 0 };
     bool alive = false;
 
-    bytes_put_format(&event, "{\"eventType\":\"SHUTDOWN\",\"shutdownReason\":\"%s\",\"deadlineMs\":%" PRId64 "}", reason, deadline_ms);
+    bytes_put_format(&event, "{\"eventType\":\"SHUTDOWN\",\"shutdownReason\":\"%s\",\"deadlineMs\":%" PRId64 "}", reason,
+                     deadline_ms);
     for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
         tell(extensions->items[i], HEARS_SHUTDOWN, &event);
         alive |= extensions->items[i]->state != EXTENSION_FAILED;
@@ -282,7 +286,8 @@ bool extensions_shutdown(struct runtime_instance *instance, const char *reason, 
     return alive;
 }
 
-static void telemetry_extension(struct runtime_instance *instance, const struct extension *extension, const char *state, struct view error_type)
+static void telemetry_extension(struct runtime_instance *instance, const struct extension *extension, const char *state,
+                                struct view error_type)
 {
     struct bytes record = { 0 };
 
@@ -290,8 +295,10 @@ static void telemetry_extension(struct runtime_instance *instance, const struct 
         return;
     bytes_put_text(&record, "{\"name\":");
     json_put_string(&record, view_of(extension->name));
-    bytes_put_format(&record, ",\"state\":\"%s\",\"events\":[%s%s%s]", state, (extension->hears & HEARS_INVOKE) != 0 ? "\"INVOKE\"" : "",
-                     extension->hears == (HEARS_INVOKE | HEARS_SHUTDOWN) ? "," : "", (extension->hears & HEARS_SHUTDOWN) != 0 ? "\"SHUTDOWN\"" : "");
+    bytes_put_format(&record, ",\"state\":\"%s\",\"events\":[%s%s%s]", state,
+                     (extension->hears & HEARS_INVOKE) != 0 ? "\"INVOKE\"" : "",
+                     extension->hears == (HEARS_INVOKE | HEARS_SHUTDOWN) ? "," : "",
+                     (extension->hears & HEARS_SHUTDOWN) != 0 ? "\"SHUTDOWN\"" : "");
     if (error_type.len > 0) {
         bytes_put_text(&record, ",\"errorType\":");
         json_put_string(&record, error_type);
@@ -309,7 +316,8 @@ void extension_next(struct runtime_instance *instance, struct call *call)
         return;
     if (extension->state == EXTENSION_WAITING || extension->state == EXTENSION_FAILED) {
         answer_error(call->exchange, 403, "Extension.InvalidExtensionState",
-                     "State transition from %s to Ready failed for extension %s. Error: State transition is not allowed", state_name(extension->state), extension->id);
+                     "State transition from %s to Ready failed for extension %s. Error: State transition is not allowed",
+                     state_name(extension->state), extension->id);
         return;
     }
     bool first = extension->state == EXTENSION_REGISTERED;
@@ -352,8 +360,8 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
     }
     if (extension->state == EXTENSION_FAILED || (init && extension->state != EXTENSION_REGISTERED)) {
         answer_error(exchange, 403, "Extension.InvalidExtensionState",
-                     "State transition from %s to %s failed for extension %s. Error: State transition is not allowed", state_name(extension->state),
-                     init ? "InitError" : "ExitError", extension->id);
+                     "State transition from %s to %s failed for extension %s. Error: State transition is not allowed",
+                     state_name(extension->state), init ? "InitError" : "ExitError", extension->id);
         return;
     }
     if (extension->call != NULL)
@@ -364,8 +372,8 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
         type.len = ERROR_TYPE_BYTES_MAX;
     struct bytes quoted = { 0 };
     json_put_string(&quoted, type);
-    log_format(LOG_WARN, "function=%s instance=%" PRIu64 " event=extension-failed extension=\"%s\" phase=%s type=%.*s", instance->function, instance->id,
-               extension->name, init ? "init" : "exit", VIEW_ARGS(quoted));
+    log_format(LOG_WARN, "function=%s instance=%" PRIu64 " event=extension-failed extension=\"%s\" phase=%s type=%.*s",
+               instance->function, instance->id, extension->name, init ? "init" : "exit", VIEW_ARGS(quoted));
     bytes_done(&quoted);
     telemetry_extension(instance, extension, init ? "InitError" : "ExitError", type);
     if (init && instance->state == RUNTIME_STARTED) {
