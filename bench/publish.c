@@ -14,7 +14,7 @@
 #include "bench/harness.h"
 
 extern char **environ;
-enum { EVENT_BYTES = 256 };
+enum { EVENT_BYTES = 256, RULES_MANY = 100000, RULES_BRIEF = 10000 };
 
 static const char yaml[] = "functions:\n  sink: {command: [/bin/true], protocol: stdio, scale: {max: 0}}\n"
                            "rules:\n  all: {pattern: {source: [{prefix: \"\"}]}, targets: [{function: sink}]}\n";
@@ -87,7 +87,7 @@ struct measured {
     double per_s, bytes_per_commit;
 };
 
-static struct measured run(struct bench *bench, unsigned producers, double seconds, size_t batch_bytes, unsigned window)
+static struct measured run(struct bench *bench, const char *configuration, unsigned producers, double seconds, size_t batch_bytes, unsigned window)
 {
     struct bench_daemon daemon;
     struct measured measured = { 0 };
@@ -95,7 +95,7 @@ static struct measured run(struct bench *bench, unsigned producers, double secon
     char byte;
     pid_t pids[64];
 
-    bench_daemon_start(bench, &daemon, "publish", yaml);
+    bench_daemon_start(bench, &daemon, "publish", configuration);
     if (pipe2(go, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0)
         exit(1);
     for (unsigned i = 0; i < producers; i++) {
@@ -138,7 +138,7 @@ static void rate_row(struct bench *bench, const char *name, unsigned producers, 
     int rounds = bench->rounds > 64 ? 64 : bench->rounds;
 
     for (int i = 0; i < rounds; i++) {
-        struct measured measured = run(bench, producers, seconds, batch_bytes, window);
+        struct measured measured = run(bench, yaml, producers, seconds, batch_bytes, window);
         struct bench_floor floor = bench_fdatasync(bench, (size_t)measured.bytes_per_commit, bench->brief ? 0.5 : 1.5);
         rates[i] = measured.per_s;
         floors[i] = floor.per_s * measured.bytes_per_commit / EVENT_BYTES;
@@ -150,6 +150,41 @@ static void rate_row(struct bench *bench, const char *name, unsigned producers, 
     bench_rate(bench, name, rate, "events/s", rate / ratio, 0.5);
     if (producers == 8)
         bench_at_least(bench, "publish_8_absolute", rate, "events/s", 500000);
+}
+
+/* The one rule, and many beside it that ask for other orders of the same source and type. */
+static char *many_rules(unsigned count)
+{
+    enum { RULE_BYTES = 160 };
+    size_t room = sizeof yaml + (size_t)count * RULE_BYTES, len = sizeof yaml - 1;
+    char *text = malloc(room);
+
+    if (text == NULL)
+        exit(1);
+    memcpy(text, yaml, sizeof yaml);
+    for (unsigned i = 0; i < count; i++)
+        len += (size_t)snprintf(text + len, room - len, "  r%06u: {pattern: {source: [bench], detail-type: [order.paid], detail: {order: [%u]}}, "
+                                "targets: [{function: sink}]}\n", i, i + 1000);
+    return text;
+}
+
+/* The rate with many rules by the rate with one, measured in turns. */
+static void many_rules_row(struct bench *bench)
+{
+    double rates[64], ratios[64], seconds = bench->brief ? 1 : 3;
+    int rounds = bench->rounds > 64 ? 64 : bench->rounds;
+    char *many = many_rules(bench->brief ? RULES_BRIEF : RULES_MANY);
+
+    for (int i = 0; i < rounds; i++) {
+        struct measured one = run(bench, yaml, 8, seconds, 64 << 10, 2);
+        struct measured all = run(bench, many, 8, seconds, 64 << 10, 2);
+        rates[i] = all.per_s;
+        ratios[i] = all.per_s / one.per_s;
+        bench_note(bench, "%d rules round %d: %.0f events/s, with one rule %.0f", bench->brief ? RULES_BRIEF : RULES_MANY, i + 1, all.per_s, one.per_s);
+    }
+    double ratio = bench_median(ratios, (size_t)rounds), rate = bench_median(rates, (size_t)rounds);
+    bench_rate(bench, bench->brief ? "publish_8_rules_10k" : "publish_8_rules_100k", rate, "events/s", rate / ratio, 0.8);
+    free(many);
 }
 
 static void one_at_a_time(struct bench *bench)
@@ -191,6 +226,7 @@ int main(int argc, char **argv)
     bench_init(&bench, argc, argv, "publish: 256-byte events, one rule that matches each, one paused function");
     rate_row(&bench, "publish_1", 1, 256 << 10, 8);
     rate_row(&bench, "publish_8", 8, 64 << 10, 2);
+    many_rules_row(&bench);
     one_at_a_time(&bench);
     return bench_done(&bench);
 }

@@ -34,7 +34,10 @@ static void list_row(void *ctx, const json_t *row)
     table_int(table, instances_count(instances));
     table_int(table, member_int(instances, "busy"));
     table_int(table, member_int(row, "target"));
-    table_format(table, "%s%s%s", member_bool(row, "orphaned") ? "orphaned " : "", member_bool(row, "paused") ? "paused " : "",
+    char attached[32] = "";
+    if (member_int(row, "attached") > 0)
+        (void)snprintf(attached, sizeof attached, "%" PRId64 " attached ", member_int(row, "attached"));
+    table_format(table, "%s%s%s%s", attached, member_bool(row, "orphaned") ? "orphaned " : "", member_bool(row, "paused") ? "paused " : "",
                  view_is(member_text(row, "circuit"), "open") ? "circuit open" : "");
 }
 
@@ -72,10 +75,16 @@ static void show_configuration(struct table *table, const json_t *configuration)
         bytes_put_text(&command, index > 0 ? " " : "");
         bytes_put_text(&command, json_is_string(word) ? json_string_value(word) : "?");
     }
+    if (command.len == 0)
+        bytes_put_text(&command, "none: consumers attach");
     table_text(table, "command"), table_cell(table, bytes_view(&command));
     bytes_done(&command);
     table_text(table, "directory"), table_cell(table, member_text(configuration, "directory"));
     table_text(table, "protocol"), table_cell(table, member_text(configuration, "protocol"));
+    if (!member_is_null(configuration, "runtime"))
+        table_text(table, "runtime"), table_cell(table, member_text(configuration, "runtime"));
+    if (!member_is_null(configuration, "handler"))
+        table_text(table, "handler"), table_cell(table, member_text(configuration, "handler"));
     table_text(table, "timeout"), table_text(table, format_span(member_int(configuration, "timeout_ms")).text);
     table_text(table, "memory");
     if (member_is_null(configuration, "memory_bytes"))
@@ -122,14 +131,19 @@ static void show_instances(const json_t *instances)
 {
     static const struct column columns[] = {
         { "INSTANCE", true }, { "STATE", false }, { "SINCE", false }, { "LEASED", true }, { "PID", false },
+        { "CONSUMER", false }, { "FROM", false }, { "DONE", true },
     };
+    enum { COLUMNS_OF_OURS = 5 };
     struct table table;
     size_t index;
     json_t *row;
     if (json_array_size(instances) == 0)
         return;
+    bool attached = false;
+    json_array_foreach(instances, index, row)
+        attached |= !member_is_null(row, "consumer");
     putchar('\n');
-    table_open(&table, columns, sizeof columns / sizeof *columns);
+    table_open(&table, columns, attached ? sizeof columns / sizeof *columns : COLUMNS_OF_OURS);
     json_array_foreach(instances, index, row) {
         table_int(&table, member_int(row, "instance"));
         table_cell(&table, member_text(row, "state"));
@@ -139,6 +153,11 @@ static void show_instances(const json_t *instances)
             table_text(&table, "");
         else
             table_int(&table, member_int(row, "pid"));
+        if (!attached)
+            continue;
+        table_cell(&table, member_text(row, "consumer"));
+        table_cell(&table, member_text(row, "from"));
+        table_int(&table, member_int(row, "done"));
     }
     table_close(&table);
 }
@@ -247,6 +266,8 @@ static void show_function(const json_t *result)
         table_text(&table, "orphaned"), table_text(&table, "not in the configuration any more; its deliveries are kept");
     show_counts(&table, "queue", json_object_get(result, "queue"));
     show_counts(&table, "counters", json_object_get(result, "counters"));
+    if (!member_is_null(result, "invokes"))
+        show_counts(&table, "invocations", json_object_get(result, "invokes"));
     table_text(&table, "instances wanted");
     table_format(&table, "%" PRId64 "%s%.*s", member_int(scaling, "target"), reason.len > 0 ? ": " : "", VIEW_ARGS(reason));
     show_circuit(&table, json_object_get(result, "circuit"));

@@ -131,6 +131,7 @@ static void status_print(const json_t *result)
     for (unsigned i = 0; i < sizeof counts / sizeof *counts; i++)
         table_text(&table, counts[i].title), table_int(&table, member_int(result, counts[i].member));
     status_print_list(&table, "instances", json_object_get(result, "instances"));
+    table_text(&table, "attached"), table_int(&table, member_int(result, "attached"));
     status_print_store(&table, json_object_get(result, "store"), json_object_get(result, "commit_us"));
     if (json_array_size(json_object_get(result, "unsafe")) > 0)
         status_print_list(&table, "UNSAFE", json_object_get(result, "unsafe"));

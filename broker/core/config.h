@@ -18,6 +18,7 @@ enum {
     CONFIG_CONCURRENCY_MAX = 10000,
     CONFIG_BATCH_MAX = 10000,
     CONFIG_INSTANCES_MAX = 10000,
+    CONFIG_ATTACHED_MAX = 1000,          /* consumers attached to one function; one more is told SLUICE_ELIMIT */
     CONFIG_ATTEMPTS_MAX = 1000,
     CONFIG_ARGUMENTS_MAX = 1000,         /* of a command; variables of an environment */
     CONFIG_ARGUMENT_BYTES_MAX = 128 << 10, /* one argument or NAME=value: the kernel's own MAX_ARG_STRLEN */
@@ -42,7 +43,7 @@ enum function_runtime { RUNTIME_NONE, RUNTIME_NODEJS, RUNTIME_PYTHON, RUNTIME_PR
 
 struct config_function {
     const char *name;
-    const char *const *command;          /* NULL-terminated argv; [0] resolved to an absolute path */
+    const char *const *command;          /* NULL-terminated argv; [0] resolved to an absolute path. Empty: none is started, they attach */
     const char *directory;               /* `code`, else the configuration file's folder; absolute */
     const char *const *environment;      /* NULL-terminated "KEY=value" */
     enum function_protocol protocol;

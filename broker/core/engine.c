@@ -166,6 +166,7 @@ static struct function *function_new(struct engine *engine, uint32_t id, struct 
     list_init(&function->leases);
     list_init(&function->instances);
     list_init(&function->free);
+    list_init(&function->free_attached);
     list_init(&function->invokes);
     function->start_deadline_us = MONO_NEVER;
     VEC_PUSH(&engine->functions, function);

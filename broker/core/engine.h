@@ -61,6 +61,7 @@ struct publish_answer {
 
 struct failure {
     struct view type, message, output;
+    bool at_once;                /* the next attempt needs no pause: not the function failed, but the way to it */
 };
 
 /* How a synchronous invocation ended. */
@@ -89,8 +90,8 @@ struct world {
     /* One synchronous invocation, by the handle it came with. */
     void (*invoke)(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, uint64_t invoke);
     void (*invoke_answered)(void *ctx, uint64_t invoke, const struct invoke_answer *answer);
-    void (*stop)(void *ctx, uint64_t instance, const char *reason);
-    void (*kill)(void *ctx, uint64_t instance, const char *reason);
+    void (*stop)(void *ctx, uint64_t instance, const char *reason); /* attached: the engine has forgotten it */
+    void (*kill)(void *ctx, uint64_t instance, const char *reason); /* attached: its connection, then engine_attached_lost() */
     void (*log)(void *ctx, enum log_level level, const char *line); /* key=value pairs */
     int64_t (*cpu_us)(void *ctx, uint64_t instance);        /* used so far; -1: not known */
     /* The match set of `bus` that was saved (rules_work_saves()) if it was made of rules with this fingerprint; else NULL: it is made
@@ -162,12 +163,35 @@ bool engine_lease_invoke(const struct engine *engine, uint64_t lease, uint64_t *
 void engine_spawner_ready(struct engine *engine, struct now now);
 /* stdio, stdio-lines: it runs. native, lambda: its pid; it is up with its first engine_instance_wants(). */
 void engine_instance_started(struct engine *engine, uint64_t instance, int64_t pid, struct now now);
-/* native, lambda: one more request for work is parked, for at most events_max (lambda: one). The first ends the start. SLUICE_ENOTFOUND: no such instance; SLUICE_EUNAVAILABLE: it drains. */
+/* native, lambda: one more request for work is parked, for at most events_max (lambda: one). The first ends the start. SLUICE_ENOTFOUND: no
+ * such instance; SLUICE_EUNAVAILABLE: it drains; SLUICE_ELIMIT: an attached one has as many requests and leases as it said it would. */
 enum sluice_err engine_instance_wants(struct engine *engine, uint64_t instance, unsigned events_max, struct now now);
 void engine_instance_wants_cancel(struct engine *engine, uint64_t instance); /* a parked request went away unanswered */
 
 /* lambda: its start failed and it said so (init/error); `body` as it was posted. The instance is stopped. See "starts that fail". */
 void engine_instance_init_failed(struct engine *engine, uint64_t instance, const struct failure *failure, struct view body, struct now now);
+
+/* ---- consumers: native instances that come by themselves (attach.c) ---- */
+struct attach {
+    struct view function;
+    unsigned concurrency;        /* requests for work and leases at once; 0: what the function says */
+};
+struct attached {                /* views and numbers of the configuration in force */
+    uint64_t instance;
+    uint32_t function;
+    unsigned concurrency, batch_size;
+    int64_t timeout_ms;
+};
+/* From now on it is an instance like others, but for its start and its end. SLUICE_ENOTFOUND: no such function; SLUICE_EINVAL: not a
+ * native one; SLUICE_ELIMIT: CONFIG_ATTACHED_MAX of them; SLUICE_EUNAVAILABLE: the daemon stops. */
+enum sluice_err engine_attach(struct engine *engine, const struct attach *attach, struct now now, struct attached *ret_attached,
+                              struct sluice_error *reterr);
+/* It leaves in good order, attached or not: it gets no more work, and is stopped once it has settled what it holds: perhaps within this
+ * call. SLUICE_ENOTFOUND: no such native instance. */
+enum sluice_err engine_instance_leaves(struct engine *engine, uint64_t instance, struct now now);
+/* Its connection has ended. Leases up to `lease_reached` were sent whole, and have failed: an attempt, the next without a pause. Those
+ * after it go back untouched. */
+void engine_attached_lost(struct engine *engine, uint64_t instance, uint64_t lease_reached, struct now now);
 
 /* Deliveries first .. first+count-1 of the lease: done, or failed. An invocation is number 0 of its lease; its caller gets `result` (of a
  * failure: the error as it was posted), which deliveries ignore. SLUICE_ESTALE: no such lease or settled before. */
@@ -242,6 +266,9 @@ struct function_note {
     int64_t wall_ms;
     char text[200];
 };
+struct invoke_counters {         /* synchronous invocations since the daemon started, also those whose caller had left when they ended */
+    uint64_t done, failed, throttled; /* throttled: also those that were refused with SLUICE_ELIMIT */
+};
 struct function_info {
     uint32_t id;
     const char *name;
@@ -249,8 +276,10 @@ struct function_info {
     uint64_t counters[QUEUE_COUNTERS];
     uint64_t pending, ready, leased, retrying; /* pending = ready + leased + retrying (+ not committed yet) */
     unsigned invokes_waiting, invokes_running; /* synchronous ones; not among `leased` */
-    unsigned instances[INSTANCE_STATES];
-    struct autoscale_target target;
+    struct invoke_counters invokes;
+    unsigned instances[INSTANCE_STATES]; /* the attached ones too */
+    unsigned attached;
+    struct autoscale_target target; /* of those that we start */
     double arrivals_per_s, service_s, start_s;
     bool circuit_open;
     unsigned crashes;
@@ -270,12 +299,16 @@ struct instance_info {
     int64_t pid, started_wall_ms;
     struct mono since;           /* idle since; busy: the oldest lease's last progress; else since it was started */
     unsigned leased;             /* deliveries and invocations */
+    unsigned parked;             /* native, lambda: requests for work that wait */
     uint64_t done;
     bool provisioned;            /* started to keep scale.min; known from its start on */
+    bool attached;
+    unsigned concurrency;        /* of an attached one; else 0 */
 };
 void engine_each_instance(const struct engine *engine, uint32_t function, void (*each)(void *ctx, const struct instance_info *info), void *ctx);
 bool engine_instance_find(const struct engine *engine, uint64_t instance, uint32_t *ret_function, struct instance_info *ret_info);
 bool engine_instance_is_native(const struct engine *engine, uint64_t instance);
+bool engine_instance_is_attached(const struct engine *engine, uint64_t instance);
 bool engine_instance_protocol(const struct engine *engine, uint64_t instance, enum function_protocol *ret_protocol); /* false: no such instance */
 /* Whether `delivery` is leased right now, and to which instance. */
 bool engine_delivery_leased(const struct engine *engine, uint32_t function, struct delivery delivery, uint64_t *ret_instance);
@@ -292,7 +325,7 @@ void engine_rule_info(const struct engine *engine, size_t index, struct rule_inf
 struct engine_totals {
     uint64_t committed_seq;      /* the sequence number that comes after the last durable commit */
     uint64_t revision, next_seq, events_total, unmatched_total, pending, producers;
-    unsigned instances[INSTANCE_STATES];
+    unsigned instances[INSTANCE_STATES], attached;
     uint64_t oldest_open_seq;    /* the watermark: below it all is settled */
 };
 void engine_totals(const struct engine *engine, struct engine_totals *ret_totals);

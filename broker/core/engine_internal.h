@@ -5,7 +5,8 @@
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
  *   queue_input.c  what templates make, and cannot make
  *   lease.c     what is out with an instance              instance.c  the life of an instance
- *   invoke.c    synchronous invocations                   schedule.c  one function's turn: who gets what, scaling, timers */
+ *   invoke.c    synchronous invocations                   schedule.c  one function's turn: who gets what, scaling, timers
+ *   attach.c    instances that are there by a connection of their own */
 #ifndef SLUICE_CORE_ENGINE_INTERNAL_H
 #define SLUICE_CORE_ENGINE_INTERNAL_H
 
@@ -84,6 +85,8 @@ struct instance {
     bool up, overran;            /* its start is over; has taken too long */
     bool provisioned, repeats_init;
     int64_t start_limit_ms;
+    bool attached;               /* not ours: it came by itself, and goes with its connection (attach.c) */
+    unsigned concurrency, places; /* attached: requests and leases it may have at once, and has */
 };
 
 struct function {
@@ -116,7 +119,9 @@ struct function {
     uint32_t restored_holes_count;
 
     struct list instances, free;
-    unsigned instances_by_state[INSTANCE_STATES];
+    unsigned instances_by_state[INSTANCE_STATES]; /* the attached ones too */
+    struct list free_attached;   /* with room for work: who waits longest first; served before `free` */
+    unsigned attached_by_state[INSTANCE_STATES], attached_places; /* places: of those that do not drain */
     struct rate arrivals;
     double service_s, start_s, cpu_share;
     struct autoscale_target target;
@@ -130,6 +135,7 @@ struct function {
     int64_t start_deadline_us;   /* none of those that start is too late before this; it may come too early */
     struct list invokes;         /* waiting */
     unsigned invokes_waiting, invokes_running;
+    struct invoke_counters invoke_counters;
     uint32_t invoke_target;      /* of asynchronous invocations; 0: not looked up yet */
     struct function_note *notes; /* ring of FUNCTION_NOTES, NULL until the first */
     size_t notes_count;
@@ -324,13 +330,16 @@ void lease_lost(struct engine *engine, struct lease *lease, bool attempted, cons
 void lease_timeouts(struct engine *engine, struct function *function, struct now now);
 
 /* instance.c */
+struct instance *instance_find(const struct engine *engine, uint64_t id);
 struct instance *instance_new(struct engine *engine, struct function *function, struct now now);
 void instance_free(struct engine *engine, struct instance *instance);
 void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
+void instance_stop(struct engine *engine, struct instance *instance, const char *reason); /* it drains and holds nothing; frees an attached one */
 void instance_overran(struct engine *engine, struct instance *instance, struct now now); /* its start has taken too long */
 void instance_set_state(struct instance *instance, enum instance_state state);
 void instance_update_free(struct instance *instance);
-unsigned function_live(const struct function *function);        /* instances that are not draining */
+unsigned function_ours(const struct function *function, enum instance_state state); /* instances but the attached ones */
+unsigned function_live(const struct function *function);        /* of these, those that are not draining */
 unsigned function_places(const struct config_function *config); /* invocations at once in one instance */
 
 /* invoke.c */
@@ -344,6 +353,15 @@ void invokes_answer_waiting(struct engine *engine, struct function *function, en
 /* Those that have waited too long and for which none starts. The mono time at which to look again; MONO_NEVER: none. */
 int64_t invokes_throttle(struct engine *engine, struct function *function, struct now now);
 unsigned invokes_starts_needed(const struct function *function); /* instances that those who wait need beside those that start */
+
+/* attach.c */
+/* One more request or one less request or lease of an attached instance. */
+void attached_place_add(struct instance *instance);
+void attached_place_end(struct instance *instance);
+/* Counts its state and, unless it drains, its places among its function's: by +1 or -1. */
+void attached_count(const struct instance *instance, int by);
+/* So many instances of ours need not be there, since attached ones have as many places. */
+unsigned attached_cover(const struct function *function);
 
 /* schedule.c */
 void function_turn(struct engine *engine, struct function *function, struct now now);

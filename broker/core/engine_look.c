@@ -62,6 +62,7 @@ void engine_function_info(const struct engine *engine, uint32_t id, struct now n
         .retrying = function->counters[QUEUE_EXCEPTIONS] - function->leased_exceptions,
         .invokes_waiting = function->invokes_waiting,
         .invokes_running = function->invokes_running,
+        .invokes = function->invoke_counters,
         .target = function->target,
         .arrivals_per_s = rate_now(&function->arrivals, now.mono.us),
         .service_s = function->service_s,
@@ -72,6 +73,8 @@ void engine_function_info(const struct engine *engine, uint32_t id, struct now n
     };
     memcpy(ret_info->counters, function->counters, sizeof ret_info->counters);
     memcpy(ret_info->instances, function->instances_by_state, sizeof ret_info->instances);
+    for (int state = 0; state < INSTANCE_STATES; state++)
+        ret_info->attached += function->attached_by_state[state];
     if (ready_first(engine, function, &first) && engine->world.reader.event(engine->world.reader.ctx, first.seq, &event) == SLUICE_OK)
         ret_info->oldest_ms = event.committed_ms;
 }
@@ -96,8 +99,11 @@ static struct instance_info instance_info_of(const struct instance *instance)
                                   .started_wall_ms = instance->started_wall_ms,
                                   .since = instance->started,
                                   .leased = instance->leased,
+                                  .parked = (unsigned)instance->wants.count,
                                   .done = instance->done,
-                                  .provisioned = instance->provisioned };
+                                  .provisioned = instance->provisioned,
+                                  .attached = instance->attached,
+                                  .concurrency = instance->concurrency };
 
     if (instance->state == INSTANCE_READY)
         info.since = instance->idle_since;
@@ -193,7 +199,9 @@ void engine_totals(const struct engine *engine, struct engine_totals *ret_totals
     for (size_t i = 0; i < engine->functions.count; i++) {
         const struct function *function = engine->functions.items[i];
         ret_totals->pending += function_pending(function);
-        for (int state = 0; state < INSTANCE_STATES; state++)
+        for (int state = 0; state < INSTANCE_STATES; state++) {
             ret_totals->instances[state] += function->instances_by_state[state];
+            ret_totals->attached += function->attached_by_state[state];
+        }
     }
 }

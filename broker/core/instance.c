@@ -20,7 +20,7 @@ const char *instance_state_text(enum instance_state state)
     return "?";
 }
 
-static struct instance *instance_find(const struct engine *engine, uint64_t id)
+struct instance *instance_find(const struct engine *engine, uint64_t id)
 {
     uint64_t pointer;
     return map_get(&engine->instances, id, &pointer) ? (struct instance *)(uintptr_t)pointer : NULL;
@@ -41,10 +41,14 @@ bool engine_instance_protocol(const struct engine *engine, uint64_t id, enum fun
     return instance != NULL;
 }
 
+unsigned function_ours(const struct function *function, enum instance_state state)
+{
+    return function->instances_by_state[state] - function->attached_by_state[state];
+}
+
 unsigned function_live(const struct function *function)
 {
-    return function->instances_by_state[INSTANCE_STARTING] + function->instances_by_state[INSTANCE_READY] +
-           function->instances_by_state[INSTANCE_BUSY];
+    return function_ours(function, INSTANCE_STARTING) + function_ours(function, INSTANCE_READY) + function_ours(function, INSTANCE_BUSY);
 }
 
 void instance_set_state(struct instance *instance, enum instance_state state)
@@ -53,17 +57,22 @@ void instance_set_state(struct instance *instance, enum instance_state state)
 
     ASSERT(function->instances_by_state[instance->state] > 0);
     ASSERT(instance->state != INSTANCE_DRAINING || state == INSTANCE_DRAINING);
+    attached_count(instance, -1);
     function->instances_by_state[instance->state]--;
     function->instances_by_state[state]++;
     instance->state = state;
+    attached_count(instance, +1);
 }
 
-/* In the free list exactly while it has room for work. Put in front: work goes to the most recently busy, so that others age out. */
+/* In a free list exactly while it has room for work. Put in front: work goes to the most recently busy, so that others age out.
+ * Attached ones do not age: they take turns. */
 void instance_update_free(struct instance *instance)
 {
     bool room = instance->state != INSTANCE_DRAINING && (instance->slots > 0 || instance->wants.count > 0);
 
-    if (room && list_empty(&instance->in_free))
+    if (room && list_empty(&instance->in_free) && instance->attached)
+        list_push(&instance->function->free_attached, &instance->in_free);
+    else if (room && list_empty(&instance->in_free))
         list_insert_after(&instance->function->free, &instance->in_free);
     else if (!room)
         list_remove(&instance->in_free);
@@ -108,12 +117,22 @@ void instance_free(struct engine *engine, struct instance *instance)
 {
     ASSERT(list_empty(&instance->leases));
     ASSERT(instance->leased == 0);
+    attached_count(instance, -1);
     instance->function->instances_by_state[instance->state]--;
     list_remove(&instance->in_function);
     list_remove(&instance->in_free);
     (void)map_remove(&engine->instances, instance->id, NULL);
     VEC_DONE(&instance->wants);
     free(instance);
+}
+
+/* A process is gone when the edge says so; an attached instance with the word. */
+void instance_stop(struct engine *engine, struct instance *instance, const char *reason)
+{
+    instance->killed = true;
+    engine->world.stop(engine->world.ctx, instance->id, reason);
+    if (instance->attached)
+        instance_free(engine, instance);
 }
 
 /* No new work. Idle: it is stopped now; else when its last lease has ended. */
@@ -124,10 +143,8 @@ void instance_drain(struct engine *engine, struct instance *instance, const char
     instance_set_state(instance, INSTANCE_DRAINING);
     instance->slots = 0;
     instance_update_free(instance);
-    if (list_empty(&instance->leases)) {
-        instance->killed = true;
-        engine->world.stop(engine->world.ctx, instance->id, reason);
-    }
+    if (list_empty(&instance->leases))
+        instance_stop(engine, instance, reason);
 }
 
 void engine_spawner_ready(struct engine *engine, struct now now)
@@ -178,6 +195,10 @@ enum sluice_err engine_instance_wants(struct engine *engine, uint64_t id, unsign
         return SLUICE_ENOTFOUND;
     if (instance->state == INSTANCE_DRAINING)
         return SLUICE_EUNAVAILABLE;
+    if (instance->attached && instance->places == instance->concurrency)
+        return SLUICE_ELIMIT;
+    if (instance->attached)
+        attached_place_add(instance);
     VEC_PUSH(&instance->wants, events_max);
     instance_is_up(engine, instance, now);
     instance_update_free(instance);
@@ -192,6 +213,8 @@ void engine_instance_wants_cancel(struct engine *engine, uint64_t id)
     if (instance == NULL || instance->wants.count == 0)
         return;
     instance->wants.count--;
+    if (instance->attached)
+        attached_place_end(instance);
     instance_update_free(instance);
 }
 

@@ -17,7 +17,7 @@ static struct invoke *first_waiting(const struct function *function)
     return list_empty(&function->invokes) ? NULL : LIST_OWNER(function->invokes.next, struct invoke, in_function);
 }
 
-static enum sluice_err invoke_refuse(const struct engine *engine, const struct function *function, struct sluice_error *reterr)
+static enum sluice_err invoke_refuse(const struct engine *engine, struct function *function, struct sluice_error *reterr)
 {
     const struct config_function *config = function->config;
 
@@ -28,6 +28,7 @@ static enum sluice_err invoke_refuse(const struct engine *engine, const struct f
     if (config->protocol == PROTOCOL_NATIVE)
         return sluice_fail(reterr, SLUICE_EINVAL, "function '%s' is native: it returns nothing that a caller could wait for; invoke it "
                            "asynchronously", function->name);
+    function->invoke_counters.throttled++;
     if (config->scale_max == 0)
         return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s' is paused: its scale.max is 0", function->name);
     return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s' has all it may: %u instances (scale.max) of %u (concurrency); ask again",
@@ -121,7 +122,11 @@ void invoke_answer(struct engine *engine, struct invoke *invoke, enum invoke_out
                                           .instance = waits ? 0 : invoke->lease->instance->id };
 
     ASSERT((outcome == INVOKE_FAILED) == (failure != NULL));
-    ASSERT(outcome == INVOKE_DONE ? !waits : true);
+    if (outcome == INVOKE_DONE) ASSERT(!waits);
+    struct invoke_counters *counters = &invoke->function->invoke_counters;
+    counters->done += outcome == INVOKE_DONE;
+    counters->failed += outcome == INVOKE_FAILED;
+    counters->throttled += outcome == INVOKE_THROTTLED;
     if (waits) {
         list_remove(&invoke->in_function);
         invoke->function->invokes_waiting--;

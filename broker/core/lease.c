@@ -47,6 +47,8 @@ static struct lease *lease_new(struct engine *engine, struct instance *instance,
     }
     if (instance->state == INSTANCE_READY)
         instance_set_state(instance, INSTANCE_BUSY);
+    if (instance->attached)
+        list_remove(&instance->in_free); /* to the end of its list, if it has more room */
     instance_update_free(instance);
     return lease;
 }
@@ -87,6 +89,8 @@ void lease_end(struct engine *engine, struct lease *lease)
     list_remove(&lease->in_function);
     list_remove(&lease->in_instance);
     free(lease);
+    if (instance->attached)
+        attached_place_end(instance);
     if (instance->state == INSTANCE_BUSY && list_empty(&instance->leases))
         instance_set_state(instance, INSTANCE_READY);
     function_touch(engine, function);
@@ -183,7 +187,7 @@ enum sluice_err engine_result(struct engine *engine, uint64_t instance_id, uint6
         return SLUICE_ESTALE;
     instance->done += settled;
     instance->idle_since = now.mono;
-    if (failure == NULL)
+    if (failure == NULL || instance->protocol == PROTOCOL_LAMBDA) /* an error that it says is a sign of life; a pipe's may be its death */
         function->crashes = 0;
     learn_service(lease, settled, now);
     if (instance->protocol == PROTOCOL_STDIO_LINES && instance->state != INSTANCE_DRAINING)

@@ -50,15 +50,25 @@ static bool function_window_open(struct engine *engine, struct function *functio
     return false;
 }
 
+static struct instance *function_next_free(struct function *function)
+{
+    struct list *from = list_empty(&function->free_attached) ? &function->free : &function->free_attached;
+
+    return list_empty(from) ? NULL : LIST_OWNER(from->next, struct instance, in_free);
+}
+
 /* Callers who wait go before events, which are patient. */
 static void function_lease(struct engine *engine, struct function *function, struct now now)
 {
+    struct instance *instance;
+
     while (!list_empty(&function->free) && function->invokes_waiting > 0)
         lease_invoke(engine, LIST_OWNER(function->free.next, struct instance, in_free), now);
-    while (!list_empty(&function->free) && function->leased < FUNCTION_IN_FLIGHT_MAX) {
+    if (function->config->scale_max == 0) /* paused: also those that are there, and cannot be stopped */
+        return;
+    while ((instance = function_next_free(function)) != NULL && function->leased < FUNCTION_IN_FLIGHT_MAX) {
         if (!function_window_open(engine, function, queue_available(engine, function, now), now))
             return;
-        struct instance *instance = LIST_OWNER(function->free.next, struct instance, in_free);
         if (!lease_to(engine, instance, lease_size(function, instance), now))
             return;
         function->waiting_since.us = 0;
@@ -129,6 +139,12 @@ static bool function_start_one(struct engine *engine, struct function *function,
 static void function_scale(struct engine *engine, struct function *function, struct now now)
 {
     const struct config_function *config = function->config;
+    if (config->command[0] == NULL) { /* attached ones only */
+        function->target = (struct autoscale_target){ 0 };
+        return;
+    }
+    /* Those attached are capacity that is there whatever we do: the bounds are of what comes on top. */
+    unsigned cover = attached_cover(function);
     uint64_t available = queue_available(engine, function, now);
     bool window = function_window_open(engine, function, available, now);
     int64_t memory = config->memory_bytes > 0 ? config->memory_bytes : 16 << 20;
@@ -139,11 +155,11 @@ static void function_scale(struct engine *engine, struct function *function, str
         .service_s = function->service_s,
         .cpu_share = function->cpu_share,
         .parallel = config->protocol == PROTOCOL_NATIVE || config->protocol == PROTOCOL_LAMBDA ? config->concurrency : 1,
-        .min = config->protocol == PROTOCOL_STDIO ? 0 : config->scale_min,
-        .max = config->scale_max,
+        .min = config->protocol == PROTOCOL_STDIO ? 0 : config->scale_min + cover,
+        .max = config->scale_max + cover,
         .drain_target_ms = config->drain_target_ms,
         .cores = engine->options.cores,
-        .machine_max = function_live(function) + engine->options.memory_free_bytes / (uint64_t)memory,
+        .machine_max = cover + function_live(function) + engine->options.memory_free_bytes / (uint64_t)memory,
     };
     if (config->protocol == PROTOCOL_STDIO && config->batch_size > 1) { /* one process takes a batch */
         in.ready = (in.ready + config->batch_size - 1) / config->batch_size;
@@ -154,6 +170,7 @@ static void function_scale(struct engine *engine, struct function *function, str
     in.ready += function->invokes_waiting;
     function_sample_cpu(engine, function, now);
     function->target = autoscale(&in);
+    function->target.instances -= cover < function->target.instances ? cover : function->target.instances;
     unsigned live = function_live(function);
     if (function->target.instances > live)
         function_log_target(engine, function, &in, now);
@@ -214,10 +231,10 @@ static struct instance *longest_idle(struct function *function)
         if (instance->state == INSTANCE_READY)
             return instance;
     }
-    if (function->instances_by_state[INSTANCE_READY] > 0) {
+    if (function_ours(function, INSTANCE_READY) > 0) {
         LIST_EACH(at, &function->instances) {
             struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-            if (instance->state == INSTANCE_READY)
+            if (instance->state == INSTANCE_READY && !instance->attached)
                 return instance;
         }
     }
@@ -249,10 +266,8 @@ static void function_stop_drained(struct engine *engine, struct function *functi
         return;
     LIST_EACH(at, &function->instances) {
         struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        if (instance->state == INSTANCE_DRAINING && !instance->killed && !instance->overran && list_empty(&instance->leases)) {
-            instance->killed = true;
-            engine->world.stop(engine->world.ctx, instance->id, "drained");
-        }
+        if (instance->state == INSTANCE_DRAINING && !instance->killed && !instance->overran && list_empty(&instance->leases))
+            instance_stop(engine, instance, "drained");
     }
 }
 

@@ -145,7 +145,7 @@ void settle_failure(struct engine *engine, struct function *function, struct lea
     unsigned attempts_max = has_invoke_policy(engine, function, item->target) ? INVOKE_ATTEMPTS : function->attempts_max;
     struct exception row = failed_row(engine, function, item, failure, now);
     row.attempts++;
-    row.due_ms = now.wall_ms + pause_ms(engine, function, item->target, row.attempts);
+    row.due_ms = now.wall_ms + (failure->at_once ? 0 : pause_ms(engine, function, item->target, row.attempts));
     bool too_old = row.due_ms >= item->accepted_ms + function->max_age_ms;
     item->done = true;
     function->counters[QUEUE_ATTEMPTS_FAILED]++;

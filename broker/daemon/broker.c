@@ -77,15 +77,22 @@ static void bus_on_next(void *ctx, uint64_t request, uint64_t instance, unsigned
         (void)engine_result_batch(broker->engine, instance, results[i].lease, results[i].failures, results[i].failures_count, now);
     if (events_max == 0) { /* results only: it is leaving */
         bus_answer_next(broker->bus, request, SLUICE_OK, NULL, 0, 0, (struct view){ 0 }, 0);
+        if (engine_instance_leaves(broker->engine, instance, now) == SLUICE_OK)
+            broker_release_parked(broker, instance);
         return;
     }
     VEC_PUSH(&broker->parked, (struct parked_next){ .request = request, .instance = instance });
     enum sluice_err err = engine_instance_wants(broker->engine, instance, events_max, now);
     if (err != SLUICE_OK) {
         broker->parked.count--;
-        bus_answer_next(broker->bus, request, SLUICE_EUNAVAILABLE,
-                        err == SLUICE_ENOTFOUND ? "no such instance: only processes that the daemon started are served" : "the instance is to end",
-                        0, 0, (struct view){ 0 }, 0);
+        if (err == SLUICE_ELIMIT)
+            bus_answer_next(broker->bus, request, err, "as many requests and leases are out as the consumer said when it attached", 0, 0,
+                            (struct view){ 0 }, 0);
+        else
+            bus_answer_next(broker->bus, request, SLUICE_EUNAVAILABLE,
+                            err == SLUICE_ENOTFOUND ? "no such instance: the daemon has not started it, and nobody is attached as it"
+                                                    : "the instance is to end",
+                            0, 0, (struct view){ 0 }, 0);
     }
 }
 
@@ -102,6 +109,7 @@ static void bus_on_gone(void *ctx, uint64_t request)
     struct broker *broker = ctx;
 
     control_gone(broker->control, request);
+    broker_detach_gone(broker, request);
     broker_publish_cancel(broker, request);
     for (size_t i = 0; i < broker->parked.count; i++) {
         if (broker->parked.items[i].request != request)
@@ -448,11 +456,15 @@ static bool open_edges(struct broker *broker)
         .on_result = instance_on_result,
         .on_gone = instance_on_gone,
         .on_spawner_ready = instance_on_spawner_ready,
+        .on_line = lambda_line,
     };
     struct bus_events bus_events = {
         .ctx = broker,
         .on_publish = bus_on_publish,
         .on_next = bus_on_next,
+        .on_attach = broker_on_attach,
+        .on_detach = broker_on_detach,
+        .on_lost = broker_on_lost,
         .on_control = bus_on_control,
         .on_gone = bus_on_gone,
     };
@@ -464,6 +476,7 @@ static bool open_edges(struct broker *broker)
         return say("runtime-api-failed", &error);
     if (invocations_new(broker->loop, broker->mailbox, broker->instances, broker->data, &broker->invocations, &error) != SLUICE_OK)
         return say("usage-refused", &error);
+    invocations_on_report(broker->invocations, lambda_report, broker);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         listener_folder(broker->listeners[i]);
     struct bus_options options = { .listeners = (const char *const *)broker->listeners,
@@ -502,6 +515,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
     struct sluice_error error;
 
     *broker = (struct broker){ .options = *options, .started = clock_now() };
+    list_init(&broker->consumers_all);
     notify_open(&broker->notify);
     broker->config = config_file_load(options->config_path, options->runtimes, stderr, NULL);
     if (broker->config == NULL)
@@ -598,6 +612,8 @@ void broker_close(struct broker *broker)
         free(broker->listeners[i]);
     VEC_DONE(&broker->publishes);
     VEC_DONE(&broker->parked);
+    VEC_DONE(&broker->leaving);
+    broker_consumers_done(broker);
     VEC_DONE(&broker->inputs);
     bytes_done(&broker->handover);
     bytes_done(&broker->invocation_log);

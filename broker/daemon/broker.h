@@ -10,6 +10,8 @@
 #include <ev.h>
 
 #include "broker/base/histogram.h"
+#include "broker/base/list.h"
+#include "broker/base/map.h"
 #include "broker/core/engine.h"
 #include "broker/daemon/invocations.h"
 #include "broker/edge/bus_door.h"
@@ -69,6 +71,11 @@ struct broker {
     VEC(struct publish) publishes; /* arrived, not taken yet: the gathering commit is full, or it is not their turn */
     size_t publishes_head;
     VEC(struct parked_next) parked;
+    VEC(struct parked_next) leaving; /* detach calls: answered when the instance has settled what it holds */
+    struct map consumers;        /* attached instance -> struct consumer * */
+    struct list consumers_all;
+    int64_t attach_refused_logged_us; /* the last one; and how many were not since */
+    uint64_t attach_refused_unlogged;
     struct bytes handover;       /* input lines and frames in the making */
     struct bytes invocation_log; /* for a caller that asked for it */
     uint64_t gone;               /* the instance whose end is being told, and its last output; 0: none */
@@ -107,6 +114,15 @@ bool broker_open_http(struct broker *broker, struct sluice_error *reterr); /* if
 void broker_put_input(struct broker *broker, const struct handover *handover, struct bytes *out); /* of one delivery, on one line, appended */
 struct world broker_world(struct broker *broker);
 void broker_release_parked(struct broker *broker, uint64_t instance); /* answers its parked requests: it is to end */
+/* consumers.c */
+/* Who is attached as this instance, for people; false: nobody. */
+bool broker_consumer(const struct broker *broker, uint64_t instance, const char **ret_name, const char **ret_from);
+void broker_on_attach(void *ctx, const struct bus_attach *attach);
+void broker_on_detach(void *ctx, uint64_t request, uint64_t instance);
+void broker_on_lost(void *ctx, uint64_t instance, uint64_t lease_reached);
+void broker_detach_gone(struct broker *broker, uint64_t request); /* the peer of a detach call went away */
+void broker_consumer_stopped(struct broker *broker, uint64_t instance, const char *reason);
+void broker_consumers_done(struct broker *broker);
 /* reload.c */
 void broker_watch_config(struct broker *broker);
 void broker_unwatch_config(struct broker *broker);

@@ -18,6 +18,17 @@ static const char *protocol_text(enum function_protocol protocol)
     return NULL;
 }
 
+static const char *runtime_text(enum function_runtime runtime)
+{
+    switch (runtime) {
+    case RUNTIME_NONE: return NULL;
+    case RUNTIME_NODEJS: return "nodejs";
+    case RUNTIME_PYTHON: return "python";
+    case RUNTIME_PROVIDED: return "provided";
+    }
+    return NULL;
+}
+
 static const char *shape_text(enum event_shape shape)
 {
     switch (shape) {
@@ -48,12 +59,12 @@ static bool is_paused(const struct function_info *info)
 
 static json_t *list_row(const struct function_info *info)
 {
-    json_t *row = json_pack("{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:o,s:I,s:s,s:o,s:f,s:o,s:I,s:I}", "name", json_text(info->name), "protocol",
+    json_t *row = json_pack("{s:o,s:o,s:b,s:b,s:I,s:I,s:I,s:I,s:o,s:I,s:I,s:s,s:o,s:f,s:o,s:I,s:I}", "name", json_text(info->name), "protocol",
                             json_text(info->config == NULL ? NULL : protocol_text(info->config->protocol)), "orphaned",
                             (int)(info->config == NULL), "paused", (int)is_paused(info), "ready", (json_int_t)info->ready, "leased",
                             (json_int_t)info->leased, "retry", (json_int_t)info->retrying, "dead",
-                            (json_int_t)info->counters[QUEUE_DEAD_LETTERED], "instances", json_instances(info->instances), "target",
-                            (json_int_t)info->target.instances, "circuit", info->circuit_open ? "open" : "closed", "oldest_ms",
+                            (json_int_t)info->counters[QUEUE_DEAD_LETTERED], "instances", json_instances(info->instances), "attached",
+                            (json_int_t)info->attached, "target", (json_int_t)info->target.instances, "circuit", info->circuit_open ? "open" : "closed", "oldest_ms",
                             json_when(info->oldest_ms > 0, info->oldest_ms), "arrivals_per_s", info->arrivals_per_s, "service_us",
                             json_when(info->service_s > 0, (int64_t)(info->service_s * 1e6)), "succeeded",
                             (json_int_t)info->counters[QUEUE_SUCCEEDED], "attempts_failed",
@@ -236,9 +247,10 @@ static json_t *show_configuration(const struct config_function *config)
     if (config == NULL)
         return json_null();
     json_t *value = json_pack(
-        "{s:o,s:o,s:o,s:s,s:I,s:o,s:I,s:{s:I,s:I,s:b},s:{s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I},s:s,s:b}", "command",
+        "{s:o,s:o,s:o,s:s,s:o,s:o,s:I,s:o,s:I,s:{s:I,s:I,s:b},s:{s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I},s:s,s:b}", "command",
         show_texts(config->command, false), "directory", json_text(config->directory), "environment", show_texts(config->environment, true),
-        "protocol", protocol_text(config->protocol), "timeout_ms", (json_int_t)config->timeout_ms, "memory_bytes",
+        "protocol", protocol_text(config->protocol), "runtime", json_text(runtime_text(config->runtime)), "handler", json_text(config->handler),
+        "timeout_ms", (json_int_t)config->timeout_ms, "memory_bytes",
         json_when(config->memory_bytes > 0, config->memory_bytes), "concurrency", (json_int_t)config->concurrency, "batch", "size",
         (json_int_t)config->batch_size, "window_ms", (json_int_t)config->batch_window_ms, "partial_failures",
         (int)config->batch_partial_failures, "scale", "min", (json_int_t)config->scale_min, "max", (json_int_t)config->scale_max, "idle_ms",
@@ -257,8 +269,15 @@ static json_t *show_counters(const uint64_t counters[QUEUE_COUNTERS])
                      (json_int_t)counters[QUEUE_ATTEMPTS_FAILED]);
 }
 
+static json_t *show_invokes(const struct function_info *info)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I}", "waiting", (json_int_t)info->invokes_waiting, "running", (json_int_t)info->invokes_running,
+                     "done", (json_int_t)info->invokes.done, "failed", (json_int_t)info->invokes.failed, "throttled",
+                     (json_int_t)info->invokes.throttled);
+}
+
 struct instances_shown {
-    const struct instances *instances;
+    const struct broker *broker;
     json_t *rows;
     struct now now;
 };
@@ -268,9 +287,14 @@ static void show_instance(void *ctx, const struct instance_info *info)
     struct instances_shown *shown = ctx;
     int64_t since_ms = shown->now.wall_ms - (shown->now.mono.us - info->since.us) / 1000;
     pid_t pid = 0;
-    bool runs = instances_pid(shown->instances, info->id, &pid); /* the engine knows those of native ones by their requests only */
-    json_t *row = json_pack("{s:I,s:s,s:o,s:I,s:I}", "instance", (json_int_t)info->id, "state", instance_state_text(info->state), "pid",
-                            json_when(runs, pid), "since_ms", (json_int_t)since_ms, "leased", (json_int_t)info->leased);
+    const char *consumer = NULL, *from = NULL;
+    bool runs = instances_pid(shown->broker->instances, info->id, &pid); /* the engine knows those of native ones by their requests only */
+    if (info->attached)
+        (void)broker_consumer(shown->broker, info->id, &consumer, &from);
+    json_t *row = json_pack("{s:I,s:s,s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:o}", "instance", (json_int_t)info->id, "state",
+                            instance_state_text(info->state), "pid", json_when(runs, pid), "since_ms", (json_int_t)since_ms, "leased",
+                            (json_int_t)info->leased, "parked", (json_int_t)info->parked, "done", (json_int_t)info->done, "consumer", json_text(consumer), "from",
+                            json_text(from), "concurrency", json_when(info->attached, info->concurrency));
     ASSERT(row != NULL);
     (void)json_array_append_new(shown->rows, row);
 }
@@ -284,8 +308,9 @@ static json_t *show_scaling(const struct function_info *info)
     unsigned parallel = at_once ? config->concurrency : 1;
     double wanted = ceil((info->target.work + info->target.backlog) / parallel);
 
-    int len = snprintf(inputs, sizeof inputs, "ready %llu, in flight %llu, %.1f/s arriving", (unsigned long long)info->ready,
-                       (unsigned long long)info->leased, info->arrivals_per_s);
+    int len = snprintf(inputs, sizeof inputs, "ready %llu, in flight %llu, %.1f/s arriving",
+                       (unsigned long long)info->ready + info->invokes_waiting, (unsigned long long)info->leased + info->invokes_running,
+                       info->arrivals_per_s);
     if (info->service_s > 0)
         (void)snprintf(inputs + len, sizeof inputs - (size_t)len, ", %.3g ms each: %.0f wanted", info->service_s * 1000, wanted);
     switch (info->target.bound) {
@@ -298,6 +323,9 @@ static json_t *show_scaling(const struct function_info *info)
     }
     if (config == NULL)
         (void)snprintf(text, sizeof text, "not in the configuration: nothing is started");
+    else if (config->command[0] == NULL)
+        (void)snprintf(text, sizeof text, "no command, so none is started; %u attached%s: %s", info->attached,
+                       is_paused(info) ? ", but scale.max is 0" : "", inputs);
     else if (is_paused(info))
         (void)snprintf(text, sizeof text, "paused, scale.max is 0: %s", inputs);
     else
@@ -319,7 +347,7 @@ static json_t *show_circuit(const struct function_info *info, const struct funct
 json_t *control_function_show(struct call *call)
 {
     const struct control *control = call->control;
-    struct instances_shown shown = { .now = call->now, .instances = control->broker->instances };
+    struct instances_shown shown = { .now = call->now, .broker = control->broker };
     struct function_info info;
     uint32_t id;
 
@@ -329,12 +357,11 @@ json_t *control_function_show(struct call *call)
     shown.rows = json_array();
     engine_each_instance(control->broker->engine, id, show_instance, &shown);
     const struct function_ends *of = id <= control->ends->functions.count ? control->ends->functions.items[id - 1] : NULL;
-    json_t *result = json_pack("{s:o,s:b,s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:{s:I,s:I},s:o,s:o,s:o,s:o,s:o}", "name", json_text(info.name), "orphaned",
+    json_t *result = json_pack("{s:o,s:b,s:b,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:o,s:o,s:o,s:o,s:o,s:o}", "name", json_text(info.name), "orphaned",
                                (int)(info.config == NULL), "paused", (int)is_paused(&info), "configuration",
                                show_configuration(info.config), "counters", show_counters(info.counters), "queue", "ready",
                                (json_int_t)info.ready, "leased", (json_int_t)info.leased, "retry", (json_int_t)info.retrying, "dead",
-                               (json_int_t)info.counters[QUEUE_DEAD_LETTERED], "invokes", "waiting", (json_int_t)info.invokes_waiting, "running",
-                               (json_int_t)info.invokes_running, "instances", shown.rows, "ends", show_ends(of), "scaling",
+                               (json_int_t)info.counters[QUEUE_DEAD_LETTERED], "invokes", show_invokes(&info), "instances", shown.rows, "ends", show_ends(of), "scaling",
                                show_scaling(&info), "circuit", show_circuit(&info, of, call->now), "usage",
                                control_usage(call, info.name));
     ASSERT(result != NULL);

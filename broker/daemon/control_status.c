@@ -37,12 +37,12 @@ json_t *control_status(struct call *call)
                                json_when(usage.commits > 0, (int64_t)usage.commit_us_p99));
     json_t *bytes = json_pack("{s:o}", "p50", json_when(usage.commits > 0, (int64_t)usage.commit_bytes_p50));
     json_t *result = json_pack(
-        "{s:i,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:I,s:[]}", "pid", (int)getpid(), "version", SLUICE_VERSION, "uptime_ms",
+        "{s:i,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:I,s:I,s:[]}", "pid", (int)getpid(), "version", SLUICE_VERSION, "uptime_ms",
         (json_int_t)((call->now.mono.us - broker->started.mono.us) / 1000), "revision", (json_int_t)totals.revision, "events_total",
         (json_int_t)totals.events_total, "unmatched", (json_int_t)totals.unmatched_total, "pending", (json_int_t)totals.pending, "commit_us",
         commit, "commit_bytes", bytes, "store", status_store(broker, &usage), "bus", status_bus(broker), "functions",
         (json_int_t)broker->config->config.functions_count, "rules", (json_int_t)broker->config->config.rules_count, "instances",
-        json_instances(totals.instances), "producers", (json_int_t)totals.producers, "unsafe");
+        json_instances(totals.instances), "attached", (json_int_t)totals.attached, "producers", (json_int_t)totals.producers, "unsafe");
     ASSERT(result != NULL);
     return result;
 }

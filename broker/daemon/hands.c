@@ -266,6 +266,10 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
 
     log_format(LOG_DEBUG, "event=instance-stop instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
     broker_release_parked(broker, instance);
+    if (engine_instance_is_attached(broker->engine, instance)) {
+        broker_consumer_stopped(broker, instance, reason);
+        return;
+    }
     (void)runtime_shutdown(broker->runtime, instance, "spindown", clock_now().wall_ms + STOP_GRACE_MS);
     control_instance_stopped(broker->control, instance, reason);
     instances_stop(broker->instances, instance);
@@ -276,6 +280,10 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     struct broker *broker = ctx;
 
     log_format(LOG_DEBUG, "event=instance-kill instance=%llu reason=\"%s\"", (unsigned long long)instance, reason);
+    if (engine_instance_is_attached(broker->engine, instance)) { /* not ours to kill */
+        bus_cut(broker->bus, instance);
+        return;
+    }
     if (strcmp(reason, "timeout") == 0)
         invocations_killed(broker->invocations, instance);
     control_instance_stopped(broker->control, instance, reason);

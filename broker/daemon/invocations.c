@@ -48,6 +48,8 @@ struct invocations {
     struct ev_timer save_soon;
     uint64_t last_instance;          /* whose invocation ended last, and what was said of it */
     char last_report[2 * REPORT_TEXT_MAX];
+    void (*on_report)(void *ctx, uint64_t instance, const struct report *report);
+    void *on_report_ctx;
 };
 
 static struct runner *runner_find(const struct invocations *invocations, uint64_t instance)
@@ -191,6 +193,8 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     if (invocation->reported) {
         report_end(runner->capture, runner->instance, &report, invocations->last_report);
         invocations->last_instance = runner->instance;
+        if (invocations->on_report != NULL)
+            invocations->on_report(invocations->on_report_ctx, runner->instance, &report);
     }
     usage_add(invocations->usage, runner->function, now.wall_ms, &sums);
     runner->cold = false;
@@ -214,8 +218,9 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
     struct runner *runner = calloc(1, sizeof *runner);
 
     ASSERT(runner != NULL);
-    *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .memory_limit_bytes = function->memory_bytes > 0 || function->protocol != PROTOCOL_LAMBDA
-                                                         ? function->memory_bytes : LAMBDA_MEMORY_BYTES,
+    bool told = function->memory_bytes == 0 && function->protocol == PROTOCOL_LAMBDA;
+    *runner = (struct runner){ .instance = instance, .protocol = function->protocol,
+                               .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes,
                                .reports = function->report, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
@@ -262,8 +267,11 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     invocation->reported = runner->reports && request_id != NULL;
     invocation->begun_us = clock_now().mono.us;
     invocation->error_type[0] = '\0';
-    (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", invocation->reported ? request_id : "");
-    if (runner->ready && invocation->reported)
+    invocation->request_id[0] = '\0';
+    if (!invocation->reported)
+        return;
+    (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", request_id);
+    if (runner->ready)
         report_begin(runner->capture, instance, request_id);
 }
 
@@ -328,6 +336,12 @@ void invocations_gone(struct invocations *invocations, uint64_t instance, const 
     }
     (void)map_remove(&invocations->runners, instance, NULL);
     runner_free(runner);
+}
+
+void invocations_on_report(struct invocations *invocations, void (*on_report)(void *ctx, uint64_t instance, const struct report *report), void *ctx)
+{
+    invocations->on_report = on_report;
+    invocations->on_report_ctx = ctx;
 }
 
 struct view invocations_last_report(const struct invocations *invocations, uint64_t instance)

@@ -37,6 +37,10 @@ void invocations_killed(struct invocations *invocations, uint64_t instance);    
 /* What it had not answered has failed. Before anything is told of the instance's end to others. */
 void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
 
+/* Told of each report of an invocation that has a request id, as it is made; must not call back. */
+struct report;
+void invocations_on_report(struct invocations *invocations, void (*on_report)(void *ctx, uint64_t instance, const struct report *report), void *ctx);
+
 /* The END and REPORT lines of the last invocation that ended, if it was this instance's; until the next ends. Empty: it was not. */
 struct view invocations_last_report(const struct invocations *invocations, uint64_t instance);
 

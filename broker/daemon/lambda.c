@@ -10,6 +10,7 @@
 
 #include "broker/base/arena.h"
 #include "broker/edge/log.h"
+#include "broker/edge/report.h"
 #include "schemas/codec/json.h"
 
 enum { ENVIRONMENT_ARENA_BYTES = 16 << 10 };
@@ -122,6 +123,53 @@ void lambda_close(struct broker *broker)
         arena_free(broker->environment);
 }
 
+/* ---- telemetry ---- */
+
+void lambda_line(void *ctx, uint64_t instance, struct view line)
+{
+    struct broker *broker = ctx;
+    struct bytes record = { 0 };
+
+    if (!runtime_telemetry_wanted(broker->runtime, instance))
+        return;
+    json_put_string(&record, line);
+    if (!record.failed)
+        runtime_telemetry(broker->runtime, instance, "function", bytes_view(&record));
+    bytes_done(&record);
+}
+
+static void put_ms(struct bytes *out, const char *name, int64_t us)
+{
+    bytes_put_format(out, "\"%s\":%lld.%03lld", name, (long long)(us / 1000), (long long)(us % 1000));
+}
+
+void lambda_report(void *ctx, uint64_t instance, const struct report *report)
+{
+    static const char *const statuses[] = { [REPORT_SUCCESS] = "success", [REPORT_ERROR] = "error", [REPORT_TIMEOUT] = "timeout" };
+    struct broker *broker = ctx;
+    struct bytes record = { 0 };
+
+    if (!runtime_telemetry_wanted(broker->runtime, instance))
+        return;
+    bytes_put_format(&record, "{\"requestId\":\"%s\",\"status\":\"%s\",\"metrics\":{", report->request_id, statuses[report->status]);
+    put_ms(&record, "durationMs", report->duration_us);
+    bytes_put_format(&record, ",\"billedDurationMs\":%lld,\"memorySizeMB\":%lld,\"maxMemoryUsedMB\":%lld", (long long)report_billed_ms(report),
+                     (long long)report_memory_size_mib(report), (long long)report_memory_used_mib(report));
+    if (report->init_us >= 0) {
+        bytes_put_char(&record, ',');
+        put_ms(&record, "initDurationMs", report->init_us);
+    }
+    bytes_put_char(&record, '}');
+    if (report->status == REPORT_ERROR) {
+        bytes_put_text(&record, ",\"errorType\":");
+        json_put_string(&record, report_error_type(report->error_type));
+    }
+    bytes_put_char(&record, '}');
+    if (!record.failed)
+        runtime_telemetry(broker->runtime, instance, "platform.report", bytes_view(&record));
+    bytes_done(&record);
+}
+
 /* ---- what the engine wants ---- */
 
 /* "2026/11/22/[$LATEST]" and 32 hexadecimal digits, as CloudWatch's streams are called: one an instance. */
@@ -139,7 +187,7 @@ static void log_stream_name(char *out, size_t size)
 
 enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const struct config_function *function, struct sluice_error *reterr)
 {
-    char stream[64];
+    char stream[96];
     const char *address;
 
     enum sluice_err err = runtime_open(broker->runtime, instance, function, &address, reterr);
@@ -148,7 +196,7 @@ enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const str
     arena_reset(broker->environment);
     log_stream_name(stream, sizeof stream);
     const char *const *environment =
-        lambda_environment(broker->environment, function, address, broker->http_url[0] == '\0' ? NULL : broker->http_url, stream);
+        lambda_environment(broker->environment, function, instance, address, broker->http_url[0] == '\0' ? NULL : broker->http_url, stream);
     err = instances_start(broker->instances, instance, function, environment, reterr);
     if (err != SLUICE_OK)
         runtime_close(broker->runtime, instance);

@@ -11,6 +11,10 @@ enum { LAMBDA_ARN_BYTES = 160 };
 
 bool lambda_open(struct broker *broker, struct sluice_error *reterr);
 void lambda_close(struct broker *broker);
+/* For those that subscribed to the instance's telemetry: a line it printed, and what an invocation of it took. */
+struct report;
+void lambda_line(void *ctx, uint64_t instance, struct view line);
+void lambda_report(void *ctx, uint64_t instance, const struct report *report);
 /* At the end of a turn: what is idle now and whose function says scale.idle-freeze. */
 void lambda_freeze_idle(struct broker *broker);
 /* "arn:aws:lambda:REGION:ACCOUNT:function:NAME" */

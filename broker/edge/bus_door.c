@@ -24,6 +24,17 @@ struct request {
     char ids[FRAME_IDS_MAX * FRAME_ID_BYTES];
 };
 
+struct handed {                  /* a lease, and where its answer ends: bus_peer_answered() */
+    uint64_t lease, end;
+};
+
+/* A connection and the instance that is attached by it. */
+struct bus_bond {
+    uint64_t instance;
+    struct bus_peer *peer;
+    uint64_t reached;            /* the last lease that was given to the system whole, as far as that was looked at */
+    VEC(struct handed) handed;   /* those after it, in order */
+};
 struct listener {
     struct bus_door *door;
     enum frame_kind kind;
@@ -41,6 +52,7 @@ struct bus_door {
     char *token;
     VEC(struct listener *) listeners;
     struct map requests;         /* id -> struct request * */
+    struct map bonds;            /* instance -> struct bus_bond * */
     uint64_t request_last, refused;
     struct bus_message message;
     ev_prepare turn_begin, turn_end;
@@ -138,6 +150,83 @@ static bool request_answer_begin(struct request *request, struct answer *answer,
     return answer_begin(answer, request->peer, ids, items, code, text);
 }
 
+/* ---- attached instances ---- */
+
+static struct bus_bond *bond_find(const struct bus_door *door, uint64_t instance)
+{
+    uint64_t pointer;
+    return map_get(&door->bonds, instance, &pointer) ? (struct bus_bond *)(uintptr_t)pointer : NULL;
+}
+
+static void bond_new(struct bus_door *door, struct bus_peer *peer, uint64_t instance)
+{
+    struct bus_bond *bond = calloc(1, sizeof *bond);
+
+    ASSERT(bond != NULL);
+    ASSERT(peer->bond == NULL);
+    bond->instance = instance;
+    bond->peer = peer;
+    peer->bond = bond;
+    map_put(&door->bonds, instance, (uint64_t)(uintptr_t)bond);
+}
+
+static void bond_free(struct bus_door *door, struct bus_bond *bond)
+{
+    (void)map_remove(&door->bonds, bond->instance, NULL);
+    bond->peer->bond = NULL;
+    VEC_DONE(&bond->handed);
+    free(bond);
+}
+
+static void bond_look(struct bus_bond *bond)
+{
+    uint64_t given = bus_peer_given(bond->peer);
+    size_t gone = 0;
+
+    while (gone < bond->handed.count && bond->handed.items[gone].end <= given)
+        bond->reached = bond->handed.items[gone++].lease;
+    if (gone == 0)
+        return;
+    memmove(bond->handed.items, bond->handed.items + gone, (bond->handed.count - gone) * sizeof *bond->handed.items);
+    bond->handed.count -= gone;
+}
+
+static void bond_handed(struct bus_bond *bond, uint64_t lease)
+{
+    bond_look(bond);
+    VEC_PUSH(&bond->handed, (struct handed){ .lease = lease, .end = bond->peer->doomed ? UINT64_MAX : bus_peer_answered(bond->peer) });
+}
+
+void bus_unbind(struct bus_door *door, uint64_t instance)
+{
+    struct bus_bond *bond = bond_find(door, instance);
+
+    if (bond != NULL)
+        bond_free(door, bond);
+}
+
+void bus_cut(struct bus_door *door, uint64_t instance)
+{
+    struct bus_bond *bond = bond_find(door, instance);
+
+    if (bond != NULL)
+        bus_peer_doom(bond->peer);
+}
+
+/* May this peer speak for the instance? NULL: yes; else why not. */
+static const char *stranger_to(const struct bus_door *door, const struct bus_peer *peer, uint64_t instance, bool may_be_ours,
+                               enum sluice_err *ret_code)
+{
+    const struct bus_bond *bond = bond_find(door, instance);
+
+    *ret_code = bond == NULL ? SLUICE_ENOTFOUND : SLUICE_EACCESS;
+    if (bond != NULL && bond->peer != peer)
+        return "another connection is attached as this instance";
+    if (bond == NULL && !(may_be_ours && peer->local))
+        return "this connection is not attached as this instance, or not any more";
+    return NULL;
+}
+
 /* ---- frames ---- */
 
 static bool token_equals(const char *expected, struct view token)
@@ -181,6 +270,43 @@ static const char *limit_reached(const struct bus_door *door, const struct bus_p
     return NULL;
 }
 
+/* Why a call of a peer that said hello is not taken; NULL: it is. */
+static const char *call_refused(const struct bus_door *door, const struct bus_peer *peer, enum sluice_err *ret_code)
+{
+    const struct bus_message *message = &door->message;
+    const char *why = NULL;
+
+    switch (message->call) {
+    case CALL_HELLO:
+    case CALL_PUBLISH:
+        break;
+    case CALL_NEXT:
+        why = stranger_to(door, peer, message->next.instance, true, ret_code);
+        break;
+    case CALL_ATTACH:
+        *ret_code = SLUICE_EEXISTS;
+        why = peer->bond != NULL ? "this connection is attached already; use another one for another function" : NULL;
+        break;
+    case CALL_DETACH:
+        why = stranger_to(door, peer, message->detach.instance, false, ret_code);
+        break;
+    case CALL_CONTROL:
+        *ret_code = SLUICE_EACCESS;
+        why = peer->local ? NULL : "control calls go over ipc only";
+        break;
+    }
+    return why;
+}
+
+static void take_attach(struct bus_door *door, const struct request *request)
+{
+    struct bus_attach attach = { .request = request->id, .function = door->message.attach.function,
+                                 .consumer = door->message.attach.consumer, .concurrency = door->message.attach.concurrency };
+
+    bus_peer_address(request->peer, attach.from, sizeof attach.from);
+    door->events.on_attach(door->events.ctx, &attach);
+}
+
 static void take_frame(void *ctx, struct bus_peer *peer, const struct bus_frame *frame)
 {
     struct bus_door *door = ctx;
@@ -200,8 +326,9 @@ static void take_frame(void *ctx, struct bus_peer *peer, const struct bus_frame 
         refuse(door, peer, frame, SLUICE_EPROTO, "say hello first");
         return;
     }
-    if (message->call == CALL_CONTROL && !peer->local) {
-        refuse(door, peer, frame, SLUICE_EACCESS, "control calls go over ipc only");
+    const char *refused = call_refused(door, peer, &err);
+    if (refused != NULL) {
+        refuse(door, peer, frame, err, refused);
         return;
     }
     const char *limit = limit_reached(door, peer);
@@ -221,6 +348,12 @@ static void take_frame(void *ctx, struct bus_peer *peer, const struct bus_frame 
         door->events.on_next(door->events.ctx, request->id, message->next.instance, message->next.events_max,
                              message->results.items, (unsigned)message->results.count);
         break;
+    case CALL_ATTACH:
+        take_attach(door, request);
+        break;
+    case CALL_DETACH:
+        door->events.on_detach(door->events.ctx, request->id, message->detach.instance);
+        break;
     case CALL_CONTROL:
         door->events.on_control(door->events.ctx, request->id, message->control.command, message->control.arguments);
         break;
@@ -239,6 +372,13 @@ static void peer_gone(void *ctx, struct bus_peer *peer)
             door->events.on_gone(door->events.ctx, request->id);
         request_free(door, request);
     }
+    if (peer->bond == NULL)
+        return;
+    bond_look(peer->bond);
+    uint64_t instance = peer->bond->instance, reached = peer->bond->reached;
+    bond_free(door, peer->bond);
+    if (!door->closing)
+        door->events.on_lost(door->events.ctx, instance, reached);
 }
 
 /* ---- listeners ---- */
@@ -428,8 +568,10 @@ void bus_door_close(struct bus_door *door)
     for (size_t i = 0; i < door->listeners.count; i++)
         listener_free(door->listeners.items[i]);
     ASSERT(door->requests.count == 0);
+    ASSERT(door->bonds.count == 0);
     ASSERT(door->peers.input_bytes == 0);
     map_done(&door->requests);
+    map_done(&door->bonds);
     bus_message_done(&door->message);
     VEC_DONE(&door->listeners);
     free(door->token);
@@ -493,6 +635,40 @@ void bus_answer_next(struct bus_door *door, uint64_t id, enum sluice_err code, c
         bytes_put_view(answer.out, entries);
         answer_end(&answer);
     }
+    if (lease != 0 && request->peer->bond != NULL)
+        bond_handed(request->peer->bond, lease);
+    request_free(door, request);
+}
+
+void bus_answer_attach(struct bus_door *door, uint64_t id, const struct bus_attached *attached)
+{
+    struct request *request = request_find(door, id);
+    struct answer answer;
+    char instance[24];
+
+    ASSERT(request != NULL); /* answered at once: its peer cannot have gone */
+    (void)snprintf(instance, sizeof instance, "%llu", (unsigned long long)attached->instance);
+    if (request_answer_begin(request, &answer, 7, attached->code, attached->text)) {
+        mpack_put_str(answer.out, view_of(attached->code == SLUICE_OK ? instance : ""));
+        mpack_put_uint(answer.out, attached->concurrency);
+        mpack_put_uint(answer.out, attached->batch_size);
+        mpack_put_uint(answer.out, (uint64_t)attached->timeout_ms);
+        answer_end(&answer);
+    }
+    if (attached->code == SLUICE_OK)
+        bond_new(door, request->peer, attached->instance);
+    request_free(door, request);
+}
+
+void bus_answer_detach(struct bus_door *door, uint64_t id)
+{
+    struct request *request = request_find(door, id);
+    struct answer answer;
+
+    if (request == NULL)
+        return;
+    if (request_answer_begin(request, &answer, 3, SLUICE_OK, NULL))
+        answer_end(&answer);
     request_free(door, request);
 }
 

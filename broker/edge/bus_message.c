@@ -103,7 +103,7 @@ static enum sluice_err read_next(struct bus_message *message, struct mpack_reade
         !mpack_read_array(reader, &count) || count > NEXT_RESULTS_MAX)
         return sluice_fail(reterr, SLUICE_EPROTO, "next: expected [1, 3, instance, events_max, [[lease, failures, output] ...]]");
     if (!read_number(instance, &id))
-        return sluice_fail(reterr, SLUICE_EPROTO, "next: the instance is the number in $SLUICE_INSTANCE");
+        return sluice_fail(reterr, SLUICE_EPROTO, "next: the instance is the number in $SLUICE_INSTANCE, or what attach answered");
     for (uint32_t i = 0; i < count; i++)
         if (!read_result(message, reader))
             return sluice_fail(reterr, SLUICE_EPROTO,
@@ -115,6 +115,48 @@ static enum sluice_err read_next(struct bus_message *message, struct mpack_reade
     }
     message->next.instance = id;
     message->next.events_max = (unsigned)events_max;
+    return SLUICE_OK;
+}
+
+static bool consumer_is_name(struct view consumer)
+{
+    if (consumer.len == 0 || consumer.len > ATTACH_CONSUMER_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < consumer.len; i++) {
+        char c = consumer.data[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!plain && (c == '\0' || strchr("._-@:/+", c) == NULL))
+            return false;
+    }
+    return true;
+}
+
+static enum sluice_err read_attach(struct bus_message *message, struct mpack_reader *reader, struct sluice_error *reterr)
+{
+    struct view function, consumer;
+    uint64_t concurrency;
+
+    if (!mpack_read_str(reader, &function) || !mpack_read_str(reader, &consumer) || !mpack_read_uint(reader, UINT64_MAX, &concurrency) ||
+        !mpack_at_end(reader))
+        return sluice_fail(reterr, SLUICE_EPROTO, "attach: expected [1, 4, function, consumer, concurrency]");
+    if (!consumer_is_name(consumer))
+        return sluice_fail(reterr, SLUICE_EINVAL, "attach: the consumer's name must have 1 to %d letters, digits and any of . _ - @ : / +",
+                           ATTACH_CONSUMER_BYTES_MAX);
+    if (concurrency > ATTACH_CONCURRENCY_MAX)
+        return sluice_fail(reterr, SLUICE_EINVAL, "attach: concurrency must be from 1 to %d, or 0 for what the function says",
+                           ATTACH_CONCURRENCY_MAX);
+    message->attach.function = function;
+    message->attach.consumer = consumer;
+    message->attach.concurrency = (unsigned)concurrency;
+    return SLUICE_OK;
+}
+
+static enum sluice_err read_detach(struct bus_message *message, struct mpack_reader *reader, struct sluice_error *reterr)
+{
+    struct view instance;
+
+    if (!mpack_read_str(reader, &instance) || !read_number(instance, &message->detach.instance) || !mpack_at_end(reader))
+        return sluice_fail(reterr, SLUICE_EPROTO, "detach: expected [1, 5, instance as attach answered it]");
     return SLUICE_OK;
 }
 
@@ -139,6 +181,8 @@ enum sluice_err bus_message_read(struct bus_message *message, struct view body, 
         { CALL_HELLO, 4, read_hello },
         { CALL_PUBLISH, 7, read_publish },
         { CALL_NEXT, 5, read_next },
+        { CALL_ATTACH, 5, read_attach },
+        { CALL_DETACH, 3, read_detach },
         { CALL_CONTROL, 4, read_control },
     };
     struct mpack_reader reader = mpack_reader_of(body);

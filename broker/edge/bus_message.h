@@ -22,6 +22,8 @@ struct bus_message {
         struct { struct view client, token; } hello;            /* token.data NULL: none */
         struct publish publish;                                 /* reply 0 */
         struct { uint64_t instance; unsigned events_max; } next;
+        struct { struct view function, consumer; unsigned concurrency; } attach; /* consumer: checked, fit for a log line */
+        struct { uint64_t instance; } detach;
         struct { struct view command, arguments; } control;
     };
     VEC(struct bus_result) results;     /* of next */

@@ -1,5 +1,7 @@
 #include "broker/edge/bus_peer.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "broker/base/assert.h"
@@ -191,6 +193,7 @@ static void write_news(struct mail *mail)
     if (peer->sent < peer->sending.len) {
         write_start(peer);
     } else {
+        peer->sent_before += peer->sending.len;
         bytes_clear(&peer->sending);
         peer->sent = 0;
         if (peer->sending.capacity > BUS_OUT_BYTES_KEPT)
@@ -248,6 +251,36 @@ void bus_peer_answer_end(struct bus_peer *peer, struct view ids, size_t start)
     memcpy(peer->out.data + start - ids.len - length_bytes, length, length_bytes);
     if (!peer->writing && list_empty(&peer->dirty))
         list_push(&peer->peers->dirty, &peer->dirty);
+}
+
+uint64_t bus_peer_answered(const struct bus_peer *peer)
+{
+    return peer->sent_before + peer->sending.len + peer->out.len;
+}
+
+uint64_t bus_peer_given(const struct bus_peer *peer)
+{
+    return peer->sent_before + (peer->writing ? peer->sending.len : peer->sent);
+}
+
+void bus_peer_address(const struct bus_peer *peer, char *buffer, size_t buffer_len)
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+    nng_sockaddr address;
+    uint64_t pid;
+
+    (void)snprintf(buffer, buffer_len, "?");
+    if (peer->local) {
+        if (nng_stream_get_uint64(peer->stream, NNG_OPT_IPC_PEER_PID, &pid) == 0)
+            (void)snprintf(buffer, buffer_len, "pid %llu", (unsigned long long)pid);
+        return;
+    }
+    if (nng_stream_get_addr(peer->stream, NNG_OPT_REMADDR, &address) != 0)
+        return;
+    if (address.s_family == NNG_AF_INET && inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof host) != NULL)
+        (void)snprintf(buffer, buffer_len, "%s:%u", host, ntohs(address.s_in.sa_port));
+    else if (address.s_family == NNG_AF_INET6 && inet_ntop(AF_INET6, address.s_in6.sa_addr, host, sizeof host) != NULL)
+        (void)snprintf(buffer, buffer_len, "[%s]:%u", host, ntohs(address.s_in6.sa_port));
 }
 
 /* ---- life ---- */

@@ -50,6 +50,7 @@ struct bus_peer {
     unsigned held_count;
     bool local;                             /* ipc: same user or root */
     bool greeted;                           /* said a good hello */
+    struct bus_bond *bond;                  /* NULL: not attached */
     /* Of this module; the door reads `input`. */
     struct bus_peers *peers;
     struct list link, dirty;
@@ -63,6 +64,7 @@ struct bus_peer {
     struct bytes out;                       /* gathering */
     struct bytes sending;                   /* being written, `sent` of it done */
     size_t sent;
+    uint64_t sent_before;                   /* bytes of all earlier `sending` */
 };
 
 void bus_peers_init(struct bus_peers *peers, struct mailbox *mailbox);
@@ -73,6 +75,12 @@ bool bus_peer_new(struct bus_peers *peers, nng_stream *stream, enum frame_kind k
  * `*ret_start` and be written anew. */
 struct bytes *bus_peer_answer_begin(struct bus_peer *peer, struct view ids, size_t *ret_start);
 void bus_peer_answer_end(struct bus_peer *peer, struct view ids, size_t start);
+/* Where in the stream of all bytes to it what was answered so far ends; and how far of it has been given to the system, a write that is
+ * going on included. */
+uint64_t bus_peer_answered(const struct bus_peer *peer);
+uint64_t bus_peer_given(const struct bus_peer *peer);
+/* Who it is: "pid 4711" or "192.0.2.7:40112"; "?" when the system does not say. */
+void bus_peer_address(const struct bus_peer *peer, char *buffer, size_t buffer_len);
 /* Cuts it off, soon: on_gone comes from the loop, never from here. */
 void bus_peer_doom(struct bus_peer *peer);
 

@@ -229,14 +229,22 @@ static void line_put(struct capture *capture, const struct line_head *head, stru
         lines_flush(capture);
 }
 
-static void line_finish(struct capture *capture, struct captured *captured, const struct line_head *head, bool cut)
+/* A line of the function's own. */
+static void line_take(struct capture *capture, struct captured *captured, uint64_t instance, const struct line_head *head, struct view text, bool cut)
 {
-    line_put(capture, head, bytes_view(&captured->line), cut);
+    if (captured->on_line != NULL)
+        captured->on_line(captured->ctx, instance, text);
+    line_put(capture, head, text, cut);
+}
+
+static void line_finish(struct capture *capture, struct captured *captured, uint64_t instance, const struct line_head *head, bool cut)
+{
+    line_take(capture, captured, instance, head, bytes_view(&captured->line), cut);
     bytes_clear(&captured->line);
 }
 
 /* A part of a line, without its line break. */
-static void line_extend(struct capture *capture, struct captured *captured, const struct line_head *head, struct view part)
+static void line_extend(struct capture *capture, struct captured *captured, uint64_t instance, const struct line_head *head, struct view part)
 {
     size_t room = LOG_LINE_BYTES_MAX - captured->line.len;
 
@@ -245,7 +253,7 @@ static void line_extend(struct capture *capture, struct captured *captured, cons
     bytes_put(&captured->line, part.data, part.len < room ? part.len : room);
     if (part.len > room) {
         captured->cutting = true;
-        line_finish(capture, captured, head, true);
+        line_finish(capture, captured, instance, head, true);
     }
 }
 
@@ -260,11 +268,11 @@ void capture_feed(struct capture *capture, struct captured *captured, uint64_t i
         struct view part = { .data = at, .len = (size_t)((line_break != NULL ? line_break : end) - at) };
         /* Most lines come whole and are copied once. */
         if (line_break != NULL && captured->line.len == 0 && !captured->cutting && part.len <= LOG_LINE_BYTES_MAX) {
-            line_put(capture, &head, part, false);
+            line_take(capture, captured, instance, &head, part, false);
         } else {
-            line_extend(capture, captured, &head, part);
+            line_extend(capture, captured, instance, &head, part);
             if (line_break != NULL && !captured->cutting)
-                line_finish(capture, captured, &head, false);
+                line_finish(capture, captured, instance, &head, false);
             if (line_break != NULL)
                 captured->cutting = false;
         }
@@ -278,7 +286,7 @@ void capture_end(struct capture *capture, struct captured *captured, uint64_t in
 {
     if (captured->line.len > 0) {
         struct line_head head = line_head(instance);
-        line_finish(capture, captured, &head, false);
+        line_finish(capture, captured, instance, &head, false);
         lines_flush(capture);
     }
 }

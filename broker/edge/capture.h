@@ -18,6 +18,8 @@ struct captured {                    /* the stream of one instance: zero at firs
     struct bytes line;               /* begun, its end not read yet */
     bool cutting;                    /* what follows, up to the line's end, is beyond the limit */
     struct bytes tail;               /* see captured_tail() */
+    void (*on_line)(void *ctx, uint64_t instance, struct view line); /* NULL: nobody listens. Each whole line, before it is in the file */
+    void *ctx;
 };
 
 /* Makes `directory` if it is missing. */

@@ -333,11 +333,15 @@ void cgroup_open(struct cgroup *cgroup, int lock_fd, pid_t daemon, const char *w
     folder_note(lock_fd, cgroup->folder);
 }
 
+void cgroup_clear(const struct cgroup *cgroup)
+{
+    if (cgroup->folder[0] != '\0')
+        leftover_remove(cgroup->folder);
+}
+
 void cgroup_close(struct cgroup *cgroup, int lock_fd)
 {
-    if (cgroup->limiter == MEMORY_BY_RLIMIT)
-        return;
-    leftover_remove(cgroup->folder);
+    cgroup_clear(cgroup);
     folder_note(lock_fd, "");
 }
 

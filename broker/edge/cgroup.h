@@ -11,7 +11,7 @@
  * other processes are there it was not given to us alone, and is left as it is.
  * DEV-INO is the identity of the lock file that the spawner holds, so a folder of that name which is there at a start was left by a
  * daemon that is dead: what runs in it is killed, and it is removed. Wherever it was: its path is kept in the lock file.
- * Used by the spawner, which alone makes and removes; the daemon reads (memory.h). Links to nothing foreign. */
+ * Used by the spawner, which alone makes them; the daemon reads (memory.h), and clears up when it outlives its spawner. Links to nothing foreign. */
 #ifndef SLUICE_EDGE_CGROUP_H
 #define SLUICE_EDGE_CGROUP_H
 
@@ -34,7 +34,9 @@ struct cgroup {
 /* Removes what an earlier daemon with this lock left, chooses, and makes our folder. `lock_fd`: the lock, held. `daemon`: the process
  * that moves with us. `wanted` NULL or "auto": as above; "rlimit": no cgroup. */
 void cgroup_open(struct cgroup *cgroup, int lock_fd, pid_t daemon, const char *wanted);
-void cgroup_close(struct cgroup *cgroup, int lock_fd); /* every instance's folder must have been removed */
+void cgroup_close(struct cgroup *cgroup, int lock_fd);
+/* Kills what is in our folder and removes it, if it is there: also for the daemon, when its spawner died before it. */
+void cgroup_clear(const struct cgroup *cgroup);
 
 /* An instance's folder with its limit. Returns errno or 0, and then the file into which the child writes "0" to enter. */
 int cgroup_make(const struct cgroup *cgroup, uint64_t instance, int64_t memory_bytes, int *ret_enter_fd);

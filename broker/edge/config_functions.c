@@ -105,8 +105,12 @@ static void command_read(struct loader *loader, const struct config_entry *entry
     const struct yaml_file *file = entry->file;
     bool good = true;
 
+    if (node == NULL && function->protocol == PROTOCOL_NATIVE) { /* none is started: consumers attach */
+        function->command = arena_zalloc(loader->arena, sizeof *function->command);
+        return;
+    }
     if (node == NULL) {
-        yaml_mistake(file, entry->key, "function '%s' has no 'command'", entry->name);
+        yaml_mistake(file, entry->key, "function '%s' has no 'command'; only with protocol native may it be left out", entry->name);
         return;
     }
     if (node->kind == YAML_SCALAR && !yaml_is_empty(node)) {
@@ -296,6 +300,8 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     (void)yaml_get_unsigned(file, values[KEY_CONCURRENCY], "concurrency", 1, CONFIG_CONCURRENCY_MAX, &function->concurrency);
     batch_read(file, values[KEY_BATCH], function);
     scale_read(file, values[KEY_SCALE], function);
+    if (function->command != NULL && function->command[0] == NULL && function->scale_min > 0)
+        yaml_mistake(file, entry->key, "function '%s' has no 'command', so that 'scale.min' cannot be kept", entry->name);
     retry_read(file, values[KEY_RETRY], function);
     log_read(file, values[KEY_LOG], function);
     if (yaml_get_choice(file, values[KEY_INPUT], "input", shapes, 3, &shape))

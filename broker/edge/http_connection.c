@@ -95,19 +95,13 @@ void http_connection_part(struct http_connection *connection)
     http_connection_close(connection, end);
 }
 
-static bool answer_is_whole(const struct http_connection *connection)
-{
-    return connection->exchange == NULL || connection->exchange->answer == ANSWER_FINISHED;
-}
-
 /* The connection broke, or its peer is gone. */
 static void connection_lost(struct http_connection *connection)
 {
-    http_connection_close(connection, connection->state == CONNECTION_BODY && !answer_is_whole(connection) ? HTTP_TRUNCATED : HTTP_PEER_CLOSED);
+    http_connection_close(connection, connection->state == CONNECTION_BODY && !http_answer_is_whole(connection) ? HTTP_TRUNCATED : HTTP_PEER_CLOSED);
 }
 
-/* What still comes is thrown away. */
-static void stop_taking(struct http_connection *connection)
+void http_stop_taking(struct http_connection *connection)
 {
     connection->closing = true;
     connection->state = CONNECTION_LINGER;
@@ -130,120 +124,7 @@ void http_connection_refuse(struct http_connection *connection, unsigned status,
             return;
         http_put_own_answer(connection, status, reason);
     }
-    stop_taking(connection);
-}
-
-/* ---- requests out of bytes ---- */
-
-static void take_head(struct http_connection *connection, const struct http_head *head)
-{
-    struct http_listener *listener = connection->listener;
-
-    list_remove(&connection->idle);
-    connection->state = CONNECTION_BODY;
-    connection->read_by_ms = 0;
-    connection->closing_asked = !head->keep_alive;
-    connection->closing = connection->closing || connection->closing_asked;
-    struct http_exchange *exchange = connection->exchange = http_exchange_new(connection, head);
-    if (exchange == NULL) {
-        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
-        return;
-    }
-    if (listener->handler.on_head != NULL)
-        listener->handler.on_head(listener->handler.ctx, exchange);
-    if (connection->state == CONNECTION_GONE || connection->aborted || exchange->answer == ANSWER_FINISHED)
-        return;
-    if (!exchange->streamed && exchange->length > exchange->body_bytes_max) {
-        http_connection_refuse(connection, 413, "the body is larger than it may be here", HTTP_REFUSED);
-    } else if (exchange->expects_continue && exchange->answer == ANSWER_NONE) {
-        exchange->expects_continue = false;
-        bytes_put_text(&connection->out, "HTTP/1.1 100 Continue\r\n\r\n");
-        http_connection_dirty(connection);
-    }
-}
-
-static void take_body(struct http_connection *connection, struct view piece)
-{
-    struct http_listener *listener = connection->listener;
-    struct http_exchange *exchange = connection->exchange;
-
-    if (answer_is_whole(connection)) {
-        if (piece.len > connection->drop_left)
-            stop_taking(connection);
-        else
-            connection->drop_left -= piece.len;
-    } else if (exchange->streamed) {
-        if (listener->handler.on_body != NULL)
-            listener->handler.on_body(listener->handler.ctx, exchange, piece);
-    } else if (exchange->body.len + piece.len > exchange->body_bytes_max) {
-        http_connection_refuse(connection, 413, "the body is larger than it may be here", HTTP_REFUSED);
-    } else if (listener->bodies_bytes + piece.len > listener->limits.bodies_bytes_max || !http_exchange_collect(exchange, piece)) {
-        http_connection_refuse(connection, 503, "too many bytes of requests are held here; try again later", HTTP_REFUSED);
-    }
-}
-
-static void take_end(struct http_connection *connection, const struct http_head *trailers)
-{
-    struct http_listener *listener = connection->listener;
-
-    connection->state = CONNECTION_WHOLE;
-    if (answer_is_whole(connection))
-        return;
-    if (!http_exchange_trailers(connection->exchange, trailers)) {
-        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
-        return;
-    }
-    listener->handler.on_request(listener->handler.ctx, connection->exchange);
-}
-
-static bool may_take(const struct http_connection *connection)
-{
-    switch (connection->state) {
-    case CONNECTION_IDLE:
-    case CONNECTION_HEAD:
-        return true;
-    case CONNECTION_BODY:
-        return !connection->aborted && (connection->exchange == NULL || !connection->exchange->paused);
-    case CONNECTION_WHOLE:
-    case CONNECTION_LINGER:
-    case CONNECTION_GONE:
-        break;
-    }
-    return false;
-}
-
-/* Returns how much of it is done with. */
-static size_t take(struct http_connection *connection, struct view input)
-{
-    const struct http_limits *limits = &connection->listener->limits;
-    const struct http_parse_limits parse_limits = { .line_bytes_max = limits->line_bytes_max, .section_bytes_max = limits->head_bytes_max };
-    struct http_parsed parsed;
-    size_t taken = 0;
-
-    while (may_take(connection)) {
-        struct view rest = { .data = input.data + taken, .len = input.len - taken };
-        enum http_piece piece = http_parse_take(&connection->parse, rest, &parse_limits, &parsed);
-        taken += parsed.consumed;
-        if (parsed.consumed > 0 && connection->state == CONNECTION_BODY)
-            connection->read_by_ms = 0; /* set anew by await_input() */
-        switch (piece) {
-        case HTTP_PIECE_SHORT:
-            return taken;
-        case HTTP_PIECE_HEAD:
-            take_head(connection, &parsed.head);
-            break;
-        case HTTP_PIECE_BODY:
-            take_body(connection, parsed.body);
-            break;
-        case HTTP_PIECE_END:
-            take_end(connection, &parsed.head);
-            break;
-        case HTTP_PIECE_BROKEN:
-            http_connection_refuse(connection, parsed.status, parsed.reason, HTTP_TRUNCATED);
-            break;
-        }
-    }
-    return taken;
+    http_stop_taking(connection);
 }
 
 /* ---- from one thing to the next ---- */
@@ -258,7 +139,8 @@ static void linger(struct http_connection *connection)
         return;
     connection->shut = true;
     (void)shutdown(connection->fd, SHUT_WR); /* fails if the peer is gone, which its read says, too */
-    read_within(connection, HTTP_LINGER_MS);
+    connection->linger_until_ms = http_now_ms() + HTTP_LINGER_MS;
+    read_within(connection, HTTP_LINGER_QUIET_MS);
     list_insert_after(&connection->listener->idle, &connection->idle); /* the first to go when there are too many */
 }
 
@@ -270,7 +152,7 @@ static void next_request(struct http_connection *connection)
         return;
     }
     if (connection->closing) {
-        stop_taking(connection);
+        http_stop_taking(connection);
         return;
     }
     connection->state = CONNECTION_IDLE;
@@ -306,7 +188,7 @@ static void await_input(struct http_connection *connection)
         forget_input(connection);
         break;
     case CONNECTION_BODY:
-        read = read && may_take(connection);
+        read = read && http_may_take(connection);
         if (connection->read_by_ms == 0)
             read_within(connection, read ? limits->request_ms : HTTP_PEEK_MS);
         break;
@@ -329,7 +211,7 @@ static void take_kept_input(struct http_connection *connection)
 {
     struct view kept = { .data = connection->input.data + connection->input_at, .len = http_connection_kept(connection) };
 
-    connection->input_at += take(connection, kept);
+    connection->input_at += http_take(connection, kept);
     if (connection->input_at == connection->input.len || connection->state == CONNECTION_LINGER)
         forget_input(connection);
 }
@@ -360,10 +242,10 @@ void http_connection_advance(struct http_connection *connection)
         if (connection->state == CONNECTION_WHOLE && done)
             next_request(connection);
         else if (connection->state == CONNECTION_BODY && done && connection->closing)
-            stop_taking(connection);
+            http_stop_taking(connection);
         else if (connection->state == CONNECTION_LINGER && done)
             linger(connection);
-        if (http_connection_kept(connection) > 0 && may_take(connection))
+        if (http_connection_kept(connection) > 0 && http_may_take(connection))
             take_kept_input(connection);
         again = connection->state != before;
     }
@@ -382,13 +264,13 @@ static void input_ended(struct http_connection *connection)
         http_connection_close(connection, HTTP_PEER_CLOSED);
         break;
     case CONNECTION_BODY:
-        if (answer_is_whole(connection))
-            stop_taking(connection);
+        if (http_answer_is_whole(connection))
+            http_stop_taking(connection);
         else
             http_connection_refuse(connection, 400, "the body ends before its length", HTTP_TRUNCATED);
         break;
     case CONNECTION_WHOLE:
-        if (!answer_is_whole(connection))
+        if (!http_answer_is_whole(connection))
             http_connection_close(connection, HTTP_PEER_CLOSED);
         break;
     case CONNECTION_LINGER:
@@ -401,14 +283,17 @@ static void input_ended(struct http_connection *connection)
 
 static void input_came(struct http_connection *connection, struct view came)
 {
-    if (connection->state == CONNECTION_LINGER)
+    if (connection->state == CONNECTION_LINGER) {
+        if (connection->shut && http_now_ms() + HTTP_LINGER_QUIET_MS < connection->linger_until_ms)
+            read_within(connection, HTTP_LINGER_QUIET_MS);
         return;
+    }
     if (http_connection_kept(connection) > 0) {
         keep_input(connection, came);
         take_kept_input(connection);
         return;
     }
-    size_t taken = take(connection, came);
+    size_t taken = http_take(connection, came);
     if (taken < came.len && connection->state != CONNECTION_GONE && connection->state != CONNECTION_LINGER)
         keep_input(connection, (struct view){ .data = came.data + taken, .len = came.len - taken });
 }
@@ -464,10 +349,10 @@ static void read_too_late(struct http_connection *connection)
         http_connection_refuse(connection, 408, "the head did not come in time", HTTP_TIMED_OUT);
         break;
     case CONNECTION_BODY:
-        if (!may_take(connection))
+        if (!http_may_take(connection))
             peek(connection, POLLERR | POLLHUP);
-        else if (answer_is_whole(connection))
-            stop_taking(connection);
+        else if (http_answer_is_whole(connection))
+            http_stop_taking(connection);
         else
             http_connection_refuse(connection, 408, "the body did not come in time", HTTP_TIMED_OUT);
         break;
@@ -517,6 +402,7 @@ struct http_connection *http_connection_new(struct http_listener *listener, int 
     ev_io_init(&connection->readable, on_readable, fd, EV_READ);
     ev_io_init(&connection->writable, on_writable, fd, EV_WRITE);
     ev_timer_init(&connection->timer, on_timer, 0., 0.);
+    ev_set_priority(&connection->timer, EV_MINPRI + 1); /* after a stall of ours: what has come meanwhile is not late */
     connection->readable.data = connection->writable.data = connection->timer.data = connection;
     list_push(&listener->all, &connection->link);
     list_push(&listener->idle, &connection->idle);

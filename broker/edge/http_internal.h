@@ -1,7 +1,8 @@
 /* http_internal.h - what the files of the HTTP server share; its users see http.h.
  *
  *   http_listener.c     accepts, admits, bounds the number of connections; entering and leaving
- *   http_connection.c   bytes in, requests out of them; deadlines; ends
+ *   http_connection.c   bytes in, deadlines, ends; from one request to the next
+ *   http_take.c         requests out of bytes, and to the owner
  *   http_send.c         bytes out: at the end of a pass of the loop, one send a connection
  *   http_exchange.c     http.h's calls on a request and its answer
  *   http_parse.c, http_guard.c   bytes to messages; http_text.c: names and escapes
@@ -29,9 +30,10 @@
 enum {
     HTTP_READ_BYTES = 64 << 10,          /* at once, to the stack: a connection that waits holds no buffer */
     HTTP_PEEK_MS = 1000,                 /* how often a connection that is not read is asked whether its peer is still there */
-    HTTP_LINGER_MS = 2000,               /* for a peer that still sends: closing at once would take the answer from it */
+    /* For a peer that still sends: closing at once would take the answer from it. Until it was quiet for so long, and at most: */
+    HTTP_LINGER_QUIET_MS = 2000, HTTP_LINGER_MS = 30000,
     HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */
-    HTTP_ACCEPTS_PER_PASS = 64,
+    HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_PASS = 512, /* then the rest of the loop has its turn */
     HTTP_UNSENT_BYTES_MAX = 64 << 20,    /* of a streamed answer whose writer does not heed http_unsent(): cut off */
     HTTP_BODY_PROVEN_BYTES = 256 << 10,  /* before so much of a body has come, its declared length is not believed */
 };
@@ -52,7 +54,7 @@ struct http_exchange {
     struct http_span method, path, query;
     bool has_query, old, head_only;          /* head_only: HEAD */
     bool chunked_body, expects_continue;
-    bool streamed, paused, told;             /* told: on_request was called */
+    bool streamed, paused;
     bool chunked_answer, no_body;            /* of the answer */
     bool drain_wanted;
     enum http_answer_state answer;
@@ -82,6 +84,7 @@ struct http_connection {
     struct bytes out;
     size_t sent;                             /* of out */
     int64_t read_by_ms, send_by_ms;          /* 0: no deadline */
+    int64_t linger_until_ms;
     ev_io readable, writable;
     ev_timer timer;                          /* may be early, never late: see http_deadline() */
     int64_t timer_ms;
@@ -100,6 +103,7 @@ struct http_listener {
     ev_io acceptable;
     ev_timer accept_again;
     ev_prepare pass;                         /* never started: fed */
+    ev_timer pass_again;
     bool closed, failing, paused;
     unsigned entered;
     size_t bodies_bytes;                     /* collected, of all connections */
@@ -125,10 +129,22 @@ void http_connection_advance(struct http_connection *connection);
 void http_connection_part(struct http_connection *connection);
 void http_deadline(struct http_connection *connection);
 
+/* No more of this connection: what still comes is thrown away, and once all is sent the connection ends. */
+void http_stop_taking(struct http_connection *connection);
+
+/* http_take.c */
+static inline bool http_answer_is_whole(const struct http_connection *connection)
+{
+    return connection->exchange == NULL || connection->exchange->answer == ANSWER_FINISHED;
+}
+bool http_may_take(const struct http_connection *connection);
+size_t http_take(struct http_connection *connection, struct view input);    /* returns how much of it is done with */
+
 /* http_send.c */
 void http_connection_dirty(struct http_connection *connection);
 void http_connection_send(struct http_connection *connection);
 void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events);
+void http_pass_again(struct ev_loop *loop, ev_timer *watcher, int events);
 
 /* http_exchange.c */
 struct http_exchange *http_exchange_new(struct http_connection *connection, const struct http_head *head);  /* NULL: out of memory */

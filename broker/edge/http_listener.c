@@ -221,7 +221,9 @@ enum sluice_err http_listen(struct ev_loop *loop, const char *text, const struct
     ev_timer_init(&listener->accept_again, on_accept_again, 0., 0.);
     ev_prepare_init(&listener->pass, http_pass);
     ev_set_priority(&listener->pass, EV_MINPRI);
-    listener->acceptable.data = listener->accept_again.data = listener->pass.data = listener;
+    ev_timer_init(&listener->pass_again, http_pass_again, 0., 0.);
+    ev_set_priority(&listener->pass_again, EV_MINPRI);
+    listener->acceptable.data = listener->accept_again.data = listener->pass.data = listener->pass_again.data = listener;
     ev_io_start(loop, &listener->acceptable);
     *ret_listener = listener;
     return SLUICE_OK;
@@ -235,6 +237,7 @@ void http_listener_close(struct http_listener *listener)
     listener->closed = true;
     ev_io_stop(listener->loop, &listener->acceptable);
     ev_timer_stop(listener->loop, &listener->accept_again);
+    ev_timer_stop(listener->loop, &listener->pass_again);
     (void)close(listener->fd); /* nothing was sent to it */
     while (!list_empty(&listener->all))
         http_connection_part(LIST_OWNER(listener->all.next, struct http_connection, link));

@@ -98,17 +98,32 @@ void http_connection_send(struct http_connection *connection)
         http_connection_advance(connection);
 }
 
-/* What was written since the last pass goes now: one send a connection. */
-void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events)
+/* What was written since the last pass goes now: one send a connection. A peer that pipelines has its next request served by it, which makes its
+ * connection dirty again; so that many such peers do not keep the loop to themselves, there is an end to a pass. */
+static void pass(struct http_listener *listener)
 {
-    struct http_listener *listener = watcher->data;
-
-    (void)loop, (void)events;
     http_enter(listener);
-    while (!list_empty(&listener->dirty)) {
+    for (unsigned i = 0; i < HTTP_SENDS_PER_PASS && !list_empty(&listener->dirty); i++) {
         struct http_connection *connection = LIST_OWNER(listener->dirty.next, struct http_connection, dirty);
         list_remove(&connection->dirty);
         http_connection_send(connection);
     }
+    if (!list_empty(&listener->dirty) && !listener->closed) {
+        (void)ev_clear_pending(listener->loop, &listener->pass); /* those served here have fed it again, for now */
+        ev_timer_set(&listener->pass_again, 0., 0.);
+        ev_timer_start(listener->loop, &listener->pass_again);
+    }
     http_leave(listener);
+}
+
+void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+    (void)loop, (void)events;
+    pass(watcher->data);
+}
+
+void http_pass_again(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)events;
+    pass(watcher->data);
 }

@@ -302,6 +302,8 @@ static struct instance *instance_new(struct instances *instances, uint64_t id, c
     ev_timer_init(&instance->grace, on_grace_over, 0, 0);
     instance->input.data = instance->output.data = instance->errors.data = instance->ended.data = instance->grace.data = instance;
     instance->capture = capture_open(instances->captures, function->name);
+    instance->captured.ctx = instances->events.ctx;
+    instance->captured.on_line = function->protocol == PROTOCOL_LAMBDA ? instances->events.on_line : NULL;
     return instance;
 }
 

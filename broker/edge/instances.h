@@ -49,6 +49,8 @@ struct instances_events {
     /* The last word about an instance. What it still had leased is lost (the engine knows what that was). */
     void (*on_gone)(void *ctx, uint64_t instance, const struct instance_end *end);
     void (*on_spawner_ready)(void *ctx);
+    /* A line that a Lambda function printed. Comes from within instances_log(), too, and must not call back. May be NULL. */
+    void (*on_line)(void *ctx, uint64_t instance, struct view line);
 };
 
 /* Logs go to DATA/logs, made if missing. `bus_url`: given to native functions. `program`: as spawner_start(). */

@@ -7,7 +7,7 @@
  *
  * Behind them, after a failure, `Status: error\tError Type: T\t` or `Status: timeout\t`. MB are 2^20 bytes, as Lambda's.
  * Billed is the duration, with the init of a cold start, rounded up to a millisecond. A function without a limit has as its memory size
- * what it used. For every protocol alike; which of them says it by default is the configuration's (`log.report`). */
+ * what it used (a Lambda function 128 MB, which is what it is told that it has). For every protocol alike; which of them says it by default is the configuration's (`log.report`). */
 #ifndef SLUICE_EDGE_REPORT_H
 #define SLUICE_EDGE_REPORT_H
 

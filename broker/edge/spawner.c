@@ -446,9 +446,12 @@ void spawner_stop(struct spawner *spawner)
     struct pollfd ended = { .fd = spawner->pidfd, .events = POLLIN };
     if (spawner->pid != 0 && spawner->pidfd >= 0)
         (void)poll(&ended, 1, SPAWNER_STOP_MS);
-    if (!process_ended(spawner))
+    bool gone = process_ended(spawner);
+    if (!gone)
         log_format(LOG_ERROR, "event=spawner-slow pid=%d msg=\"it still ends its instances; left to that\"", (int)spawner->pid);
     for (int waited_ms = 0; !orphans_gone(spawner) && waited_ms < SPAWNER_STOP_MS; waited_ms += LOST_SWEEP_MS)
         (void)poll(NULL, 0, LOST_SWEEP_MS); /* only after a loss is there anything to wait for */
+    if (gone)
+        cgroup_clear(&spawner->memory); /* it did so itself, unless it was killed */
     spawner_free(spawner);
 }

@@ -93,6 +93,7 @@ struct child {                       /* what the vforked child needs, made befor
     pid_t parent;
     volatile int error_number;       /* 0: exec'd */
     volatile enum spawn_step step;
+    bool in_cgroup;                  /* here, where no register holds it: vfork returns twice */
 };
 
 /* Runs between vfork and exec on the parent's stack and memory: only system calls, never returning. Descriptors need no closing,
@@ -161,10 +162,10 @@ static void spawn(struct spawner_process *spawner, const struct wire_spawn *requ
 {
     static char *strings[SPAWN_STRINGS_MAX + 2]; /* with both NULLs; too large for the stack the child shares */
     const char *at = request->strings, *end = (const char *)request + request->head.bytes;
-    bool in_cgroup = request->memory_bytes > 0 && spawner->cgroup.limiter != MEMORY_BY_RLIMIT;
-    struct child child = { .memory_bytes = in_cgroup ? 0 : request->memory_bytes, .enter_fd = -1, .fds = { fds[0], fds[1], fds[2] }, .parent = getpid() };
+    struct child child = { .in_cgroup = request->memory_bytes > 0 && spawner->cgroup.limiter != MEMORY_BY_RLIMIT, .enter_fd = -1, .fds = { fds[0], fds[1], fds[2] }, .parent = getpid() };
 
     ASSERT(request->arguments >= 1 && request->arguments + request->variables <= SPAWN_STRINGS_MAX);
+    child.memory_bytes = child.in_cgroup ? 0 : request->memory_bytes;
     child.directory = take_string(&at, end);
     child.arguments = strings;
     for (uint32_t i = 0; i < request->arguments; i++)
@@ -175,7 +176,7 @@ static void spawn(struct spawner_process *spawner, const struct wire_spawn *requ
         child.variables[i] = (char *)(uintptr_t)take_string(&at, end);
     child.variables[request->variables] = NULL;
 
-    if (in_cgroup) {
+    if (child.in_cgroup) {
         int err = cgroup_make(&spawner->cgroup, request->head.instance, request->memory_bytes, &child.enter_fd);
         if (err != 0) {
             reply_failed(spawner, request->head.instance, err, STEP_CGROUP);
@@ -191,13 +192,13 @@ static void spawn(struct spawner_process *spawner, const struct wire_spawn *requ
     if (child.enter_fd >= 0)
         (void)close(child.enter_fd);
     if (pid < 0) {
-        cgroup_leave(spawner, in_cgroup, request->head.instance);
+        cgroup_leave(spawner, child.in_cgroup, request->head.instance);
         reply_failed(spawner, request->head.instance, fork_error, STEP_FORK);
         return;
     }
     if (child.error_number != 0) {
         (void)waitpid(pid, NULL, 0); /* it has called _exit */
-        cgroup_leave(spawner, in_cgroup, request->head.instance);
+        cgroup_leave(spawner, child.in_cgroup, request->head.instance);
         reply_failed(spawner, request->head.instance, child.error_number, child.step);
         return;
     }
@@ -207,11 +208,11 @@ static void spawn(struct spawner_process *spawner, const struct wire_spawn *requ
         (void)kill(-pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
         spawner->escaped_possible = true;
-        cgroup_leave(spawner, in_cgroup, request->head.instance);
+        cgroup_leave(spawner, child.in_cgroup, request->head.instance);
         reply_failed(spawner, request->head.instance, error_number, STEP_PIDFD);
         return;
     }
-    VEC_PUSH(&spawner->leaders, (struct leader){ .instance = request->head.instance, .pid = pid, .in_cgroup = in_cgroup, .exec_us = mono_us() });
+    VEC_PUSH(&spawner->leaders, (struct leader){ .instance = request->head.instance, .pid = pid, .in_cgroup = child.in_cgroup, .exec_us = mono_us() });
     struct wire_started *started = packet_add(&spawner->reply, WIRE_STARTED, request->head.instance, sizeof *started);
     started->pid = pid;
     packet_add_fd(&spawner->reply, pidfd);

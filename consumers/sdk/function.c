@@ -1,20 +1,19 @@
-/* function.c - the life of a native instance.
+/* function.c - the life of a native instance, one that the daemon started or one that attaches (attach.c).
  *
  *   Each of `concurrency` workers asks for work by calls of its own, with the results of what it had before:
  *
  *      next(result of lease 7) ---->  parked until there is work
  *                              <----  lease 9, deliveries        -> handler -> next(result of lease 9) ...
  *
- *   The main thread waits for what ends it: SIGTERM, SIGINT, a daemon that is gone for 5 s, or the last worker's return.
- *   On a signal it sends one `next` with events_max 0 ("we are leaving"): the daemon answers parked requests with nothing,
- *   and workers in the middle of a batch hand in its result with events_max 0 and return. */
+ *   The main thread waits for what ends it: SIGTERM, SIGINT, the last worker's return, or, if the daemon started us, a daemon that is
+ *   gone for 5 s. On a signal it says that we leave, by `detach` or by one `next` with events_max 0: the daemon answers parked
+ *   requests with nothing, and workers in the middle of a batch hand in its result with events_max 0 and return. */
 #include "sluice/function.h"
 
 #include <errno.h>
 #include <nng/nng.h>
 #include <nng/supplemental/util/platform.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,47 +22,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "consumers/sdk/batch.h"
-#include "producers/client/link.h"
+#include "consumers/sdk/runner.h"
 
 enum {
-    CONCURRENCY_MAX = 1024,
-    DAEMON_GONE_MS_MAX = 5000,
+    DAEMON_GONE_MS_MAX = 5000,  /* of one that started us */
     LEAVE_REPLY_MS_MAX = 1000,  /* how long parked requests may stay parked once we have said that we leave */
     LATER_PAUSE_MS = 100,       /* after "later" */
-};
-
-struct runner;
-struct worker {
-    struct runner *runner;
-    pthread_t thread;
-    bool started;
-    struct link_call call;
-    bool out;                   /* the call is; its memory is not ours */
-    nng_msg *reply;             /* to it; NULL: lost */
-    struct sdk_batch batch;
-    struct bytes request, result;
-};
-
-struct runner {
-    const struct sluice_function *function;
-    const char *instance;
-    unsigned concurrency, batch_size;
-    struct link *link;
-    int wake_fd;
-
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;     /* any of what follows, or of the workers */
-    bool up;
-    bool leaving;
-    bool forced;                /* what is parked is not waited for any more */
-    bool failed;                /* the exit status is 1; said why already */
-    unsigned running;
-    struct worker *workers;
-    unsigned workers_count;
-    struct link_call leave;
-    bool leave_out;
-    struct bytes leave_request;
 };
 
 /* All that a signal handler can reach. Set while sluice_function_run() runs. Any thread may take the signal: lock-free atomics.
@@ -89,6 +53,11 @@ static void signal_came(int number)
     errno = saved;
 }
 
+void runner_wake(const struct runner *runner)
+{
+    wake(runner->wake_fd);
+}
+
 static void runner_up(void *user, const struct wire_limits *limits)
 {
     struct runner *runner = user;
@@ -107,8 +76,19 @@ static void runner_down(void *user)
 
     pthread_mutex_lock(&runner->mutex);
     runner->up = false;
+    attach_lost(runner);
+    pthread_cond_broadcast(&runner->changed);
     pthread_mutex_unlock(&runner->mutex);
     wake(runner->wake_fd);
+}
+
+static void runner_not_up(void *user, const struct sluice_error *why)
+{
+    struct runner *runner = user;
+
+    pthread_mutex_lock(&runner->mutex);
+    attach_say(runner, why->text);
+    pthread_mutex_unlock(&runner->mutex);
 }
 
 static void runner_fail(struct runner *runner, const struct sluice_error *why)
@@ -134,40 +114,56 @@ static void worker_call_done(struct link_call *call, nng_msg *reply)
     pthread_mutex_unlock(&runner->mutex);
 }
 
-/* Nothing more is to be asked, or there is nobody to be asked any more. */
-static bool is_to_end(const struct worker *worker)
+/* A lease lives as long as the attachment that it came by. */
+static void drop_void_result(struct worker *worker)
 {
+    if (worker->result.len > 0 && worker->generation != worker->runner->attachment.generation)
+        bytes_clear(&worker->result);
+}
+
+/* Nothing more is to be asked, or there is nobody to be asked any more. */
+static bool is_to_end(struct worker *worker)
+{
+    drop_void_result(worker);
     return worker->runner->failed || (worker->runner->leaving && worker->result.len == 0);
 }
 
-static bool is_leaving(struct runner *runner)
+static bool may_ask(const struct worker *worker)
 {
-    pthread_mutex_lock(&runner->mutex);
-    bool leaving = runner->leaving;
-    pthread_mutex_unlock(&runner->mutex);
-    return leaving;
+    return worker->runner->up && attach_may_ask(worker->runner, worker);
 }
 
 enum asked { ASKED_ANSWERED, ASKED_LOST, ASKED_END };
+
+/* Waits until it may ask, or is to end: false. */
+static bool worker_wait(struct worker *worker)
+{
+    struct runner *runner = worker->runner;
+
+    while (!is_to_end(worker) && !may_ask(worker)) {
+        runner->waiting++;
+        wake(runner->wake_fd); /* an attachment that is over ends when all wait */
+        (void)pthread_cond_wait(&runner->changed, &runner->mutex);
+        runner->waiting--;
+    }
+    return !is_to_end(worker);
+}
 
 /* One `next` with the pending result. ASKED_LOST: no connection any more; the same again. */
 static enum asked worker_ask(struct worker *worker, nng_msg **ret_reply)
 {
     struct runner *runner = worker->runner;
 
-    bytes_clear(&worker->request);
-    sdk_put_next(&worker->request, runner->instance, is_leaving(runner) ? 0 : runner->batch_size, bytes_view(&worker->result));
-    if (worker->request.failed) {
-        nng_msleep(LATER_PAUSE_MS); /* memory may come back, and the result must be handed in */
-        return ASKED_LOST;
-    }
-    worker->call.parts[0] = bytes_view(&worker->request);
     pthread_mutex_lock(&runner->mutex);
-    while (!runner->up && !is_to_end(worker))
-        (void)pthread_cond_wait(&runner->changed, &runner->mutex);
-    bool end = is_to_end(worker), stay = true;
-    if (!end)
-        worker->out = stay = link_send(runner->link, &worker->call);
+    bool end = !worker_wait(worker), taken = false;
+    if (!end) {
+        bool last = runner->leaving || attach_is_over(runner);
+        bytes_clear(&worker->request);
+        sdk_put_next(&worker->request, runner->instance, last ? 0 : runner->batch_size, bytes_view(&worker->result));
+        worker->generation = runner->attachment.generation;
+        worker->call.parts[0] = bytes_view(&worker->request);
+        worker->out = taken = !worker->request.failed && link_send(runner->link, &worker->call);
+    }
     while (worker->out && !runner->forced)
         (void)pthread_cond_wait(&runner->changed, &runner->mutex);
     end = end || worker->out;
@@ -176,8 +172,8 @@ static enum asked worker_ask(struct worker *worker, nng_msg **ret_reply)
     pthread_mutex_unlock(&runner->mutex);
     if (end)
         return ASKED_END;
-    if (!stay)
-        nng_msleep(1); /* the connection is being cleaned up; `down` comes right away */
+    if (!taken) /* the connection is being cleaned up; `down` comes right away. Or memory may come back: the result must be handed in */
+        nng_msleep(worker->request.failed ? LATER_PAUSE_MS : 1);
     if (reply == NULL)
         return ASKED_LOST;
     *ret_reply = reply;
@@ -196,7 +192,7 @@ static bool worker_answered(struct worker *worker, nng_msg *reply)
         return true;
     case SLUICE_EUNAVAILABLE: /* drain */
         bytes_clear(&worker->result);
-        return false;
+        return attach_over(runner, worker->generation);
     case SLUICE_ESTALE: /* the result came too late; others have the deliveries now */
         bytes_clear(&worker->result);
         return true;
@@ -214,6 +210,9 @@ static bool worker_answered(struct worker *worker, nng_msg *reply)
     case SLUICE_EINVAL:
     case SLUICE_ECORRUPT:
     case SLUICE_EACCESS:
+        bytes_clear(&worker->result);
+        if (attach_over(runner, worker->generation)) /* of an attachment that the daemon has ended, most likely */
+            return true;
         break;
     }
     runner_fail(runner, &why);
@@ -264,7 +263,10 @@ static void leave_start(struct runner *runner)
     pthread_mutex_lock(&runner->mutex);
     runner->leaving = true;
     pthread_cond_broadcast(&runner->changed);
-    sdk_put_next(&runner->leave_request, runner->instance, 0, (struct view){ 0 });
+    if (!attach_put_leave(runner, &runner->leave_request)) {
+        pthread_mutex_unlock(&runner->mutex);
+        return;
+    }
     runner->leave = (struct link_call){ .parts = { bytes_view(&runner->leave_request) }, .done = leave_done, .user = runner };
     if (!runner->leave_request.failed)
         runner->leave_out = link_send(runner->link, &runner->leave);
@@ -297,7 +299,33 @@ static void daemon_is_gone(struct runner *runner)
     runner_fail(runner, &why);
 }
 
-/* Returns when no worker runs any more. */
+/* Starts workers until there are `count`. */
+static void runner_start(struct runner *runner, unsigned count)
+{
+    struct sluice_error why;
+
+    while (runner->workers_count < count) {
+        struct worker *worker = &runner->workers[runner->workers_count];
+        *worker = (struct worker){ .runner = runner, .index = runner->workers_count,
+                                   .call = { .done = worker_call_done, .user = worker } };
+        pthread_mutex_lock(&runner->mutex);
+        runner->running++;
+        pthread_mutex_unlock(&runner->mutex);
+        int err = pthread_create(&worker->thread, NULL, worker_run, worker);
+        if (err == 0) {
+            runner->workers_count++;
+            continue;
+        }
+        pthread_mutex_lock(&runner->mutex);
+        runner->running--;
+        pthread_mutex_unlock(&runner->mutex);
+        (void)sluice_fail(&why, SLUICE_ENOMEM, "start worker %u of %u: %s", runner->workers_count + 1, count, strerror(err));
+        runner_fail(runner, &why);
+        return;
+    }
+}
+
+/* Returns when no worker runs any more, and none will. */
 static void runner_watch(struct runner *runner)
 {
     int64_t down_since_ms = now_ms(), leaving_since_ms = 0;
@@ -305,41 +333,50 @@ static void runner_watch(struct runner *runner)
     for (;;) {
         struct pollfd fd = { .fd = runner->wake_fd, .events = POLLIN };
         uint64_t count;
+        int64_t now = now_ms(), wait_ms = -1;
         pthread_mutex_lock(&runner->mutex);
-        bool up = runner->up, failed = runner->failed, ended = runner->running == 0;
+        int64_t attach_ms = attach_turn(runner, now);
+        unsigned start = runner->failed || runner->leaving ? 0 : runner->concurrency;
+        pthread_mutex_unlock(&runner->mutex);
+        runner_start(runner, start);
+        pthread_mutex_lock(&runner->mutex);
+        bool gives_up = !runner->up && !attach_is_used(runner), failed = runner->failed;
+        bool ended = runner->running == 0 && (!attach_is_used(runner) || failed || runner->leaving);
         pthread_mutex_unlock(&runner->mutex);
         if (ended)
             return;
-        int64_t now = now_ms();
-        if (up)
+        if (!gives_up)
             down_since_ms = 0;
         else if (down_since_ms == 0)
             down_since_ms = now;
-        if (!up && !failed && now - down_since_ms >= DAEMON_GONE_MS_MAX) {
+        if (gives_up && !failed && now - down_since_ms >= DAEMON_GONE_MS_MAX) {
             daemon_is_gone(runner);
             continue;
         }
         if (signalled && leaving_since_ms == 0) {
             leaving_since_ms = now;
             leave_start(runner);
+            continue;
         }
         bool force = failed || (leaving_since_ms != 0 && now - leaving_since_ms >= LEAVE_REPLY_MS_MAX);
         if (force)
             leave_force(runner);
-        int64_t wait_ms = !up && !failed ? down_since_ms + DAEMON_GONE_MS_MAX - now : -1;
+        if (gives_up && !failed)
+            wait_ms = down_since_ms + DAEMON_GONE_MS_MAX - now;
         if (!force && leaving_since_ms != 0 && (wait_ms < 0 || wait_ms > LEAVE_REPLY_MS_MAX))
             wait_ms = leaving_since_ms + LEAVE_REPLY_MS_MAX - now;
+        if (attach_ms >= 0 && (wait_ms < 0 || attach_ms < wait_ms))
+            wait_ms = attach_ms;
         if (poll(&fd, 1, (int)wait_ms) > 0 && read(runner->wake_fd, &count, sizeof count) < 0)
             continue; /* another reader cannot be: EINTR */
     }
 }
 
-static bool read_number(const char *name, unsigned max, unsigned *ret_number, struct sluice_error *reterr)
+bool runner_number(const char *name, unsigned max, unsigned *ret_number, struct sluice_error *reterr)
 {
     const char *text = getenv(name);
     char *end;
 
-    *ret_number = 1;
     if (text == NULL)
         return true;
     errno = 0;
@@ -352,35 +389,38 @@ static bool read_number(const char *name, unsigned max, unsigned *ret_number, st
     return true;
 }
 
-static bool runner_open(struct runner *runner, struct sluice_error *reterr)
+/* Who we are, as the daemon that started us says. */
+static bool runner_spawned(struct runner *runner, struct sluice_error *reterr)
 {
-    const char *url = getenv(SLUICE_ENV_BUS);
-    const struct link_watch watch = { .up = runner_up, .down = runner_down, .user = runner };
-
+    runner->url = getenv(SLUICE_ENV_BUS);
     runner->instance = getenv(SLUICE_ENV_INSTANCE);
-    if (url == NULL || runner->instance == NULL) {
+    if (runner->url == NULL || runner->instance == NULL) {
         (void)sluice_fail(reterr, SLUICE_EINVAL,
-                          "%s is not in the environment: the daemon starts this program, as the command of a "
-                          "function with `protocol: native`",
-                          url == NULL ? SLUICE_ENV_BUS : SLUICE_ENV_INSTANCE);
+                          "%s is not in the environment: either the daemon starts this program, as the command of a function with "
+                          "`protocol: native`, or it attaches to the function that %s names",
+                          runner->url == NULL ? SLUICE_ENV_BUS : SLUICE_ENV_INSTANCE, SLUICE_ENV_FUNCTION);
         return false;
     }
-    if (!read_number(SLUICE_ENV_CONCURRENCY, CONCURRENCY_MAX, &runner->concurrency, reterr) ||
-        !read_number(SLUICE_ENV_BATCH_SIZE, NEXT_EVENTS_MAX, &runner->batch_size, reterr))
+    return runner_number(SLUICE_ENV_CONCURRENCY, CONCURRENCY_MAX, &runner->concurrency, reterr) &&
+           runner_number(SLUICE_ENV_BATCH_SIZE, NEXT_EVENTS_MAX, &runner->batch_size, reterr);
+}
+
+static bool runner_open(struct runner *runner, const struct sluice_attach *attach, struct sluice_error *reterr)
+{
+    const struct link_watch watch = { .up = runner_up, .down = runner_down, .failed = runner_not_up, .user = runner };
+
+    runner->concurrency = runner->batch_size = 1;
+    if (attach == NULL ? !runner_spawned(runner, reterr) : !attach_open(runner, attach, reterr))
         return false;
     runner->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    runner->workers = calloc(runner->concurrency, sizeof *runner->workers);
+    runner->workers = calloc(attach == NULL ? runner->concurrency : CONCURRENCY_MAX, sizeof *runner->workers);
     if (runner->wake_fd < 0 || runner->workers == NULL) {
-        (void)sluice_fail(reterr, SLUICE_ENOMEM, "set up %u workers: %s", runner->concurrency, strerror(errno));
+        (void)sluice_fail(reterr, SLUICE_ENOMEM, "set up workers: %s", strerror(errno));
         return false;
     }
-    for (; runner->workers_count < runner->concurrency; runner->workers_count++) {
-        struct worker *worker = &runner->workers[runner->workers_count];
-        worker->runner = runner;
-        worker->call.done = worker_call_done;
-        worker->call.user = worker;
-    }
-    return link_open(&(struct link_options){ .url = url, .name = runner->instance }, &watch, &runner->link, reterr) == SLUICE_OK;
+    struct link_options options = { .url = runner->url, .name = attach == NULL ? runner->instance : runner->attachment.consumer,
+                                    .token_file = attach == NULL ? NULL : attach->token_file };
+    return link_open(&options, &watch, &runner->link, reterr) == SLUICE_OK;
 }
 
 static void runner_close(struct runner *runner)
@@ -395,29 +435,10 @@ static void runner_close(struct runner *runner)
         bytes_done(&worker->result);
     }
     bytes_done(&runner->leave_request);
+    attach_done(runner);
     free(runner->workers);
     if (runner->wake_fd >= 0)
         (void)close(runner->wake_fd); /* nothing is behind it */
-}
-
-static void runner_start(struct runner *runner)
-{
-    struct sluice_error why;
-
-    for (unsigned i = 0; i < runner->workers_count; i++) {
-        pthread_mutex_lock(&runner->mutex);
-        runner->running++;
-        pthread_mutex_unlock(&runner->mutex);
-        int err = pthread_create(&runner->workers[i].thread, NULL, worker_run, &runner->workers[i]);
-        runner->workers[i].started = err == 0;
-        if (err == 0)
-            continue;
-        pthread_mutex_lock(&runner->mutex);
-        runner->running--;
-        pthread_mutex_unlock(&runner->mutex);
-        (void)sluice_fail(&why, SLUICE_ENOMEM, "start worker %u of %u: %s", i + 1, runner->workers_count, strerror(err));
-        runner_fail(runner, &why);
-    }
 }
 
 static void runner_serve(struct runner *runner)
@@ -429,24 +450,22 @@ static void runner_serve(struct runner *runner)
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGTERM, &action, &term_before); /* valid numbers and pointers: cannot fail */
     (void)sigaction(SIGINT, &action, &int_before);
-    runner_start(runner);
     runner_watch(runner);
     for (unsigned i = 0; i < runner->workers_count; i++)
-        if (runner->workers[i].started)
-            (void)pthread_join(runner->workers[i].thread, NULL);
+        (void)pthread_join(runner->workers[i].thread, NULL);
     (void)sigaction(SIGTERM, &term_before, NULL);
     (void)sigaction(SIGINT, &int_before, NULL);
     signal_fd = -1;
 }
 
-int sluice_function_run(const struct sluice_function *function)
+static int run(const struct sluice_function *function, const struct sluice_attach *attach)
 {
     struct runner runner = { .function = function, .wake_fd = -1 };
     struct sluice_error why;
 
     (void)pthread_mutex_init(&runner.mutex, NULL); /* plain ones: cannot fail */
     (void)pthread_cond_init(&runner.changed, NULL);
-    bool opened = runner_open(&runner, &why);
+    bool opened = runner_open(&runner, attach, &why);
     if (opened)
         runner_serve(&runner);
     else
@@ -455,4 +474,16 @@ int sluice_function_run(const struct sluice_function *function)
     pthread_cond_destroy(&runner.changed);
     pthread_mutex_destroy(&runner.mutex);
     return opened && !runner.failed ? 0 : 1;
+}
+
+int sluice_function_run(const struct sluice_function *function)
+{
+    bool attaches = getenv(SLUICE_ENV_INSTANCE) == NULL && getenv(SLUICE_ENV_FUNCTION) != NULL;
+
+    return run(function, attaches ? &(struct sluice_attach){ 0 } : NULL);
+}
+
+int sluice_function_attach(const struct sluice_function *function, const struct sluice_attach *attach)
+{
+    return run(function, attach != NULL ? attach : &(struct sluice_attach){ 0 });
 }

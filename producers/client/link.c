@@ -559,16 +559,18 @@ static enum sluice_err take_url(struct link *link, const char *option, struct sl
     return sluice_fail(reterr, SLUICE_EINVAL, "url '%.200s': must begin with ipc://, tcp:// or tls+tcp://", link->url);
 }
 
-static enum sluice_err read_token(const char *option, enum frame_kind kind, char ret_token[LINK_TOKEN_BYTES_MAX],
+static enum sluice_err read_token(const struct link_options *options, enum frame_kind kind, char ret_token[LINK_TOKEN_BYTES_MAX],
                                   struct sluice_error *reterr)
 {
+    const char *option = options->token;
+
     ret_token[0] = '\0';
     if (option != NULL) {
         if ((size_t)snprintf(ret_token, LINK_TOKEN_BYTES_MAX, "%s", option) >= LINK_TOKEN_BYTES_MAX)
             return sluice_fail(reterr, SLUICE_EINVAL, "token: at most %d bytes", LINK_TOKEN_BYTES_MAX - 1);
         return SLUICE_OK;
     }
-    const char *path = getenv("SLUICE_TOKEN_FILE");
+    const char *path = options->token_file != NULL ? options->token_file : getenv("SLUICE_TOKEN_FILE");
     if (kind == FRAME_IPC || path == NULL)
         return SLUICE_OK; /* on ipc the kernel says who we are */
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -577,9 +579,9 @@ static enum sluice_err read_token(const char *option, enum frame_kind kind, char
     if (fd >= 0)
         (void)close(fd); /* only read from */
     if (len < 0)
-        return sluice_fail(reterr, SLUICE_EINVAL, "SLUICE_TOKEN_FILE '%.150s': %s", path, strerror(err));
+        return sluice_fail(reterr, SLUICE_EINVAL, "token file '%.150s' (SLUICE_TOKEN_FILE): %s", path, strerror(err));
     if (len == LINK_TOKEN_BYTES_MAX)
-        return sluice_fail(reterr, SLUICE_EINVAL, "SLUICE_TOKEN_FILE '%.150s': over %d bytes", path, LINK_TOKEN_BYTES_MAX - 1);
+        return sluice_fail(reterr, SLUICE_EINVAL, "token file '%.150s' (SLUICE_TOKEN_FILE): over %d bytes", path, LINK_TOKEN_BYTES_MAX - 1);
     while (len > 0 && (ret_token[len - 1] == '\n' || ret_token[len - 1] == '\r'))
         len--;
     ret_token[len] = '\0';
@@ -593,7 +595,7 @@ static enum sluice_err take_options(struct link *link, const struct link_options
 
     enum sluice_err err = take_url(link, options->url, reterr);
     if (err == SLUICE_OK)
-        err = read_token(options->token, link->kind, token, reterr);
+        err = read_token(options, link->kind, token, reterr);
     if (err != SLUICE_OK)
         return err;
     if (strlen(name) >= LINK_NAME_BYTES_MAX)

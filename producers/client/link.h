@@ -30,7 +30,8 @@ struct link_watch {
 };
 struct link_options {
     const char *url;            /* NULL: sluice_url_default() */
-    const char *token;          /* NULL: for tcp the contents of $SLUICE_TOKEN_FILE, if set */
+    const char *token;          /* NULL: for tcp the contents of token_file, or else of $SLUICE_TOKEN_FILE, if set */
+    const char *token_file;
     const char *name;           /* NULL: the program's name */
 };
 enum { LINK_URL_BYTES_MAX = 512, LINK_TOKEN_BYTES_MAX = 4096, LINK_NAME_BYTES_MAX = 128, LINK_PARTS_MAX = 2 };

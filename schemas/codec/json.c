@@ -138,8 +138,44 @@ static inline bool is_digit(const uint8_t *at, const uint8_t *end)
     return at != end && (uint8_t)(*at - '0') <= 9;
 }
 
+#ifdef __SSE2__
+/* A bit for each of the 32 bytes that is a digit. */
+static inline uint64_t digit_places(const uint8_t *at)
+{
+    const __m128i zero = _mm_set1_epi8('0'), nine = _mm_set1_epi8(9);
+    __m128i low = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)at), zero);
+    __m128i high = _mm_sub_epi8(_mm_loadu_si128((const __m128i *)(at + 16)), zero);
+    unsigned low_places = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(low, nine), low));
+    unsigned high_places = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(high, nine), high));
+    return (uint64_t)high_places << 16 | low_places;
+}
+
+/* The end of a number of less than 32 bytes without an exponent, by its runs of digits: how many there are cannot be predicted, so that a
+ * branch for each costs more than all of this. NULL: not such a number, or none at all. */
+static inline const uint8_t *short_number_end(const uint8_t *at)
+{
+    uint64_t digits = digit_places(at);
+    unsigned first = *at == '-', point = first + (unsigned)__builtin_ctzll(~(digits >> first));
+
+    if (point == first || point >= 31 || (at[first] == '0' && point - first > 1))
+        return NULL;
+    if (at[point] == '.') {
+        unsigned behind = point + 1 + (unsigned)__builtin_ctzll(~(digits >> (point + 1)));
+        if (behind == point + 1 || behind >= 32)
+            return NULL;
+        point = behind;
+    }
+    return (at[point] | 0x20) == 'e' ? NULL : at + point;
+}
+#endif
+
 static inline const uint8_t *scan_number(struct scan *scan, const uint8_t *at, const uint8_t *end)
 {
+#ifdef __SSE2__
+    const uint8_t *behind = end - at > 32 ? short_number_end(at) : NULL;
+    if (behind != NULL)
+        return behind;
+#endif
     at += *at == '-';
     if (!is_digit(at, end))
         return stop(scan, at, "a number without digits");

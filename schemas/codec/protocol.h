@@ -18,13 +18,20 @@
  *              parked requests are answered with lease 0 as well, and it gets no more work.
  *              Results of leases the daemon does not know (any more) are ignored: after a lost connection the instance
  *              hands in again what had no answer.
+ *   attach   [1, 4, function str, consumer str, concurrency uint]        concurrency 0: what the function says
+ *              -> [1, code, text, instance str, concurrency uint, events_max uint, timeout_ms uint]
+ *              This connection is an instance of the function from here on, until detach, an answer to next that says the instance
+ *              is to end, or its own end. One attachment a connection: SLUICE_EEXISTS. `next` may have `concurrency` requests and
+ *              leases at once: SLUICE_ELIMIT.
+ *   detach   [1, 5, instance str]
+ *              -> answered when all that the instance held is settled: [1, code, text]. Parked `next` are answered at once.
  *   control  [1, 16, command str, arguments bin (JSON)] -> [1, code, text, result bin (JSON)]        ipc only
  */
 #ifndef SLUICE_CODEC_PROTOCOL_H
 #define SLUICE_CODEC_PROTOCOL_H
 
 enum { PROTOCOL_VERSION = 1 };
-enum protocol_call { CALL_HELLO = 1, CALL_PUBLISH = 2, CALL_NEXT = 3, CALL_CONTROL = 16 };
+enum protocol_call { CALL_HELLO = 1, CALL_PUBLISH = 2, CALL_NEXT = 3, CALL_ATTACH = 4, CALL_DETACH = 5, CALL_CONTROL = 16 };
 enum next_shape { NEXT_ENVELOPE = 0, NEXT_JSON = 1 };
 enum {
     PROTOCOL_MESSAGE_BYTES_MAX = (4 << 20) + 4096, /* one publish batch and its head; without the ids */
@@ -32,12 +39,17 @@ enum {
     PUBLISH_WINDOW_BATCHES_MAX = 16,  /* credit: batches a producer may have unanswered */
     NEXT_EVENTS_MAX = 10000,
     NEXT_OUTPUT_BYTES_MAX = 64 << 10,
+    ATTACH_CONSUMER_BYTES_MAX = 128,  /* letters, digits and any of . _ - @ : / + */
+    ATTACH_CONCURRENCY_MAX = 10000,
 };
-/* Environment of a native instance: where to dial, and who it is. */
+/* Environment of a native instance that the daemon started: where to dial, and who it is. Of one that attaches: URL, TOKEN_FILE and FUNCTION,
+ * and if wanted CONSUMER and CONCURRENCY. */
 #define SLUICE_ENV_BUS "SLUICE_BUS"
 #define SLUICE_ENV_INSTANCE "SLUICE_INSTANCE"
 #define SLUICE_ENV_URL "SLUICE_URL"
 #define SLUICE_ENV_FUNCTION "SLUICE_FUNCTION"
+#define SLUICE_ENV_TOKEN_FILE "SLUICE_TOKEN_FILE"
+#define SLUICE_ENV_CONSUMER "SLUICE_CONSUMER"
 #define SLUICE_ENV_CONCURRENCY "SLUICE_CONCURRENCY"
 #define SLUICE_ENV_BATCH_SIZE "SLUICE_BATCH_SIZE"
 

@@ -8,8 +8,8 @@ import struct
 import time
 
 SP_REQ = 0x30
-EOK, EPROTO, ENOTFOUND, EINVAL, ELIMIT = 0, 3, 4, 8, 10
-VERSION, HELLO, PUBLISH, NEXT, CONTROL = 1, 1, 2, 3, 16
+EOK, EPROTO, ENOTFOUND, EEXISTS, EUNAVAILABLE, EINVAL, ELIMIT, EACCESS = 0, 3, 4, 5, 7, 8, 10, 12
+VERSION, HELLO, PUBLISH, NEXT, ATTACH, DETACH, CONTROL = 1, 1, 2, 3, 4, 5, 16
 
 
 class Raw(bytes):
@@ -40,6 +40,12 @@ def unpack(data, at=0):
     at += 1
     if kind < 0x80:
         return kind, at
+    if 0x80 <= kind < 0x90:  # an envelope; none has more fields
+        items = {}
+        for _ in range(kind & 0xf):
+            key, at = unpack(data, at)
+            items[key], at = unpack(data, at)
+        return items, at
     if kind in (0xc0, 0xc2, 0xc3):
         return {0xc0: None, 0xc2: False, 0xc3: True}[kind], at
     if kind in (0xcc, 0xcd, 0xce, 0xcf):

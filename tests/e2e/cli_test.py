@@ -354,7 +354,8 @@ class Lists(Stub):
 class Functions(Stub):
     SHOWN = {
         "name": "thumbnail", "orphaned": False, "paused": False,
-        "configuration": {"command": ["/srv/t.sh", "-x"], "directory": "/srv", "environment": ["SIZE"], "protocol": "stdio",
+        "configuration": {"command": ["/srv/t.sh", "-x"], "directory": "/srv", "environment": ["SIZE"], "protocol": "lambda",
+                          "runtime": "python", "handler": "t.main",
                           "timeout_ms": 30000, "memory_bytes": 536870912, "concurrency": 1,
                           "batch": {"size": 1, "window_ms": 0, "partial_failures": False},
                           "scale": {"min": 0, "max": 8, "idle_ms": 60000, "drain_target_ms": 1000},
@@ -362,6 +363,7 @@ class Functions(Stub):
                                     "max_age_ms": 21600000}, "input": "event"},
         "counters": {"accepted": 10, "succeeded": 9, "dead_lettered": 1, "expired": 0, "discarded": 0, "attempts_failed": 3},
         "queue": {"ready": 0, "leased": 1, "retry": 0, "dead": 1},
+        "invokes": {"waiting": 1, "running": 2, "done": 3, "failed": 4, "throttled": 5},
         "instances": [{"instance": 7, "state": "starting", "pid": None, "since_ms": 1795301914000, "leased": 0}],
         "ends": [{"instance": 6, "at_ms": 1795301913000, "reason": "exited", "code": 1, "text": "exit status 1 after 12 ms"}],
         "scaling": {"target": 8, "reason": "ready 30: 12 wanted, scale.max is 8"},
@@ -374,11 +376,24 @@ class Functions(Stub):
         for line in (r"command +/srv/t\.sh -x", r"timeout +30s", r"memory +512 MiB",
                      r"scale +0 to 8, idle 1m00s, drain target 1s",
                      r"retry +3 attempts, backoff 1\.5s to 1m00s, max age 6h00m", r"queue +ready 0, leased 1, retry 0, dead 1",
+                     r"protocol +lambda", r"runtime +python", r"handler +t\.main",
+                     r"invocations +waiting 1, running 2, done 3, failed 4, throttled 5",
                      r"instances wanted +8: ready 30: 12 wanted, scale\.max is 8",
                      r"circuit +open after 4 failed starts; next try 2026-11-21 22:58:36", r"last output +no such file",
                      r" +7 +starting +2026-11-21 22:58:34 +0 +-", r" +6 +2026-11-21 22:58:33 +exit status 1 after 12 ms"):
             self.assertRegex(shown, f"(?m)^{line}$")
         self.assertEqual(self.SHOWN, json.loads(self.sluice("function", "show", "--json", "thumbnail").stdout))
+
+    def test_show_names_consumers_and_where_they_are(self):
+        ours = self.SHOWN["instances"][0]
+        theirs = {**ours, "instance": 8, "state": "ready", "done": 40, "consumer": "journal@host:7", "from": "192.0.2.1:40000"}
+        shown = self.SHOWN | {"instances": [{**ours, "done": 0, "consumer": None, "from": None}, theirs]}
+        shown["configuration"] = {**self.SHOWN["configuration"], "command": []}
+        self.answers("function.show", shown)
+        text = self.sluice("function", "show", "thumbnail").stdout
+        for line in (r"command +none: consumers attach", r"INSTANCE +STATE +SINCE +LEASED +PID +CONSUMER +FROM +DONE",
+                     r" +7 +starting .* 0 +- +- +- +0", r" +8 +ready .* 0 +- +journal@host:7 +192\.0\.2\.1:40000 +40"):
+            self.assertRegex(text, f"(?m)^{line}$")
 
     def test_what_comes_from_outside_cannot_steer_the_terminal(self):
         self.answers("function.show", {**self.SHOWN, "scaling": {"target": 1, "reason": "a\x1b[2Jb\nc\x7f"}})

@@ -147,6 +147,16 @@ class Limits(MemoryTest):
         daemon.wait_balance("lines", succeeded=2, pending=0)
         self.assertEqual(1, len(instance_folders(folder)))
 
+    def test_a_daemon_that_stops_after_its_spawner_was_killed_leaves_no_folder(self):
+        daemon, folder = self.start_in_cgroups(
+            lines={"command": ["sh", "-c", "read -r line; echo '{}'; read -r line"], "protocol": "stdio-lines", "memory": "64MiB"})
+        daemon.put(event("lines"))
+        daemon.wait_balance("lines", succeeded=1, pending=0)
+        os.kill(next(pid for pid, text in sluice_daemon.processes_in(daemon.folder).items() if "--spawner" in text), signal.SIGKILL)
+        daemon.wait_log("event=spawner-lost")
+        daemon.stop()
+        self.assertFalse(folder.exists())
+
     def assert_each_process_is_limited(self, daemon):
         daemon.put(event("once"), event("child"))
         self.assertIn("MemoryError", self.dead_letter(daemon, "once")["output"])
@@ -255,6 +265,67 @@ class Reports(MemoryTest):
         daemon.put(event("lines", detail={"is": "odd"}))
         daemon.wait_balance("lines", dead_lettered=1, pending=0)
         self.assertEqual(("error", "Function.Odd"), reports(daemon, "lines")[-1][-2:])
+
+
+LAMBDA = """
+import time
+def handler(event, context):
+    held = b"x" * (event["mb"] << 20)
+    time.sleep(event.get("s", 0.03))  # longer than what passes between two looks at its memory
+    return len(held)
+"""
+
+
+class Lambda(MemoryTest):
+    def start_lambda(self, **more):
+        function = {"runtime": "python", "handler": "app.handler", "code": ".", "timeout": "20s", "scale": {"max": 1}, **more}
+        self.daemon = sluice_daemon.Daemon(f"functions: {json.dumps({'f': function})}\n", http=True)
+        self.addCleanup(self.daemon.close)
+        (self.daemon.folder / "app.py").write_text(LAMBDA)
+        self.daemon.start()
+        return self.daemon
+
+    def invoke(self, **event):
+        answer = self.daemon.invoke("f", event)
+        return answer.headers.get("X-Amz-Function-Error"), json.loads(answer.body)
+
+    def test_each_invocation_is_told_its_own_memory(self):
+        for more, size in (({}, 128), ({"memory": "256MiB"}, 256)):
+            with self.subTest(**more):
+                daemon = self.start_lambda(**more)
+                for mb in (1, 60, 1):
+                    self.assertEqual((None, mb << 20), self.invoke(mb=mb))
+                first, most, last = reports(daemon, "f")
+                self.assertEqual({size}, {first.size, most.size, last.size})
+                self.assertTrue(first.used >= 4 and 60 <= most.used < first.used + 80, (first, most))
+                self.assertTrue(last.used < most.used - 40, (most, last))
+                self.assertEqual([True, False, False], [report.init is not None for report in (first, most, last)])
+                self.assertTrue(first.billed >= first.init + first.duration, first)
+                usage, = daemon.json("function", "show", "f")["usage"]
+                self.assertEqual((3, 0, 1), tuple(usage[key] for key in ("invocations", "failures", "cold_starts")))
+                self.assertEqual(first.billed + most.billed + last.billed, usage["billed_ms"])
+                self.assertAlmostEqual(usage["billed_ms"] * size / 1024 / 1000, usage["gb_seconds"], places=6)
+
+    def test_one_that_is_killed_at_its_limit_says_so_and_the_next_runs(self):
+        daemon = self.start_lambda(memory="96MiB")
+        by, _, reason = self.limits(daemon)
+        if by == "rlimit":
+            self.skipTest(f"no cgroup is given to the daemon here: {reason}")
+        kind, error = self.invoke(mb=500)
+        self.assertEqual(("Unhandled", "Runtime.ExitError"), (kind, error["errorType"]))
+        report = daemon.wait_for(lambda: reports(daemon, "f"), "the report")[0]
+        self.assertEqual(f"RequestId: {report.id} Error: Runtime exited with error: signal: killed", error["errorMessage"])
+        self.assertEqual((96, "error"), (report.size, report.status))
+        self.assertIn("sluice: out of memory: killed at its limit of 96 MiB", [text for _, text in log_lines(daemon, "f")])
+        self.assertEqual((None, 1 << 20), self.invoke(mb=1))
+
+    def test_a_timeout_stands_in_the_report(self):
+        daemon = self.start_lambda(timeout="1s")
+        kind, error = self.invoke(mb=1, s=60)
+        self.assertEqual(("Unhandled", "Sandbox.Timedout"), (kind, error["errorType"]))
+        report = daemon.wait_for(lambda: reports(daemon, "f"), "the report")[0]
+        self.assertEqual("timeout", report.status)
+        self.assertTrue(900 <= report.duration < 20000, report)
 
 
 class Cost(MemoryTest):

@@ -90,6 +90,7 @@ class Packages(unittest.TestCase):
         expected = {
             "sluice": ["usr/sbin/sluiced", "usr/bin/sluice", "usr/bin/sluice-files", "etc/sluice/sluice.yaml",
                        "usr/lib/systemd/system/sluiced.service", "usr/lib/systemd/system/sluice-files@.service",
+                       "usr/lib/systemd/system/sluice-consumer@.service",
                        "usr/lib/sysusers.d/sluice.conf", "usr/lib/tmpfiles.d/sluice.conf",
                        "usr/share/bash-completion/completions/sluice", "usr/share/man/man1/sluice.1", "usr/share/man/man1/sluice-files.1",
                        "usr/share/man/man5/sluice.yaml.5", "usr/share/man/man8/sluiced.8", "usr/share/doc/sluice/examples/sluice.yaml"],

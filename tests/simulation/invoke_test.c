@@ -59,6 +59,7 @@ TEST(a_caller_gets_what_the_function_returned_and_nothing_is_written)
     EXPECT_EQ(7, bench.told_invoke);
     EXPECT_EQ(INVOKE_DONE, bench.outcome);
     EXPECT_TEXT("{\"a\":1}", bench.result);
+    EXPECT_EQ(1, info_of(&bench).invokes.done);
     EXPECT_EQ(40000, bench.waited_us);
     EXPECT_EQ(5000, bench.ran_us);
     EXPECT_EQ(SLUICE_ESTALE, engine_result(bench.engine, bench.instance, bench.lease, 0, 1, NULL, no_result, bench.now));
@@ -151,6 +152,7 @@ TEST(a_caller_for_whom_no_place_becomes_free_is_throttled_after_ten_seconds)
     EXPECT_EQ(1, bench.told);
     EXPECT_EQ(INVOKE_THROTTLED, bench.outcome);
     EXPECT_EQ(10000000, bench.waited_us);
+    EXPECT_EQ(1, info_of(&bench).invokes.throttled);
     EXPECT_EQ(0, info_of(&bench).invokes_waiting);
     bench_close(&bench);
 }
@@ -295,6 +297,21 @@ TEST(an_init_that_takes_too_long_is_repeated_under_the_timeout_of_the_function)
     EXPECT_EQ(2, bench.starts);
     EXPECT_TEXT("Sandbox.Timedout", bench.type);
     EXPECT_TEXT("Task timed out after 3.00 seconds", bench.message);
+    bench_close(&bench);
+}
+
+/* Else one failed start long ago would keep a function whose every invocation fails at one instance. */
+TEST(an_error_of_a_lambda_function_shows_that_it_starts)
+{
+    struct bench bench;
+    given_protocol(&bench, PROTOCOL_LAMBDA);
+    EXPECT_EQ(SLUICE_OK, ask(&bench, 1));
+    ended(&bench, "Runtime exited with error: exit status 1");
+    EXPECT_EQ(1, info_of(&bench).crashes);
+    wants(&bench);
+    EXPECT_EQ(SLUICE_OK, engine_result(bench.engine, bench.instance, bench.lease, 0, 1, &said_no, no_result, bench.now));
+    EXPECT_EQ(0, info_of(&bench).crashes);
+    EXPECT_EQ(1, info_of(&bench).invokes.failed);
     bench_close(&bench);
 }
 

@@ -11,6 +11,7 @@ struct row {
     uint32_t function, event;
     enum delivery_state now, durable;
     unsigned attempts, attempts_durable;
+    bool lost;                   /* it failed with a consumer's connection: tried again at once */
     int64_t accepted_ms, failed_ms; /* failed_ms: the last failure, or the redrive, that is not sealed yet */
     bool leased, dirty;
     uint64_t seen;               /* the last audit that found it open */
@@ -124,6 +125,8 @@ static unsigned attempts_of(const struct oracle *oracle, const struct row *row)
 /* The longest pause after the attempt that failed last. */
 static int64_t pause_ms(const struct oracle *oracle, const struct row *row)
 {
+    if (row->lost)
+        return 0;
     return has_invoke_policy(oracle, row) ? (row->attempts == 1 ? 60000 : 120000) : function_of(oracle, row->function)->backoff_max_ms;
 }
 
@@ -197,7 +200,14 @@ void oracle_failed(struct oracle *oracle, struct delivery delivery, struct now n
     row->now = STATE_FAILED;
     row->attempts++;
     row->failed_ms = now.wall_ms;
+    row->lost = false;
     row_dirty(oracle, row);
+}
+
+void oracle_lost(struct oracle *oracle, struct delivery delivery, struct now now)
+{
+    oracle_failed(oracle, delivery, now);
+    row_find(oracle, delivery)->lost = true;
 }
 
 void oracle_returned(struct oracle *oracle, struct delivery delivery)

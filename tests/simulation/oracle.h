@@ -56,6 +56,7 @@ void oracle_handed(struct oracle *oracle, uint64_t instance, const struct handov
 bool oracle_leased(const struct oracle *oracle, struct delivery delivery);
 void oracle_succeeded(struct oracle *oracle, struct delivery delivery);
 void oracle_failed(struct oracle *oracle, struct delivery delivery, struct now now);
+void oracle_lost(struct oracle *oracle, struct delivery delivery, struct now now); /* failed, with a consumer's connection */
 void oracle_returned(struct oracle *oracle, struct delivery delivery); /* the lease was lost and nobody had read the event */
 /* A start of a lambda function's instance failed: at most one delivery may have an attempt more without having been handed to anybody. */
 void oracle_start_failed(struct oracle *oracle, unsigned function);

@@ -19,7 +19,10 @@ enum {
     STUCK_MS = 130000,           /* longer than any backoff of a crashing start: then a ready delivery must have an instance */
 };
 
-enum action_kind { ACT_PRODUCE, ACT_ARRIVE, ACT_ANSWER, ACT_APPLY, ACT_COMMITTED, ACT_STARTED, ACT_WORK, ACT_GONE, ACT_WANT, ACT_INIT_ERROR, ACT_SPAWNER, ACT_CHAOS, ACT_CALL, ACT_LEAVE };
+enum action_kind {
+    ACT_PRODUCE, ACT_ARRIVE, ACT_ANSWER, ACT_APPLY, ACT_COMMITTED, ACT_STARTED, ACT_WORK, ACT_GONE, ACT_WANT, ACT_INIT_ERROR, ACT_SPAWNER, ACT_CHAOS,
+    ACT_CALL, ACT_LEAVE, ACT_ATTACH,
+};
 
 struct action {
     int64_t at_us;
@@ -60,6 +63,8 @@ struct process {
     bool partial, started, up, overran, ending, killed, gone, hangs, clean_end;
     unsigned parked;             /* native, lambda: requests the engine holds */
     int64_t began_us;
+    bool attached, leaving;      /* a consumer; leaving: it has said so */
+    unsigned places;             /* attached: requests and leases it may have */
     VEC(struct work) work;       /* leased to it, oldest first */
 };
 
@@ -78,6 +83,7 @@ struct world_sim {
     struct sim_function functions[SIM_FUNCTIONS];
     unsigned flaky[SIM_FUNCTIONS], protocol_batch[SIM_FUNCTIONS], concurrency[SIM_FUNCTIONS];
     int64_t window_ms[SIM_FUNCTIONS], service_us[SIM_FUNCTIONS], idle_ms;
+    unsigned consumers;          /* percent: how often one comes */
     bool burst;
     struct configuration *configuration, *configuration_before;
     struct rules_work *rules_work; /* run, but not put in force yet */
@@ -178,11 +184,12 @@ static void functions_make(struct world_sim *sim)
         sim->service_us[f] = 1 + (int64_t)below(sim, percent(sim, 30) ? 80000 : 3000);
     }
     sim->idle_ms = 100 + (int64_t)below(sim, 2000);
+    sim->consumers = percent(sim, 40) ? 0 : 10 + (unsigned)below(sim, 90);
 }
 
 static void configuration_functions(struct world_sim *sim, struct configuration *made, bool all)
 {
-    static const char *const command[] = { "/bin/true", NULL };
+    static const char *const command[] = { "/bin/true", NULL }, *const none[] = { NULL };
     struct config_function *functions = arena_zalloc(made->arena, SIM_FUNCTIONS * sizeof *functions);
     unsigned count = 0;
 
@@ -191,8 +198,9 @@ static void configuration_functions(struct world_sim *sim, struct configuration 
             continue;
         const char **environment = arena_zalloc(made->arena, 2 * sizeof *environment);
         environment[0] = arena_format(made->arena, "VERSION=%u", (unsigned)below(sim, 2));
+        bool attach_only = !all && sim->functions[f].protocol == PROTOCOL_NATIVE && percent(sim, 30);
         functions[count++] = (struct config_function){
-            .name = sim->functions[f].name, .command = command, .directory = "/", .environment = environment,
+            .name = sim->functions[f].name, .command = attach_only ? none : command, .directory = "/", .environment = environment,
             .protocol = sim->functions[f].protocol, .timeout_ms = sim->functions[f].timeout_ms, .concurrency = sim->concurrency[f],
             .batch_size = sim->protocol_batch[f], .batch_window_ms = sim->window_ms[f], .batch_partial_failures = f >= 4,
             .scale_min = all ? 0 : (unsigned)below(sim, 2), .scale_max = all ? 4 : (unsigned)below(sim, 6), .idle_ms = sim->idle_ms, .drain_target_ms = 1000,
@@ -318,6 +326,8 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
     struct world_sim *sim = ctx;
 
     ASSERT(sim->deciding);
+    if (function->command[0] == NULL)
+        sim_fail("an instance of %s was started, which has no command", function->name);
     while (sim->processes.count < instance)
         VEC_PUSH(&sim->processes, (struct process){ .gone = true });
     if (!sim->spawner)
@@ -377,6 +387,9 @@ static void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t 
     struct process *process = process_find(sim, instance);
 
     room_check(sim, process, lease, count, deadline_wall_ms);
+    const struct config_function *function = config_function_find(&sim->configuration->config, sim->functions[process->function].name);
+    if (process->leaving || function == NULL || function->scale_max == 0)
+        sim_fail("lease %" PRIu64 " of f%u was delivered to one that leaves, or though it is paused", lease, process->function);
     if (callers_waiting(sim->callers, process->function))
         sim_fail("f%u got an event while a caller waits", process->function);
     bool idle = process->work.count == 0;
@@ -417,6 +430,10 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
         sim_fail("instance %" PRIu64 " was stopped while it ends or works", instance);
     process->ending = true;
     process->parked = 0;
+    if (process->attached) { /* the engine has forgotten it */
+        process->gone = true;
+        return;
+    }
     act_after(sim, 1 + (int64_t)below(sim, 50000), ACT_GONE, instance, 0);
 }
 
@@ -510,8 +527,30 @@ static void timeouts_check(struct world_sim *sim)
     sim->killed.count = 0;
 }
 
+/* Of the leases that are out, those from some point on were never sent whole. */
+static void connection_end(struct world_sim *sim, struct process *process)
+{
+    uint64_t reached = percent(sim, 60) ? UINT64_MAX : 0;
+
+    if (process->work.count > 0 && percent(sim, 50))
+        reached = process->work.items[below(sim, process->work.count)].lease;
+    process->gone = true;
+    for (size_t i = 0; i < process->work.count; i++) {
+        if (process->work.items[i].lease <= reached)
+            oracle_lost(sim->oracle, process->work.items[i].delivery, sim->now);
+        else
+            oracle_returned(sim->oracle, process->work.items[i].delivery);
+    }
+    process->work.count = 0;
+    engine_attached_lost(sim->engine, process->id, reached, sim->now);
+}
+
 static void process_end(struct world_sim *sim, struct process *process, bool failed_start)
 {
+    if (process->attached) {
+        connection_end(sim, process);
+        return;
+    }
     bool unread = failed_start || !process->started || (!process->killed && percent(sim, 10));
     struct instance_gone gone = { .reason = VIEW_LITERAL("exit status 1"), .output = VIEW_LITERAL("last words\n"),
                                   .failed_start = failed_start, .clean = process->clean_end, .input_unread = unread };
@@ -542,6 +581,19 @@ static void process_end(struct world_sim *sim, struct process *process, bool fai
     VEC_DONE(&invokes);
 }
 
+static unsigned process_leases(const struct process *process)
+{
+    unsigned leases = 0;
+
+    for (size_t i = 0; i < process->work.count; i++) {
+        size_t first = 0;
+        while (process->work.items[first].lease != process->work.items[i].lease)
+            first++;
+        leases += first == i;
+    }
+    return leases;
+}
+
 static void process_wants(struct world_sim *sim, struct process *process)
 {
     bool lambda = process->protocol == PROTOCOL_LAMBDA;
@@ -549,10 +601,58 @@ static void process_wants(struct world_sim *sim, struct process *process)
 
     if (process->parked >= (lambda ? sim->concurrency[process->function] : NATIVE_PARKED_MAX))
         return;
+    bool room = !process->attached || process->parked + process_leases(process) < process->places;
     process->up = true;
     process->parked++;
-    if (engine_instance_wants(sim->engine, process->id, max > process->batch_size ? process->batch_size : max, sim->now) != SLUICE_OK)
+    enum sluice_err err = engine_instance_wants(sim->engine, process->id, max > process->batch_size ? process->batch_size : max, sim->now);
+    if (err != SLUICE_OK)
         process->parked--;
+    if ((err == SLUICE_ELIMIT) == room && (err == SLUICE_ELIMIT || err == SLUICE_OK))
+        sim_fail("a consumer with %u requests and %u leases of %u places was answered %s", process->parked, process_leases(process),
+                 process->places, sluice_err_name(err));
+}
+
+/* ---- consumers ---- */
+
+static void consumer_attaches(struct world_sim *sim)
+{
+    unsigned f = percent(sim, 50) ? 2 : 6, places = (unsigned)below(sim, 6);
+    const struct config_function *function = config_function_find(&sim->configuration->config, sim->functions[f].name);
+    struct attached attached;
+    struct sluice_error error;
+
+    enum sluice_err err = engine_attach(sim->engine, &(struct attach){ .function = view_of(sim->functions[f].name), .concurrency = places },
+                                        sim->now, &attached, &error);
+    enum sluice_err expected = sim->draining ? SLUICE_EUNAVAILABLE : function == NULL ? SLUICE_ENOTFOUND : SLUICE_OK;
+    if (err != expected)
+        sim_fail("a consumer of %s was answered %s, not %s", sim->functions[f].name, sluice_err_name(err), sluice_err_name(expected));
+    if (err != SLUICE_OK)
+        return;
+    while (sim->processes.count < attached.instance)
+        VEC_PUSH(&sim->processes, (struct process){ .gone = true });
+    struct process *process = &sim->processes.items[attached.instance - 1];
+    *process = (struct process){ .id = attached.instance, .function = f, .protocol = PROTOCOL_NATIVE, .batch_size = function->batch_size,
+                                 .timeout_ms = function->timeout_ms, .partial = function->batch_partial_failures, .started = true,
+                                 .attached = true, .places = places == 0 ? function->concurrency : places };
+    for (unsigned wants = (unsigned)below(sim, NATIVE_PARKED_MAX + 1); wants > 0; wants--)
+        process_wants(sim, process);
+}
+
+/* Some go, with a word or without. */
+static void consumers_go(struct world_sim *sim, unsigned chance)
+{
+    for (size_t i = 0; i < sim->processes.count; i++) {
+        struct process *process = &sim->processes.items[i];
+        if (!process->attached || process->gone || !percent(sim, chance))
+            continue;
+        if (process->leaving || process->ending || percent(sim, 50)) {
+            process_end(sim, process, false);
+            continue;
+        }
+        process->leaving = true;
+        if (engine_instance_leaves(sim->engine, process->id, sim->now) != SLUICE_OK)
+            sim_fail("a consumer that is attached may not leave");
+    }
 }
 
 /* A lambda function's own INIT: now and then it exits, says that it cannot, or hangs. */
@@ -1132,6 +1232,7 @@ static void chaos(struct world_sim *sim)
         return;
     case 11: case 12: native_mood(sim); return;
     case 13: sim->now.mono.us += (int64_t)below(sim, 10000000); return; /* the machine slept */
+    case 14: case 16: consumers_go(sim, 40); return;
     default: return;
     }
 }
@@ -1146,6 +1247,13 @@ static void act(struct world_sim *sim, const struct action *action)
     case ACT_ARRIVE: batch_arrives(sim, action->a, action->b); return;
     case ACT_ANSWER: answer_arrives(sim, action->a); return;
     case ACT_CHAOS: chaos(sim); return;
+    case ACT_ATTACH:
+        if (sim->calm)
+            return;
+        act_after(sim, (int64_t)below(sim, 200000), ACT_ATTACH, 0, 0);
+        if (percent(sim, sim->consumers))
+            consumer_attaches(sim);
+        return;
     case ACT_SPAWNER:
         sim->spawner = true;
         engine_spawner_ready(sim->engine, sim->now);
@@ -1190,7 +1298,7 @@ static void stuck_check(struct world_sim *sim)
         unsigned f = function_of(info.name);
         callers_compare(sim->callers, f, &info, sim->now);
         unsigned live = info.instances[INSTANCE_STARTING] + info.instances[INSTANCE_READY] + info.instances[INSTANCE_BUSY];
-        if (info.ready == 0 || live > 0 || info.config == NULL || info.config->scale_max == 0 || sim->draining || !sim->spawner)
+        if (info.ready == 0 || live > info.attached || info.config == NULL || info.config->scale_max == 0 || info.config->command[0] == NULL || sim->draining || !sim->spawner)
             sim->waiting_since_ms[f] = sim->now.wall_ms;
         if (sim->now.wall_ms - sim->waiting_since_ms[f] > STUCK_MS)
             sim_fail("function %s has %llu ready, no instance, and starts none", info.name, (unsigned long long)info.ready);
@@ -1249,6 +1357,7 @@ static void settle(struct world_sim *sim)
 {
     sim->calm = sim->accepts = true;
     sim->full = false;
+    consumers_go(sim, 100); /* those that only say so are gone when the work they hold is done, or timed out */
     if (sim->draining) { /* it ends, and the next one serves */
         while (sim->draining)
             turn(sim);
@@ -1299,6 +1408,7 @@ void world_run(const struct world_options *options, struct world_report *ret_rep
         act_after(&sim, (int64_t)below(&sim, 20000), ACT_PRODUCE, p, 0);
     }
     act_after(&sim, 50000, ACT_CHAOS, 0, 0);
+    act_after(&sim, 10000, ACT_ATTACH, 0, 0);
     act_after(&sim, 10000, ACT_CALL, 0, 0);
     while (sim.step < sim.steps)
         turn(&sim);

@@ -8,6 +8,7 @@
  *   chaos  ──> crash, drain and restart, reload, redrive, a full store, no spawner
  *   producers ──send──> [network] ──> engine ──answer──> [network] ──> producers
  *   engine ──start, deliver, stop, kill──> instances ──started, wants, results, gone──> engine
+ *   consumers ──attach, wants, results, leaves, lost──> engine
  *   engine ──seal──> [apply later] ──> model store ──> [return later] ──> engine */
 #ifndef SLUICE_TESTS_WORLD_H
 #define SLUICE_TESTS_WORLD_H

@@ -47,7 +47,9 @@ static void pause_ms(int64_t ms)
 /* ---- the owner of the door, on the loop's thread ---- */
 
 struct counts {
-    unsigned sequences, events, gone, controls;
+    unsigned sequences, events, gone, controls, attaches, lost;
+    uint64_t lost_instance, lost_reached;
+    unsigned gone_before_lost;
     size_t publishes, parked; /* that are held now */
 };
 
@@ -72,6 +74,10 @@ struct bench {
     struct counts counts;
     VEC(struct publish) publishes;          /* held */
     VEC(uint64_t) parked;                   /* nexts */
+    VEC(uint64_t) detaching;
+    uint64_t lease_last;
+    struct bus_attach attach;               /* the last one; its views are gone */
+    char attach_words[64];
     uint64_t sequences[SEEN_MAX];           /* of publishes, as they came */
     uint8_t ends[SEEN_MAX];                 /* per request: how often answered or gone */
     unsigned turn;                          /* see note_turn() */
@@ -110,6 +116,40 @@ static void on_next(void *ctx, uint64_t request, uint64_t instance, unsigned eve
     VEC_PUSH(&bench->parked, request);
 }
 
+/* Instances 101, 102, ... */
+static void on_attach(void *ctx, const struct bus_attach *attach)
+{
+    struct bench *bench = ctx;
+
+    bench->attach = *attach;
+    (void)snprintf(bench->attach_words, sizeof bench->attach_words, "%.*s %.*s %u", VIEW_ARGS(attach->function), VIEW_ARGS(attach->consumer),
+                   attach->concurrency);
+    end_once(bench, attach->request);
+    if (view_is(attach->function, "nobody"))
+        bus_answer_attach(bench->door, attach->request, &(struct bus_attached){ .code = SLUICE_ENOTFOUND, .text = "no" });
+    else
+        bus_answer_attach(bench->door, attach->request, &(struct bus_attached){ .instance = 101 + bench->counts.attaches++,
+                                                                                .concurrency = 3, .batch_size = 4, .timeout_ms = 5 });
+}
+
+static void on_detach(void *ctx, uint64_t request, uint64_t instance)
+{
+    struct bench *bench = ctx;
+
+    (void)instance;
+    VEC_PUSH(&bench->detaching, request);
+}
+
+static void on_lost(void *ctx, uint64_t instance, uint64_t lease_reached)
+{
+    struct bench *bench = ctx;
+
+    bench->counts.lost++;
+    bench->counts.lost_instance = instance;
+    bench->counts.lost_reached = lease_reached;
+    bench->counts.gone_before_lost = bench->counts.gone;
+}
+
 static void on_control(void *ctx, uint64_t request, struct view command, struct view arguments)
 {
     struct bench *bench = ctx;
@@ -135,6 +175,9 @@ static void on_gone(void *ctx, uint64_t request)
     for (size_t i = 0; i < bench->parked.count; i++)
         if (bench->parked.items[i] == request)
             bench->parked.items[i--] = bench->parked.items[--bench->parked.count];
+    for (size_t i = 0; i < bench->detaching.count; i++)
+        if (bench->detaching.items[i] == request)
+            bench->detaching.items[i--] = bench->detaching.items[--bench->detaching.count];
 }
 
 static void on_stop(struct ev_loop *loop, ev_async *watcher, int events)
@@ -216,7 +259,8 @@ static struct bench *bench_open(void)
     (void)snprintf(bench->ipc, sizeof bench->ipc, "ipc://%s", bench->path);
     (void)snprintf(bench->tcp, sizeof bench->tcp, "tcp://127.0.0.1:%u", bench->port);
     const char *listeners[] = { bench->ipc, bench->tcp, NULL };
-    struct bus_events events = { .ctx = bench, .on_publish = on_publish, .on_next = on_next, .on_control = on_control, .on_gone = on_gone };
+    struct bus_events events = { .ctx = bench, .on_publish = on_publish, .on_next = on_next, .on_control = on_control, .on_gone = on_gone,
+                                 .on_attach = on_attach, .on_detach = on_detach, .on_lost = on_lost };
     if (bus_door_open(bench->mailbox, &(struct bus_options){ .listeners = listeners, .token = TOKEN }, &events, &bench->door, &error) !=
         SLUICE_OK) {
         fprintf(stderr, "%s\n", error.text);
@@ -242,6 +286,7 @@ static void bench_close(struct bench *bench)
     sem_destroy(&bench->answered);
     VEC_DONE(&bench->publishes);
     VEC_DONE(&bench->parked);
+    VEC_DONE(&bench->detaching);
     free(bench);
 }
 
@@ -306,6 +351,28 @@ static void put_control(struct bytes *out, const char *arguments)
     put_call(out, 4, CALL_CONTROL);
     mpack_put_str(out, VIEW_LITERAL("echo"));
     mpack_put_bin(out, view_of(arguments));
+}
+
+static void put_next_of(struct bytes *out, const char *instance)
+{
+    put_call(out, 5, CALL_NEXT);
+    mpack_put_str(out, view_of(instance));
+    mpack_put_uint(out, 10);
+    mpack_put_array(out, 0);
+}
+
+static void put_attach(struct bytes *out, const char *function, const char *consumer, uint64_t concurrency)
+{
+    put_call(out, 5, CALL_ATTACH);
+    mpack_put_str(out, view_of(function));
+    mpack_put_str(out, view_of(consumer));
+    mpack_put_uint(out, concurrency);
+}
+
+static void put_detach(struct bytes *out, const char *instance)
+{
+    put_call(out, 3, CALL_DETACH);
+    mpack_put_str(out, view_of(instance));
 }
 
 /* The code of a reply, -1: none can be read. */
@@ -696,13 +763,13 @@ TEST(held_requests_are_gone_once_when_their_peer_is)
         put_next(&body);
         EXPECT(raw_send(raw, 30 + i, &body));
     }
-    put_next(&body);
+    put_publish(&body, 1, 10000);
     EXPECT(raw_send(other, 2, &body));
-    WAIT_FOR(bench, bench->seen.publishes == 10 && bench->seen.parked == 11);
+    WAIT_FOR(bench, bench->seen.publishes == 11 && bench->seen.parked == 10);
     EXPECT_EQ(21, bench->stats.held);
     close(raw.fd);
     WAIT_FOR(bench, bench->seen.gone == 20);
-    EXPECT_EQ(1, bench->seen.parked);
+    EXPECT_EQ(1, bench->seen.publishes);
     WAIT_FOR(bench, bench->stats.peers == 1);
     close(other.fd);
     WAIT_FOR(bench, bench->seen.gone == 21 && bench->stats.peers == 0);
@@ -926,6 +993,177 @@ TEST(a_thousand_idle_connections_cost_little_and_wake_nobody)
     bench_close(bench);
 }
 
+/* ---- consumers ---- */
+
+/* The code of the answer to `body`; the caller expects one. */
+static int raw_ask(struct raw raw, const struct bytes *body)
+{
+    EXPECT(raw_send(raw, 5, body));
+    return raw_receive(raw, NULL);
+}
+
+TEST(only_the_connection_that_attached_speaks_for_the_instance)
+{
+    for (enum frame_kind kind = FRAME_IPC; kind <= FRAME_TCP; kind++) {
+        struct bench *bench = bench_open();
+        struct raw raw = raw_hello(bench, kind), other = raw_hello(bench, kind);
+        struct bytes body = { 0 };
+
+        test_label(kind == FRAME_IPC ? "ipc" : "tcp");
+        put_attach(&body, "work", "billing@host-1:77/a+b", 7);
+        EXPECT_EQ(SLUICE_OK, raw_ask(raw, &body));
+        on_loop(bench, nothing);
+        EXPECT_TEXT("work billing@host-1:77/a+b 7", bench->attach_words);
+        EXPECT(strncmp(bench->attach.from, kind == FRAME_IPC ? "pid " : "127.0.0.1:", 4) == 0);
+        EXPECT_EQ(SLUICE_EEXISTS, raw_ask(raw, &body));
+        put_next_of(&body, "101");
+        EXPECT_EQ(SLUICE_EACCESS, raw_ask(other, &body));
+        EXPECT(raw_send(raw, 6, &body));
+        WAIT_FOR(bench, bench->seen.parked == 1);
+        put_next_of(&body, "999"); /* over ipc it may be one that we started: that is for the engine to say */
+        if (kind == FRAME_TCP)
+            EXPECT_EQ(SLUICE_ENOTFOUND, raw_ask(other, &body));
+        put_detach(&body, "101");
+        EXPECT_EQ(SLUICE_EACCESS, raw_ask(other, &body));
+        put_detach(&body, "999");
+        EXPECT_EQ(SLUICE_ENOTFOUND, raw_ask(other, &body));
+        EXPECT_EQ(1, bench->counts.attaches);
+        close(raw.fd);
+        close(other.fd);
+        bytes_done(&body);
+        bench_close(bench);
+    }
+}
+
+TEST(attaching_wants_a_hello_a_fit_name_and_a_function_that_the_owner_knows)
+{
+    static const struct { const char *function, *consumer; uint64_t concurrency; int code; } cases[] = {
+        { "work", "c", ATTACH_CONCURRENCY_MAX, SLUICE_OK },   { "work", "c", ATTACH_CONCURRENCY_MAX + 1, SLUICE_EINVAL },
+        { "nobody", "c", 0, SLUICE_ENOTFOUND },               { "work", "", 0, SLUICE_EINVAL },
+        { "work", "two words", 0, SLUICE_EINVAL },            { "work", "a\nb", 0, SLUICE_EINVAL },
+        { "work", "quote\"", 0, SLUICE_EINVAL },              { "work", "\xc3\xa9", 0, SLUICE_EINVAL },
+        { "work", "c", UINT64_MAX, SLUICE_EINVAL },
+    };
+    struct bench *bench = bench_open();
+    struct bytes body = { 0 };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct raw raw = raw_hello(bench, FRAME_TCP);
+        test_label(cases[i].consumer);
+        put_attach(&body, cases[i].function, cases[i].consumer, cases[i].concurrency);
+        EXPECT_EQ(cases[i].code, raw_ask(raw, &body));
+        close(raw.fd);
+    }
+    struct raw stranger = raw_connect(bench, FRAME_TCP);
+    raw_greet(stranger);
+    put_attach(&body, "work", "c", 0);
+    EXPECT_EQ(SLUICE_EPROTO, raw_ask(stranger, &body));
+    close(stranger.fd);
+    bytes_done(&body);
+    bench_close(bench);
+}
+
+static void answer_small(struct bench *bench)
+{
+    uint64_t request = bench->parked.items[0];
+
+    bench->parked.items[0] = bench->parked.items[--bench->parked.count];
+    end_once(bench, request);
+    bus_answer_next(bench->door, request, SLUICE_OK, NULL, ++bench->lease_last, 0, (struct view){ "\xc0", 1 }, 1);
+}
+
+static void answer_big(struct bench *bench)
+{
+    static char filler[3 << 20];
+    struct bytes entry = { 0 };
+    uint64_t request = bench->parked.items[0];
+
+    bench->parked.items[0] = bench->parked.items[--bench->parked.count];
+    end_once(bench, request);
+    mpack_put_bin(&entry, (struct view){ filler, sizeof filler });
+    bus_answer_next(bench->door, request, SLUICE_OK, NULL, ++bench->lease_last, 0, bytes_view(&entry), 1);
+    bytes_done(&entry);
+    note_turn(bench);
+}
+
+/* Until what was answered so far has been given to the system, as far as that takes it. */
+static void pass_turn(struct bench *bench)
+{
+    unsigned turn = bench->turn;
+
+    for (on_loop(bench, note_turn); bench->turn <= turn + 1; on_loop(bench, note_turn))
+        pause_ms(1);
+}
+
+TEST(the_end_of_a_consumers_connection_tells_which_leases_had_left)
+{
+    struct bench *bench = bench_open();
+    struct raw raw = raw_hello(bench, FRAME_IPC);
+    struct bytes body = { 0 };
+
+    put_attach(&body, "work", "c", 0);
+    EXPECT_EQ(SLUICE_OK, raw_ask(raw, &body));
+    put_next_of(&body, "101");
+    for (unsigned i = 0; i < 6; i++)
+        EXPECT(raw_send(raw, 10 + i, &body));
+    WAIT_FOR(bench, bench->seen.parked == 6);
+    on_loop(bench, answer_small);
+    EXPECT_EQ(SLUICE_OK, raw_receive(raw, NULL));
+    on_loop(bench, answer_small);        /* not read, but given to the system */
+    on_loop(bench, answer_big);          /* does not fit the socket: its write goes on */
+    pass_turn(bench);
+    on_loop(bench, answer_small);        /* waits behind it */
+    on_loop(bench, answer_small);
+    pass_turn(bench);
+    EXPECT_EQ(0, bench->seen.lost);
+    close(raw.fd);
+    WAIT_FOR(bench, bench->seen.lost == 1);
+    EXPECT_EQ(101, bench->seen.lost_instance);
+    EXPECT_EQ(3, bench->seen.lost_reached);
+    EXPECT_EQ(1, bench->seen.gone_before_lost); /* the request that was still parked */
+    bytes_done(&body);
+    bench_close(bench);
+}
+
+static void unbind_and_answer(struct bench *bench)
+{
+    bus_unbind(bench->door, 101);
+    bus_unbind(bench->door, 101);
+    EXPECT_EQ(1, bench->detaching.count);
+    end_once(bench, bench->detaching.items[0]);
+    bus_answer_detach(bench->door, bench->detaching.items[0]);
+    bench->detaching.count = 0;
+}
+
+static void cut(struct bench *bench) { bus_cut(bench->door, 102); }
+
+TEST(a_detached_connection_may_attach_again_and_one_that_is_cut_is_lost)
+{
+    struct bench *bench = bench_open();
+    struct raw raw = raw_hello(bench, FRAME_TCP);
+    struct bytes attach = { 0 }, detach = { 0 };
+
+    put_attach(&attach, "work", "c", 0);
+    EXPECT_EQ(SLUICE_OK, raw_ask(raw, &attach));
+    put_detach(&detach, "101");
+    EXPECT(raw_send(raw, 7, &detach));
+    WAIT_FOR(bench, bench->detaching.count == 1);
+    on_loop(bench, unbind_and_answer);
+    EXPECT_EQ(SLUICE_OK, raw_receive(raw, NULL));
+    EXPECT_EQ(SLUICE_ENOTFOUND, raw_ask(raw, &detach));
+    EXPECT_EQ(SLUICE_OK, raw_ask(raw, &attach));
+    EXPECT_EQ(0, bench->counts.lost);
+    on_loop(bench, cut);
+    EXPECT(raw_is_closed(raw));
+    WAIT_FOR(bench, bench->seen.lost == 1);
+    EXPECT_EQ(102, bench->seen.lost_instance);
+    EXPECT_EQ(0, bench->seen.lost_reached);
+    close(raw.fd);
+    bytes_done(&attach);
+    bytes_done(&detach);
+    bench_close(bench);
+}
+
 static uint64_t random_next(uint64_t *state)
 {
     *state ^= *state << 13;
@@ -934,10 +1172,14 @@ static uint64_t random_next(uint64_t *state)
     return *state;
 }
 
+static void put_attach_right(struct bytes *out) { put_attach(out, "work", "me@here:1", 3); }
+static void put_detach_right(struct bytes *out) { put_detach(out, "101"); }
+
 /* Whole frames, then a few bytes of them changed, cut off or doubled. */
 TEST(mutated_input_is_read_alike_whatever_the_pieces)
 {
-    void (*const kinds[])(struct bytes *out) = { put_hello_right, put_small_publish, put_next, put_echo, put_version_2 };
+    void (*const kinds[])(struct bytes *out) = { put_hello_right, put_small_publish, put_next, put_echo, put_version_2, put_attach_right,
+                                                 put_detach_right };
     uint64_t seed = 0x5eed;
     struct bytes input = { 0 }, body = { 0 };
     uint8_t head[FRAME_HEAD_BYTES_MAX];

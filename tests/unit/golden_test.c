@@ -283,6 +283,44 @@ static void put_next_reply(struct bytes *out)
     mpack_put_bin(out, VIEW_LITERAL("{\"constant\":true}"));
 }
 
+static void put_attach(struct bytes *out)
+{
+    mpack_put_array(out, 5);
+    mpack_put_uint(out, PROTOCOL_VERSION);
+    mpack_put_uint(out, CALL_ATTACH);
+    mpack_put_str(out, VIEW_LITERAL("journal"));
+    mpack_put_str(out, VIEW_LITERAL("journald@host-7:4711"));
+    mpack_put_uint(out, 8);
+}
+
+static void put_attach_reply(struct bytes *out)
+{
+    mpack_put_array(out, 7);
+    mpack_put_uint(out, PROTOCOL_VERSION);
+    mpack_put_uint(out, SLUICE_OK);
+    mpack_put_nil(out);
+    mpack_put_str(out, VIEW_LITERAL("41"));
+    mpack_put_uint(out, 8);
+    mpack_put_uint(out, 100);
+    mpack_put_uint(out, 3000);
+}
+
+static void put_detach(struct bytes *out)
+{
+    mpack_put_array(out, 3);
+    mpack_put_uint(out, PROTOCOL_VERSION);
+    mpack_put_uint(out, CALL_DETACH);
+    mpack_put_str(out, VIEW_LITERAL("41"));
+}
+
+static void put_detach_reply(struct bytes *out)
+{
+    mpack_put_array(out, 3);
+    mpack_put_uint(out, PROTOCOL_VERSION);
+    mpack_put_uint(out, SLUICE_OK);
+    mpack_put_nil(out);
+}
+
 TEST(golden_frames_are_written_as_ever_and_are_whole_messages)
 {
     static const struct { const char *name, *what; void (*put)(struct bytes *out); } frames[] = {
@@ -292,6 +330,10 @@ TEST(golden_frames_are_written_as_ever_and_are_whole_messages)
         { "frame_publish_reply", "publish, reply: one accepted, the event of index 1 refused", put_publish_reply },
         { "frame_next", "next, request: results of leases 70 and 71, room for 100 events", put_next },
         { "frame_next_reply", "next, reply: lease 72, one envelope and one JSON input", put_next_reply },
+        { "frame_attach", "attach, request: function, consumer, eight places", put_attach },
+        { "frame_attach_reply", "attach, reply: instance 41, eight places, batches of 100, 3 s", put_attach_reply },
+        { "frame_detach", "detach, request: instance 41", put_detach },
+        { "frame_detach_reply", "detach, reply: all that it held is settled", put_detach_reply },
     };
     for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
         struct bytes ours = { 0 };

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "broker/base/assert.h"
+#include "broker/edge/http_internal.h"
 
 enum { WAIT_MS = 20000 };
 
@@ -21,6 +23,24 @@ int64_t test_now_ms(void)
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+size_t __sanitizer_get_current_allocated_bytes(void); /* of libasan, whose headers gcc does not bring */
+size_t allocated_bytes(void) { return __sanitizer_get_current_allocated_bytes(); }
+#else
+size_t allocated_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+#endif
+
+char *zeros(size_t len)
+{
+    char *data = calloc(1, len);
+    ASSERT(data != NULL);
+    return data;
 }
 
 /* ---- the owner ---- */
@@ -73,8 +93,11 @@ static void on_head(void *ctx, struct http_exchange *exchange)
 {
     struct owner *owner = ctx;
     struct view query = http_query(exchange);
+    char address[64];
 
     owner->heads++;
+    owner->mistakes += !http_peer_address(exchange, address, sizeof address) || strcmp(address, "127.0.0.1") != 0;
+    owner->mistakes += http_listener_of(exchange) != owner->listener;
     http_set_user(exchange, calloc(1, sizeof(struct seen)));
     bytes_clear(&owner->last);
     bytes_put_view(&owner->last, http_method(exchange));
@@ -99,6 +122,14 @@ static void on_head(void *ctx, struct http_exchange *exchange)
     (void)disaster(owner, exchange, "head");
 }
 
+static void note_unsent(struct owner *owner, const struct http_exchange *exchange)
+{
+    size_t unsent = http_unsent(exchange), out = exchange->connection->out.capacity;
+
+    owner->unsent_max = unsent > owner->unsent_max ? unsent : owner->unsent_max;
+    owner->out_max = out > owner->out_max ? out : owner->out_max;
+}
+
 static void on_body(void *ctx, struct http_exchange *exchange, struct view piece)
 {
     struct owner *owner = ctx;
@@ -111,8 +142,7 @@ static void on_body(void *ctx, struct http_exchange *exchange, struct view piece
         answer(exchange, VIEW_LITERAL("from on_body"));
     } else if (path_is(exchange, "/stream")) {
         http_write(exchange, piece);
-        if (http_unsent(exchange) > owner->unsent_max)
-            owner->unsent_max = http_unsent(exchange);
+        note_unsent(owner, exchange);
         http_pause_body(exchange, http_unsent(exchange) >= HTTP_UNSENT_HIGH_BYTES);
     }
     (void)disaster(owner, exchange, "body");
@@ -126,8 +156,7 @@ static void source_more(struct owner *owner, struct http_exchange *exchange)
     while (seen->sourced < SOURCE_BYTES && http_unsent(exchange) < HTTP_UNSENT_HIGH_BYTES) {
         http_write(exchange, (struct view){ .data = zeros, .len = sizeof zeros });
         seen->sourced += sizeof zeros;
-        if (http_unsent(exchange) > owner->unsent_max)
-            owner->unsent_max = http_unsent(exchange);
+        note_unsent(owner, exchange);
     }
     if (seen->sourced == SOURCE_BYTES) {
         seen->sourced++;
@@ -230,6 +259,12 @@ static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop, (void)watcher, (void)events;
 }
 
+void answer_parked(struct owner *owner, size_t index, const char *body)
+{
+    ASSERT(index < owner->parked.count && owner->parked.items[index] != NULL);
+    http_respond(owner->parked.items[index], 200, NULL, 0, view_of(body));
+}
+
 bool owner_open(struct owner *owner, const char *address, const struct http_limits *limits)
 {
     struct http_handler handler = { .ctx = owner, .on_head = on_head, .on_body = on_body, .on_request = on_request,
@@ -294,6 +329,9 @@ bool peer_open(struct peer *peer, struct owner *owner)
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
     *peer = (struct peer){ .owner = owner, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+    /* Small and fixed: how much is in sockets when a side does not read must not depend on the day. */
+    (void)setsockopt(peer->fd, SOL_SOCKET, SO_RCVBUF, &(int){ 64 << 10 }, sizeof(int));
+    (void)setsockopt(peer->fd, SOL_SOCKET, SO_SNDBUF, &(int){ 64 << 10 }, sizeof(int));
     if (peer->fd < 0 || connect(peer->fd, (struct sockaddr *)&address, sizeof address) != 0) {
         perror("peer");
         return false;

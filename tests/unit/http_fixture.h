@@ -8,6 +8,7 @@
 #include "broker/base/vec.h"
 #include "broker/edge/http.h"
 #include "schemas/codec/bytes.h"
+#include "tests/test.h"
 
 enum { HTTP_ENDS = HTTP_CLOSED + 1, SOURCE_BYTES = 8 << 20, SOURCE_PIECE_BYTES = 16 << 10 };
 
@@ -20,6 +21,7 @@ struct owner {
     unsigned heads, requests, drained, ended, ends[HTTP_ENDS], admits;
     unsigned mistakes;                   /* callbacks that should not have come */
     size_t body_bytes, unsent_max;
+    size_t out_max;                      /* the largest buffer of a streamed answer */
     struct bytes last;                   /* "METHOD path?query", of the last head */
     VEC(struct http_exchange *) parked;  /* answered by the test */
 };
@@ -64,6 +66,21 @@ struct reply peer_reply(struct peer *peer);
 struct reply peer_reply_to_head(struct peer *peer);
 bool peer_waits_for_end(struct peer *peer);   /* false: the connection is still there after the deadline */
 struct view reply_field(struct reply reply, const char *name);
+
+/* Answers owner->parked. */
+void answer_parked(struct owner *owner, size_t index, const char *body);
+char *zeros(size_t len);                 /* freed by the caller */
+size_t allocated_bytes(void);            /* by the whole program */
+
+#define H "Host: a\r\n"
+#define GET(path) "GET " path " HTTP/1.1\r\n" H "\r\n"
+/* First in each test, with limits that are not the default. */
+#define OPEN(owner_, ...)                                                                       \
+    struct http_limits limits_ = { __VA_ARGS__ };                                               \
+    if (!owner_open(&(owner_), "127.0.0.1:0", &limits_)) return test_fail(__FILE__, __LINE__, "no listener")
+#define CONNECT(peer_, owner_) if (!peer_open(&(peer_), &(owner_))) return test_fail(__FILE__, __LINE__, "no connection")
+/* Last in each test. */
+#define DONE(owner_) owner_done(&(owner_)); EXPECT_EQ(0, (owner_).mistakes)
 
 void step(struct owner *owner);          /* waits at most a few ms */
 int64_t test_now_ms(void);

@@ -5,8 +5,6 @@
 #include "tests/test.h"
 #include "tests/unit/http_fixture.h"
 
-#define H "Host: a\r\n"
-
 static const struct {
     const char *label, *request;
     unsigned status;

@@ -28,12 +28,13 @@ static struct config_function function_of(const char *const *environment)
 
 static const char *const *environment_of(struct arena *arena, const struct config_function *function)
 {
-    return lambda_environment(arena, function, "127.0.0.1:40001", "http://127.0.0.1:4566", "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef");
+    return lambda_environment(arena, function, 17, "127.0.0.1:40001", "http://127.0.0.1:4566", "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef");
 }
 
 TEST(the_documented_variables_are_there)
 {
     static const struct { const char *name, *value; } cases[] = {
+        { "SLUICE_FUNCTION", "thumbnail" }, { "SLUICE_INSTANCE", "17" },
         { "AWS_LAMBDA_RUNTIME_API", "127.0.0.1:40001" }, { "_HANDLER", "index.handler" }, { "LAMBDA_TASK_ROOT", "/srv/code" },
         { "LAMBDA_RUNTIME_DIR", "/srv/code" }, { "AWS_LAMBDA_FUNCTION_NAME", "thumbnail" }, { "AWS_LAMBDA_FUNCTION_VERSION", "$LATEST" },
         { "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128" }, { "AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/thumbnail" },
@@ -67,7 +68,7 @@ TEST(they_follow_the_configuration)
     function.runtime = RUNTIME_NODEJS;
     function.command = node_command;
     function.handler = NULL;
-    const char *const *environment = lambda_environment(arena, &function, "127.0.0.1:1", NULL, "s");
+    const char *const *environment = lambda_environment(arena, &function, 17, "127.0.0.1:1", NULL, "s");
     EXPECT_TEXT("512", value_of(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
     EXPECT_TEXT("provisioned-concurrency", value_of(environment, "AWS_LAMBDA_INITIALIZATION_TYPE"));
     EXPECT_TEXT("4", value_of(environment, "AWS_LAMBDA_MAX_CONCURRENCY"));

@@ -441,6 +441,7 @@ TEST(records_are_posted_as_an_array)
     struct view in = bytes_view(&subscriber.in);
     EXPECT(in.len > 0 && memcmp(in.data, "POST /in?a=b HTTP/1.1\r\nHost: sandbox.localdomain:", 48) == 0);
     EXPECT(holds(in, "\r\n\r\n[{\"time\":\"2"));
+    EXPECT(holds(in, "Z\",\"type\":\"platform.initStart\",\"record\":{\"initializationType\":\"on-demand\",\"phase\":\"init\",\"functionName\":\"thumbnail\",\"functionVersion\":\"$LATEST\"}},"));
     EXPECT(holds(in, "Z\",\"type\":\"platform.telemetrySubscription\",\"record\":{\"name\":\"ext\",\"state\":\"Subscribed\",\"types\":[\"platform\",\"function\",\"extension\"]}},"));
     EXPECT(holds(in, "\"type\":\"function\",\"record\":\"hello\\n\"},{"));
     EXPECT(holds(in, "\"type\":\"platform.start\",\"record\":{\"requestId\":\"r\"}}]"));
@@ -449,6 +450,66 @@ TEST(records_are_posted_as_an_array)
     runtime_telemetry(bench->api, BENCH_INSTANCE, "function", VIEW_LITERAL("\"again\""));
     EXPECT(subscriber_until(&subscriber, "\"again\"}]"));
     EXPECT(!holds(bytes_view(&subscriber.in), "hello"));
+    subscriber_close(&subscriber);
+    bench_close(bench);
+}
+
+/* What of "type":"..." is in the text, in order. */
+static const char *types_in(struct view text)
+{
+    static char types[1024];
+    size_t len = 0;
+    const char *at = text.data, *end = text.data + text.len;
+
+    types[0] = '\0';
+    while ((at = memmem(at, (size_t)(end - at), "\"type\":\"platform.", 17)) != NULL && len < sizeof types - 64) {
+        at += 17;
+        len += (size_t)snprintf(types + len, sizeof types - len, "%.*s ", (int)strcspn(at, "\""), at);
+    }
+    types[len > 0 ? len - 1 : 0] = '\0';
+    return types;
+}
+
+TEST(the_platform_tells_of_init_and_invocations)
+{
+    struct bench *bench = bench_open((struct bench_options){ 0 });
+    struct subscriber subscriber;
+    struct extension_client extension;
+    struct client runtime, client;
+    char body[256];
+
+    subscriber_open(&subscriber, bench);
+    EXPECT_EQ(200, extension_register(&extension, bench, "ext", "{\"events\":[]}"));
+    (void)snprintf(body, sizeof body, "{\"destination\":{\"protocol\":\"TCP\",\"port\":%u},\"types\":[\"platform\"],\"buffering\":{\"timeoutMs\":25}}", subscriber.port);
+    EXPECT_EQ(200, ask(&client, bench, "PUT", "/2022-07-01/telemetry", extension.header, body).status);
+    client_close(&client);
+    extension_next(&extension);
+    runtime_next(&runtime, bench);
+    for (unsigned lease = 1; lease <= 3; lease++) {
+        bench_deliver(bench, lease, "{}");
+        EXPECT_EQ(200, client_answer(&runtime).status);
+        if (lease == 1)
+            client_request(&runtime, "POST", RESPONSE_PATH("id-1"), NULL, VIEW_LITERAL("four"));
+        else if (lease == 2)
+            client_request(&runtime, "POST", ERROR_PATH("id-2"), NULL, VIEW_LITERAL("{\"errorType\":\"Oops\"}"));
+        if (lease < 3)
+            EXPECT_EQ(202, client_answer(&runtime).status);
+        else
+            runtime_forget(bench->api, BENCH_INSTANCE, 3);
+        client_request(&runtime, "GET", NEXT_PATH, NULL, (struct view){ 0 });
+        bench_pass(bench);
+    }
+    EXPECT(subscriber_until(&subscriber, "\"timeout\""));
+    struct view in = bytes_view(&subscriber.in);
+    EXPECT_TEXT("initStart telemetrySubscription extension initRuntimeDone initReport start runtimeDone start runtimeDone start runtimeDone", types_in(in));
+    EXPECT(holds(in, "\"platform.initRuntimeDone\",\"record\":{\"initializationType\":\"on-demand\",\"phase\":\"init\",\"status\":\"success\"}}\n"));
+    EXPECT(holds(in, "\"platform.start\",\"record\":{\"requestId\":\"id-1\",\"version\":\"$LATEST\",\"tracing\":{\"type\":\"X-Amzn-Trace-Id\",\"value\":\"Root=1-"));
+    EXPECT(holds(in, "\"platform.runtimeDone\",\"record\":{\"requestId\":\"id-1\",\"status\":\"success\",\"tracing\":{"));
+    EXPECT(holds(in, ",\"producedBytes\":4}}}\n"));
+    EXPECT(holds(in, "{\"requestId\":\"id-2\",\"status\":\"error\",\"errorType\":\"Oops\",\"tracing\":{"));
+    EXPECT(holds(in, "{\"requestId\":\"id-3\",\"status\":\"timeout\",\"tracing\":{"));
+    client_close(&runtime);
+    client_close(&extension.client);
     subscriber_close(&subscriber);
     bench_close(bench);
 }

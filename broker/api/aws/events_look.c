@@ -197,7 +197,9 @@ void events_list_targets(struct call *call, struct view object)
 static void put_bus(struct bytes *out, const char *name)
 {
     put_member(out, "Name", view_of(name));
-    bytes_put_format(out, "\"Arn\":\"arn:aws:events:" EVENT_REGION_DEFAULT ":" EVENT_ACCOUNT_DEFAULT ":event-bus/%s\"}", name);
+    bytes_put_text(out, "\"Arn\":\"arn:aws:events:" EVENT_REGION_DEFAULT ":" EVENT_ACCOUNT_DEFAULT ":event-bus/");
+    bytes_put_text(out, name);
+    bytes_put_text(out, "\"}");
 }
 
 void events_list_buses(struct call *call, struct view object)

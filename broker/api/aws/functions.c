@@ -54,6 +54,21 @@ static void put_hashes(struct bytes *out, const struct config_function *function
     bytes_put_text(out, "\",");
 }
 
+static unsigned concurrency_of(const struct config_function *function)
+{
+    return function->scale_max * function->concurrency; /* both at most 10,000 */
+}
+
+static void put_runtime(struct bytes *out, const struct config_function *function)
+{
+    static const char *const runtimes[] = { [RUNTIME_NODEJS] = "nodejs", [RUNTIME_PYTHON] = "python", [RUNTIME_PROVIDED] = "provided" };
+
+    if (function->runtime != RUNTIME_NONE)
+        put_member(out, "Runtime", view_of(runtimes[function->runtime]));
+    if (function->handler != NULL)
+        put_member(out, "Handler", view_of(function->handler));
+}
+
 /* The members of a FunctionConfiguration, each with its comma. */
 static void put_configuration(struct api *api, struct bytes *out, const struct config_function *function, bool qualified)
 {
@@ -63,6 +78,7 @@ static void put_configuration(struct api *api, struct bytes *out, const struct c
 
     put_member(out, "FunctionName", view_of(function->name));
     put_arn_member(out, "FunctionArn", function, qualified ? "$LATEST" : NULL);
+    put_runtime(out, function);
     put_member(out, "Role", VIEW_LITERAL("arn:aws:iam::" EVENT_ACCOUNT_DEFAULT ":role/sluice"));
     put_member(out, "Description", VIEW_LITERAL(""));
     put_member_number(out, "CodeSize", 0);
@@ -89,7 +105,7 @@ void function_get_serve(struct call *call)
     put_configuration(call->api, out, target.config, false);
     put_object_end(out);
     bytes_put_text(out, ",\"Code\":{\"RepositoryType\":\"S3\",\"Location\":\"\"},\"Tags\":{},");
-    bytes_put_format(out, "\"Concurrency\":{\"ReservedConcurrentExecutions\":%u}}", target.config->scale_max);
+    bytes_put_format(out, "\"Concurrency\":{\"ReservedConcurrentExecutions\":%u}}", concurrency_of(target.config));
     respond(call, out);
 }
 
@@ -161,7 +177,7 @@ void function_concurrency_serve(struct call *call)
     if (!lambda_target_find(call, &target))
         return;
     struct bytes *out = answer_begin(call);
-    bytes_put_format(out, "{\"ReservedConcurrentExecutions\":%u}", target.config->scale_max * target.config->concurrency);
+    bytes_put_format(out, "{\"ReservedConcurrentExecutions\":%u}", concurrency_of(target.config));
     respond(call, out);
 }
 

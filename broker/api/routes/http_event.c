@@ -5,6 +5,7 @@
 #include "broker/api/routes/routes.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -49,19 +50,21 @@ static void forwarded_for(struct call *call, struct bytes *out)
         bytes_put_text(out, peer);
 }
 
-static void trace_id(struct call *call, struct bytes *out)
+struct view web_trace_id(const struct call *call)
 {
     struct view came = http_header(call->exchange, "x-amzn-trace-id");
     uint8_t id[UUID_BYTES];
     char text[UUID_TEXT_LEN + 1];
 
-    if (came.len > 0) {
-        bytes_put_view(out, came);
-        return;
+    if (came.len > 0)
+        return came;
+    if (call->web->trace_id[0] == '\0') {
+        api_uuid(call->api, id);
+        uuid_to_text(id, text);
+        (void)snprintf(call->web->trace_id, sizeof call->web->trace_id, "Root=1-%08" PRIx64 "-%.8s%.4s%.12s",
+                       (uint64_t)(clock_now().wall_ms / 1000) & 0xffffffff, text, text + 9, text + 24);
     }
-    api_uuid(call->api, id);
-    uuid_to_text(id, text);
-    bytes_put_format(out, "Root=1-%08" PRIx64 "-%.8s%.4s%.12s", (uint64_t)(clock_now().wall_ms / 1000), text, text + 9, text + 24);
+    return view_of(call->web->trace_id);
 }
 
 static bool header_is_ours(struct view name)
@@ -104,9 +107,7 @@ static void put_headers(struct call *call, struct bytes *out)
         json_put_string(out, bytes_view(&value));
         bytes_put_char(out, ',');
     }
-    bytes_clear(&value);
-    trace_id(call, &value);
-    put_member(out, "x-amzn-trace-id", bytes_view(&value));
+    put_member(out, "x-amzn-trace-id", web_trace_id(call));
     bytes_clear(&value);
     forwarded_for(call, &value);
     put_member(out, "x-forwarded-for", bytes_view(&value));

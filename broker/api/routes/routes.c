@@ -134,6 +134,13 @@ static enum found target_find(struct call *call, struct web_target *ret_target)
 
 /* ---- the answer ---- */
 
+/* What every answer of ours has beside the function's own fields. */
+static void web_put(struct call *call, struct answer *answer)
+{
+    answer_put(answer, "x-amzn-requestid", view_of(call_request_id(call)));
+    cors_put(call->web, answer);
+}
+
 static void refuse(struct call *call, unsigned status, const char *text)
 {
     struct answer answer = { .count = 0 };
@@ -141,7 +148,7 @@ static void refuse(struct call *call, unsigned status, const char *text)
     answer_put(&answer, "content-type", VIEW_LITERAL("application/json"));
     if (status_is_later(status))
         answer_put(&answer, "retry-after", VIEW_LITERAL("1"));
-    cors_put(call->web, &answer);
+    web_put(call, &answer);
     bytes_clear(&call->api->text);
     bytes_put_char(&call->api->text, '{');
     put_member(&call->api->text, "message", view_of(text));
@@ -174,7 +181,7 @@ static void respond_result(struct call *call, struct view bytes)
     struct sluice_error error;
 
     if (http_result_read(&result, bytes, call->web, &error)) {
-        cors_put(call->web, &result.answer);
+        web_put(call, &result.answer);
         call_respond(call, result.status, &result.answer, result.body);
     } else {
         refuse_result(call, &error);
@@ -191,7 +198,7 @@ static bool begin_prelude(struct call *call, struct view prelude)
     bool good = http_result_read_prelude(&result, prelude, call->web, &error);
 
     if (good) {
-        cors_put(call->web, &result.answer);
+        web_put(call, &result.answer);
         call_begin(call, result.status, &result.answer);
         call->web->begun = true;
     } else {
@@ -212,7 +219,7 @@ static void web_begin(struct call *call, struct view content_type)
     for (size_t i = 0; i < content_type.len; i++)
         good = good && content_type.data[i] >= ' ' && content_type.data[i] != 0x7f;
     answer_put(&answer, "content-type", good ? content_type : VIEW_LITERAL("application/octet-stream"));
-    cors_put(call->web, &answer);
+    web_put(call, &answer);
     call_begin(call, 200, &answer);
     call->web->begun = true;
 }
@@ -287,13 +294,12 @@ static void web_invoke(struct call *call, const struct web_target *target, struc
         refuse(call, 404, "the function was removed");
         return;
     }
-    struct view trace = http_header(call->exchange, "x-amzn-trace-id");
     invocation_begin(call, &(struct invoke_request){
                                .form = streams ? &stream_form : &whole_form,
                                .function = function,
                                .arn = bytes_view(arn),
                                .payload = payload,
-                               .trace_id = trace.len > 0 ? trace : (struct view){ 0 },
+                               .trace_id = web_trace_id(call),
                                .streams = streams,
                            });
 }

@@ -37,11 +37,14 @@ struct web_target {
 struct web {
     bool cors;                               /* the route's, not the function's, headers for browsers */
     bool streaming, begun;                   /* a streamed response: comes; its head was sent */
-    struct bytes fields;                     /* "name: value\n" of `cors` */
+    char trace_id[48];                       /* made here when the request has none */
+    struct bytes fields;                     /* name NUL value LF, of `cors` */
     struct bytes prelude;                    /* of a streamed response, until it is whole */
 };
 
-/* http_event.c: the payload, format 2.0, appended. false: refused, answered. */
+/* http_event.c */
+struct view web_trace_id(const struct call *call);
+/* The payload, format 2.0, appended. false: refused, answered. */
 bool http_event_put(struct call *call, const struct web_target *target, struct bytes *out);
 
 /* http_result.c: a function's result as a response. Views into result and `texts`. */

@@ -362,6 +362,7 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
     if (init && instance->state == RUNTIME_STARTED) {
         struct failure failure = { .type = type, .message = VIEW_LITERAL("an extension failed to start") };
         instance->state = RUNTIME_INIT_FAILED;
+        platform_init_done(instance, "error");
         events->on_init_error(events->ctx, instance->id, &failure, http_body(exchange));
         if (instance->closed)
             return;

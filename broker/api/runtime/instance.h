@@ -4,7 +4,8 @@
  *   invocations.c   next: parked, handed over, read again                   responses.c   response and error posts, whole and streamed
  *   failures.c      error types and error bodies                            extensions.c  register, event/next, errors
  *   control_bodies.c  what extensions send, as data                         telemetry.c   records, bounded, on their way to subscribers
- *   post.c          one HTTP POST or TCP write to a loopback port           peer.c        whose process is at the other end?
+ *   platform_records.c  INIT and invocations, as telemetry                  post.c        one HTTP POST or TCP write to a loopback port
+ *   peer.c          whose process is at the other end?
  *
  * The runtime's states, and those of each invocation. With `concurrency` 1 they are AWS's one machine (Ready -> Running ->
  * InvocationResponse -> ResponseSent -> Ready); with more, several invocations go through it at once:
@@ -55,6 +56,7 @@ struct invocation {
     struct call *handing;                    /* the `next` whose answer is on its way; NULL: it has left */
     struct call *posting;                    /* the response being read; NULL: none */
     int64_t deadline_ms;
+    int64_t begun_us;                        /* mono; 0: nobody asked for telemetry then */
     struct view request_id, arn, trace_id, client_context, payload; /* in `text`; client_context.len 0: none */
     char text[];
 };
@@ -94,6 +96,9 @@ struct runtime_instance {
     bool closed;                             /* runtime_close() was called: freed with the last pin */
     bool ending;                             /* runtime_shutdown() was called */
     bool stranger_logged;
+    bool init_done;                          /* the runtime and all its extensions have asked for something to do */
+    bool provisioned;
+    int64_t opened_us;                       /* mono: INIT began */
     enum runtime_state state;
     unsigned concurrency;
     unsigned running;                        /* invocations not SPENT */
@@ -165,6 +170,14 @@ bool extensions_ready(const struct extensions *extensions);
 void extensions_invoke(struct runtime_instance *instance, const struct invocation *invocation);
 bool extensions_shutdown(struct runtime_instance *instance, const char *reason, int64_t deadline_ms);
 struct extensions *extensions_free(struct extensions *extensions);
+
+/* ---- platform_records.c ---- */
+void platform_init_start(const struct runtime_instance *instance, struct bytes *record);
+void platform_init_done(struct runtime_instance *instance, const char *status);
+void platform_start(struct runtime_instance *instance, struct invocation *invocation);
+/* status: "success", "error", "failure", "timeout" */
+void platform_runtime_done(struct runtime_instance *instance, const struct invocation *invocation, const char *status, struct view error_type,
+                           size_t produced_bytes);
 
 /* ---- telemetry.c ---- */
 void telemetry_subscribe(struct runtime_instance *instance, struct http_exchange *exchange, const char *extension);

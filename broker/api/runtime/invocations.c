@@ -160,6 +160,10 @@ void instance_announce(struct runtime_instance *instance)
     const struct runtime_events *events = &instance->api->events;
 
     ASSERT(instance->pins > 0);
+    if (!instance->init_done && instance->state == RUNTIME_READY && extensions_ready(instance->extensions)) {
+        instance->init_done = true;
+        platform_init_done(instance, "success");
+    }
     while (!instance->closed) { /* each callback may deliver, forget or close */
         unsigned wanted = places_wanted(instance);
         if (instance->announced == wanted)
@@ -191,6 +195,7 @@ static struct invocation *read_again(const struct runtime_instance *instance)
 {
     struct invocation *last = NULL;
 
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): forget_spent() took it out of the list before it freed it */
     LIST_EACH(at, &instance->invocations) {
         struct invocation *invocation = LIST_OWNER(at, struct invocation, link);
         if (invocation->state == INVOCATION_RUNNING && invocation->lost)
@@ -250,6 +255,10 @@ void invocation_settle(struct runtime_instance *instance, struct invocation *inv
 
     ASSERT(instance->pins > 0);
     ASSERT(invocation->state != INVOCATION_SPENT);
+    size_t produced_bytes = result.len;
+    if (invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED)
+        produced_bytes = invocation->posting->body_bytes;
+    platform_runtime_done(instance, invocation, failure == NULL ? "success" : "error", failure == NULL ? (struct view){ 0 } : failure->type, produced_bytes);
     if (invocation->posting != NULL)
         invocation->posting->invocation = NULL;
     invocation->posting = NULL;

@@ -12,6 +12,7 @@
 
 #include "broker/base/arena.h"
 #include "broker/base/assert.h"
+#include "schemas/codec/protocol.h"
 
 enum { VARIABLES_OURS_MAX = 48, MEMORY_MB_DEFAULT = 128 };
 
@@ -117,7 +118,7 @@ static void put_defaults(struct variables *variables, const char *endpoint_url)
     put(variables, "_AWS_XRAY_DAEMON_PORT", "2000");
 }
 
-const char *const *lambda_environment(struct arena *arena, const struct config_function *function, const char *runtime_address,
+const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance, const char *runtime_address,
                                       const char *endpoint_url, const char *log_stream)
 {
     size_t given = 0;
@@ -126,6 +127,8 @@ const char *const *lambda_environment(struct arena *arena, const struct config_f
         given++;
     struct variables variables = { .arena = arena, .room = given + VARIABLES_OURS_MAX };
     variables.items = arena_alloc(arena, (variables.room + 1) * sizeof *variables.items);
+    put(&variables, SLUICE_ENV_FUNCTION, function->name);
+    put(&variables, SLUICE_ENV_INSTANCE, arena_format(arena, "%" PRIu64, instance));
     put_platform(&variables, function, runtime_address, log_stream);
     for (size_t i = 0; i < given; i++) {
         const char *variable = function->environment[i], *equals = strchr(variable, '=');

@@ -254,6 +254,7 @@ void init_error_request(struct runtime_instance *instance, struct call *call)
         return;
     }
     instance->state = RUNTIME_INIT_FAILED;
+    platform_init_done(instance, "error");
     posted_error_read(http_header(call->exchange, ERROR_TYPE_HEADER), http_header(call->exchange, "Content-Type"), http_body(call->exchange), &scratch,
                       &error);
     events->on_init_error(events->ctx, instance->id, &error.failure, error.body);

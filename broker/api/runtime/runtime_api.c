@@ -77,6 +77,8 @@ static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t i
     instance->api = api;
     instance->id = id;
     instance->concurrency = function->concurrency;
+    instance->provisioned = function->scale_min > 0;
+    instance->opened_us = clock_now().mono.us;
     list_init(&instance->parked);
     list_init(&instance->invocations);
     instance->handler = runtime_handler;
@@ -197,6 +199,7 @@ void runtime_deliver(struct runtime_api *api, uint64_t id, const struct runtime_
     instance->parked_count--;
     instance->announced--;
     struct invocation *invocation = invocation_add(instance, from);
+    platform_start(instance, invocation);
     invocation_hand_over(instance, invocation, call);
     extensions_invoke(instance, invocation);
 }
@@ -210,6 +213,8 @@ void runtime_forget(struct runtime_api *api, uint64_t id, uint64_t lease)
         return;
     if (invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED) /* it may be paused, and nobody will resume it now */
         http_pause_body(invocation->posting->exchange, false);
+    if (invocation->state != INVOCATION_SPENT)
+        platform_runtime_done(instance, invocation, "timeout", (struct view){ 0 }, 0);
     invocation_free(instance, invocation);
 }
 

@@ -70,14 +70,16 @@ void runtime_resume(struct runtime_api *api, uint64_t instance, uint64_t lease);
 bool runtime_shutdown(struct runtime_api *api, uint64_t instance, const char *reason, int64_t deadline_ms);
 void runtime_close(struct runtime_api *api, uint64_t instance);                 /* it is gone */
 
-/* Records for telemetry subscribers of the instance: platform.* by the daemon, function lines by the capture. */
+/* Records for telemetry subscribers of the instance. platform.initStart, initRuntimeDone, initReport, start, runtimeDone, extension and
+ * telemetrySubscription are made here; platform.report (it has memory and bills in it) is the daemon's to give, and "function", a JSON string
+ * for each line or piece of output. */
 bool runtime_telemetry_wanted(const struct runtime_api *api, uint64_t instance);
 void runtime_telemetry(struct runtime_api *api, uint64_t instance, const char *type, struct view record_json);
 
 /* lambda_environment.c: the whole environment of a Lambda function's process (documented variables, AWS_ENDPOINT_URL when `endpoint_url` is not
- * NULL, then the function's own), NULL-terminated, in the arena. */
+ * NULL, then the function's own; and whose process it is, by which the spawner finds what left its group), NULL-terminated, in the arena. */
 struct arena;
-const char *const *lambda_environment(struct arena *arena, const struct config_function *function, const char *runtime_address,
+const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance, const char *runtime_address,
                                       const char *endpoint_url, const char *log_stream);
 
 #endif

@@ -217,8 +217,8 @@ static struct subscriber *subscriber_new(struct ev_loop *loop, const struct subs
     return subscriber;
 }
 
-/* One subscription an extension: a second one takes the place of the first. false: out of memory. */
-static bool subscriber_put(struct runtime_instance *instance, const struct subscription *wants, const char *extension)
+/* One subscription an extension: a second one takes the place of the first. NULL: out of memory. */
+static struct subscriber *subscriber_put(struct runtime_instance *instance, const struct subscription *wants, const char *extension)
 {
     struct subscriber *subscriber = subscriber_new(instance->api->loop, wants, extension);
 
@@ -226,7 +226,7 @@ static bool subscriber_put(struct runtime_instance *instance, const struct subsc
         instance->telemetry = calloc(1, sizeof *instance->telemetry);
     if (subscriber == NULL || instance->telemetry == NULL) {
         subscriber_free(subscriber);
-        return false;
+        return NULL;
     }
     struct telemetry *telemetry = instance->telemetry;
     unsigned at = 0;
@@ -238,7 +238,18 @@ static bool subscriber_put(struct runtime_instance *instance, const struct subsc
         subscriber_free(telemetry->subscribers[at]);
     ASSERT(at < RUNTIME_EXTENSIONS_MAX); /* one of each extension */
     telemetry->subscribers[at] = subscriber;
-    return true;
+    return subscriber;
+}
+
+/* INIT began before anybody could subscribe. */
+static void record_init_start(const struct runtime_instance *instance, struct subscriber *subscriber)
+{
+    struct bytes record = { 0 };
+
+    platform_init_start(instance, &record);
+    if ((subscriber->wants.types & TELEMETRY_PLATFORM) != 0 && !record.failed)
+        subscriber_record(subscriber, "platform.initStart", bytes_view(&record));
+    bytes_done(&record);
 }
 
 static void record_subscribed(struct runtime_instance *instance, const struct subscription *wants, const char *extension)
@@ -274,10 +285,12 @@ void telemetry_subscribe(struct runtime_instance *instance, struct http_exchange
         answer_error(exchange, 400, "ValidationError", "%s", error.text);
         return;
     }
-    if (!subscriber_put(instance, &wants, extension)) {
+    struct subscriber *subscriber = subscriber_put(instance, &wants, extension);
+    if (subscriber == NULL) {
         answer_status(exchange, 500);
         return;
     }
     answer_json(exchange, 200, NULL, VIEW_LITERAL("\"OK\""));
+    record_init_start(instance, subscriber);
     record_subscribed(instance, &wants, extension);
 }

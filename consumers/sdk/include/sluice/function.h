@@ -7,7 +7,9 @@
  *     }
  *     int main(void) { return sluice_function_run(&(struct sluice_function){ .handle = handle }); }
  *
- * The daemon starts the program and says by its environment where to connect. Link with pkg-config `sluice`. */
+ * The daemon starts the program and says by its environment where to connect. Or the program runs on its own, a consumer daemon, here
+ * or on another host, and attaches: with SLUICE_FUNCTION in its environment, or by sluice_function_attach(). The same program does both.
+ * Link with pkg-config `sluice`. */
 #ifndef SLUICE_FUNCTION_H
 #define SLUICE_FUNCTION_H
 
@@ -30,7 +32,7 @@ struct sluice_delivery {
     bool detail_is_mpack;        /* MessagePack bytes instead */
     bool detail_is_input;        /* made by the rule's target; id, source, type, bus are "" */
     unsigned attempt;            /* 1 for the first */
-    int64_t deadline_ms;         /* wall clock; past it the daemon stops this process */
+    int64_t deadline_ms;         /* wall clock; past it the daemon stops this process, or cuts off a consumer's connection */
     /* The whole event in the shape that stdio functions see, on one line; made on the first call, NUL-terminated. */
     const char *(*envelope_json)(struct sluice_delivery *delivery);
     void *internal;
@@ -48,8 +50,23 @@ struct sluice_function {
 void sluice_function_fail(struct sluice_delivery *delivery, const char *type, const char *message);
 
 /* Serves until the daemon says drain, the connection is lost for good, or SIGTERM; returns the exit status for main. Blocks.
- * `concurrency` of the configuration is the number of threads that call the handler. */
+ * `concurrency` of the configuration is the number of threads that call the handler.
+ * Not started by the daemon, but with SLUICE_FUNCTION in the environment: sluice_function_attach(function, NULL). */
 int sluice_function_run(const struct sluice_function *function);
+
+/* Zero means the default. Strings must stay until the call returns. */
+struct sluice_attach {
+    const char *function;        /* its name in the daemon's configuration, of protocol native; default $SLUICE_FUNCTION */
+    const char *url;             /* ipc:///path or tcp://host:port; default $SLUICE_URL, else the daemon's default socket */
+    const char *token_file;      /* for tcp: holds the token; default $SLUICE_TOKEN_FILE. Read once */
+    const char *consumer;        /* who we are in the daemon's listings; default $SLUICE_CONSUMER, else PROGRAM@HOST:PID */
+    unsigned concurrency;        /* threads that call the handler, 1..1024; default $SLUICE_CONCURRENCY, else what the function says */
+};
+
+/* Attaches to a function as a consumer daemon, and serves until SIGTERM or SIGINT: finishes what it holds, detaches and returns 0.
+ * A daemon that is not there, goes away or refuses is asked again, with pauses, for ever; why is on stderr. What was held when the
+ * connection was lost goes to others: its results are void. Returns 1 when an option is wrong. Blocks. */
+int sluice_function_attach(const struct sluice_function *function, const struct sluice_attach *attach);
 
 #ifdef __cplusplus
 }
