@@ -86,6 +86,8 @@ TEST(an_extension_registers_and_learns_whose_it_is)
 static const struct { const char *label, *headers, *body, *type; } registrations[] = {
     { "no name", NULL, "{\"events\":[]}", "Extension.InvalidExtensionName" },
     { "an empty name", "Lambda-Extension-Name: \r\n", "{\"events\":[]}", "Extension.InvalidExtensionName" },
+    { "a quote in the name", "Lambda-Extension-Name: a\"b\r\n", "{\"events\":[]}", "Extension.InvalidExtensionName" },
+    { "a name of more than ASCII", "Lambda-Extension-Name: \xc3\xa4\r\n", "{\"events\":[]}", "Extension.InvalidExtensionName" },
     { "no JSON", "Lambda-Extension-Name: a\r\n", "{\"events\"", "InvalidRequestFormat" },
     { "no body", "Lambda-Extension-Name: a\r\n", "", "InvalidRequestFormat" },
     { "no object", "Lambda-Extension-Name: a\r\n", "[\"INVOKE\"]", "InvalidRequestFormat" },

@@ -44,14 +44,14 @@ static int connect_plain(const struct sockaddr_in *to)
 }
 
 enum shape { LEADER, MAPPED, CHILD, CHILD_OF_OTHER_GROUP, ORPHAN_OF_GROUP, ORPHAN_OF_OTHER_GROUP, CLOSED, SHAPES };
-static const struct { const char *label; bool taken; } shapes[SHAPES] = {
-    [LEADER] = { "the leader itself", true },
-    [MAPPED] = { "through an IPv6 socket", true },
-    [CHILD] = { "a child, as curl is of a shell", true },
-    [CHILD_OF_OTHER_GROUP] = { "a child with a group of its own, as in a shell with job control", true },
-    [ORPHAN_OF_GROUP] = { "one whose parents are gone, of the group", true },
-    [ORPHAN_OF_OTHER_GROUP] = { "one whose parents are gone, of no group of ours", false },
-    [CLOSED] = { "one that has closed its socket", false },
+static const struct { const char *label; enum sluice_err err; } shapes[SHAPES] = {
+    [LEADER] = { "the leader itself", SLUICE_OK },
+    [MAPPED] = { "through an IPv6 socket", SLUICE_OK },
+    [CHILD] = { "a child, as curl is of a shell", SLUICE_OK },
+    [CHILD_OF_OTHER_GROUP] = { "a child with a group of its own, as in a shell with job control", SLUICE_OK },
+    [ORPHAN_OF_GROUP] = { "one whose parents are gone, of the group", SLUICE_OK },
+    [ORPHAN_OF_OTHER_GROUP] = { "one whose parents are gone, of no group of ours", SLUICE_EACCESS },
+    [CLOSED] = { "one that has closed its socket", SLUICE_ENOTFOUND },
 };
 
 /* Until the test closes its end of `alive`: so none of them outlives the test, whatever group it is in. */
@@ -143,7 +143,7 @@ TEST(only_processes_of_the_instance_are_taken)
         if (shape == CLOSED)
             EXPECT_EQ(0, (int)recv(fd, &byte, 1, 0));
         enum sluice_err err = peer_check(finder, fd, leader, &error);
-        EXPECT_EQ(shapes[shape].taken ? SLUICE_OK : SLUICE_EACCESS, err);
+        EXPECT_EQ(shapes[shape].err, err);
         /* Nor is any of them taken for another's: this process is no descendant of theirs. */
         int own = connect_plain(&port.address), accepted = accept(port.listening, NULL, NULL);
         EXPECT_EQ(SLUICE_EACCESS, peer_check(finder, accepted, leader, &error));

@@ -73,7 +73,9 @@ static enum sluice_err parse_types(json_t *types, struct subscription *subscript
             return sluice_fail(reterr, SLUICE_EINVAL, "types[%zu] is none of platform, function, extension", index);
         subscription->types |= type;
     }
-    return subscription->types != 0 ? SLUICE_OK : sluice_fail(reterr, SLUICE_EINVAL, "types must name at least one of platform, function, extension");
+    return subscription->types != 0
+               ? SLUICE_OK
+               : sluice_fail(reterr, SLUICE_EINVAL, "types must name at least one of platform, function, extension");
 }
 
 static enum sluice_err parse_version(json_t *version, struct sluice_error *reterr)
@@ -101,17 +103,21 @@ static bool is_loopback(struct view host)
 /* http://HOST[:PORT][/PATH] */
 static enum sluice_err parse_uri(json_t *json, struct subscription *subscription, struct sluice_error *reterr)
 {
-    struct view uri = json_is_string(json) ? (struct view){ json_string_value(json), json_string_length(json) } : (struct view){ 0 };
+    struct view uri =
+        json_is_string(json) ? (struct view){ json_string_value(json), json_string_length(json) } : (struct view){ 0 };
     const struct view scheme = VIEW_LITERAL("http://");
     unsigned long port = 80;
 
     if (uri.len < scheme.len || memcmp(uri.data, scheme.data, scheme.len) != 0)
-        return sluice_fail(reterr, SLUICE_EINVAL, "destination.URI must be http://sandbox.localdomain:PORT, with a path if need be");
+        return sluice_fail(reterr, SLUICE_EINVAL,
+                           "destination.URI must be http://sandbox.localdomain:PORT, with a path if need be");
     size_t at = scheme.len, host_at = at;
     while (at < uri.len && uri.data[at] != ':' && uri.data[at] != '/')
         at++;
     if (!is_loopback((struct view){ uri.data + host_at, at - host_at }))
-        return sluice_fail(reterr, SLUICE_EINVAL, "destination.URI must name sandbox.localdomain, localhost or 127.0.0.1: telemetry stays on this machine");
+        return sluice_fail(
+            reterr, SLUICE_EINVAL,
+            "destination.URI must name sandbox.localdomain, localhost or 127.0.0.1: telemetry stays on this machine");
     if (at < uri.len && uri.data[at] == ':') {
         size_t digits = 0;
         for (at++, port = 0; at < uri.len && uri.data[at] >= '0' && uri.data[at] <= '9' && digits < 6; at++, digits++)
@@ -123,12 +129,14 @@ static enum sluice_err parse_uri(json_t *json, struct subscription *subscription
         return sluice_fail(reterr, SLUICE_EINVAL, "destination.URI has no port between 1 and 65535");
     size_t path_len = uri.len - at;
     if (path_len > POST_PATH_BYTES_MAX)
-        return sluice_fail(reterr, SLUICE_EINVAL, "destination.URI has a path of %zu bytes; at most %d are taken", path_len, POST_PATH_BYTES_MAX);
+        return sluice_fail(reterr, SLUICE_EINVAL, "destination.URI has a path of %zu bytes; at most %d are taken", path_len,
+                           POST_PATH_BYTES_MAX);
     for (size_t i = at; i < uri.len; i++)
         if (uri.data[i] <= ' ' || uri.data[i] > '~' || uri.data[i] == '#') /* it stands in a request line */
             return sluice_fail(reterr, SLUICE_EINVAL, "destination.URI has a character in its path that must be percent-encoded");
     subscription->port = (uint16_t)port;
-    (void)snprintf(subscription->path, sizeof subscription->path, "%.*s", (int)(path_len > 0 ? path_len : 1), path_len > 0 ? uri.data + at : "/");
+    (void)snprintf(subscription->path, sizeof subscription->path, "%.*s", (int)(path_len > 0 ? path_len : 1),
+                   path_len > 0 ? uri.data + at : "/");
     return SLUICE_OK;
 }
 
@@ -160,7 +168,8 @@ static enum sluice_err parse_number(json_t *buffering, const struct bound *bound
     if (number == NULL)
         return SLUICE_OK;
     if (!json_is_integer(number) || json_integer_value(number) < bound->min || json_integer_value(number) > bound->max)
-        return sluice_fail(reterr, SLUICE_EINVAL, "buffering.%s must be a number from %u to %u", bound->name, bound->min, bound->max);
+        return sluice_fail(reterr, SLUICE_EINVAL, "buffering.%s must be a number from %u to %u", bound->name, bound->min,
+                           bound->max);
     *value = (unsigned)json_integer_value(number);
     return SLUICE_OK;
 }
@@ -191,7 +200,8 @@ enum sluice_err subscription_parse(struct view body, struct subscription *ret_su
     json_error_t error;
     json_t *json = json_loadb(body.data != NULL ? body.data : "", body.len, 0, &error);
     enum sluice_err err = json_is_object(json) ? parse_all(json, &subscription, reterr)
-                                               : sluice_fail(reterr, SLUICE_EINVAL, "the body is no JSON object%s%s", json == NULL ? ": " : "", json == NULL ? error.text : "");
+                                               : sluice_fail(reterr, SLUICE_EINVAL, "the body is no JSON object%s%s",
+                                                             json == NULL ? ": " : "", json == NULL ? error.text : "");
 
     json_decref(json);
     if (err == SLUICE_OK)

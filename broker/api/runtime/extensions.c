@@ -30,7 +30,7 @@ struct extension {
     enum extension_state state;
     unsigned hears;                      /* enum extension_event, or-ed */
     struct call *call;                   /* WAITING: its parked request */
-    struct bytes missed;                 /* the event it was not there for; empty: none. The last one: there is one invocation at a time */
+    struct bytes missed; /* the event it was not there for; empty: none. The last one: there is one invocation at a time */
 };
 
 struct extensions {
@@ -74,6 +74,15 @@ static bool uuid_new(char ret_text[UUID_TEXT_LEN + 1])
 
 /* ---- register ---- */
 
+/* A file's name, AWS says. Ours stand in log lines, too: printable, without what would end a quoted value there. */
+static bool name_is_valid(struct view name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (name.data[i] < ' ' || name.data[i] > '~' || name.data[i] == '"' || name.data[i] == '\\')
+            return false;
+    return name.len > 0 && name.len <= EXTENSION_NAME_BYTES_MAX;
+}
+
 /* External: an executable of that name stands where AWS looks for extensions. */
 static bool is_external(const struct runtime_instance *instance, const char *name)
 {
@@ -97,8 +106,9 @@ static bool events_read(struct runtime_instance *instance, struct http_exchange 
     if (err == SLUICE_OK && (*ret_hears & HEARS_INVOKE) != 0 && instance->concurrency > 1)
         err = sluice_fail(&error, SLUICE_EINVAL, "INVOKE: not told to extensions of functions with several invocations at once");
     if (err == SLUICE_OK && (*ret_hears & HEARS_SHUTDOWN) != 0 && !is_external(instance, name))
-        err = sluice_fail(&error, SLUICE_EINVAL, "SHUTDOWN: for external extensions only, which are executables of that name in /opt/extensions, "
-                                                 "or in 'extensions' of the function's folder");
+        err = sluice_fail(&error, SLUICE_EINVAL,
+                          "SHUTDOWN: for external extensions only, which are executables of that name in /opt/extensions, "
+                          "or in 'extensions' of the function's folder");
     if (err != SLUICE_OK)
         answer_error(exchange, 403, err == SLUICE_EPROTO ? "InvalidRequestFormat" : "Extension.InvalidEventType", "%s", error.text);
     return err == SLUICE_OK;
@@ -142,8 +152,9 @@ void extension_register(struct runtime_instance *instance, struct http_exchange 
     char text[EXTENSION_NAME_BYTES_MAX + 1] = "";
     unsigned hears;
 
-    if (name.len == 0 || name.len > EXTENSION_NAME_BYTES_MAX) {
-        answer_error(exchange, 403, "Extension.InvalidExtensionName", name.len == 0 ? "Empty extension name" : "Extension name longer than 128 bytes");
+    if (!name_is_valid(name)) {
+        answer_error(exchange, 403, "Extension.InvalidExtensionName",
+                     name.len == 0 ? "Empty extension name" : "Extension name over 128 bytes, or not printable");
         return;
     }
     memcpy(text, name.data, name.len);
@@ -207,7 +218,8 @@ bool extensions_ready(const struct extensions *extensions)
 {
     for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
         const struct extension *extension = extensions->items[i];
-        bool waited_for = extension->state == EXTENSION_REGISTERED || (extension->state == EXTENSION_WORKING && (extension->hears & HEARS_INVOKE) != 0);
+        bool waited_for = extension->state == EXTENSION_REGISTERED ||
+                          (extension->state == EXTENSION_WORKING && (extension->hears & HEARS_INVOKE) != 0);
         if (waited_for)
             return false;
     }
@@ -264,7 +276,8 @@ bool extensions_shutdown(struct runtime_instance *instance, const char *reason, 
     struct bytes event = { 0 };
     bool alive = false;
 
-    bytes_put_format(&event, "{\"eventType\":\"SHUTDOWN\",\"shutdownReason\":\"%s\",\"deadlineMs\":%" PRId64 "}", reason, deadline_ms);
+    bytes_put_format(&event, "{\"eventType\":\"SHUTDOWN\",\"shutdownReason\":\"%s\",\"deadlineMs\":%" PRId64 "}", reason,
+                     deadline_ms);
     for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
         tell(extensions->items[i], HEARS_SHUTDOWN, &event);
         alive |= extensions->items[i]->state != EXTENSION_FAILED;
@@ -273,7 +286,8 @@ bool extensions_shutdown(struct runtime_instance *instance, const char *reason, 
     return alive;
 }
 
-static void telemetry_extension(struct runtime_instance *instance, const struct extension *extension, const char *state, struct view error_type)
+static void telemetry_extension(struct runtime_instance *instance, const struct extension *extension, const char *state,
+                                struct view error_type)
 {
     struct bytes record = { 0 };
 
@@ -281,8 +295,10 @@ static void telemetry_extension(struct runtime_instance *instance, const struct 
         return;
     bytes_put_text(&record, "{\"name\":");
     json_put_string(&record, view_of(extension->name));
-    bytes_put_format(&record, ",\"state\":\"%s\",\"events\":[%s%s%s]", state, (extension->hears & HEARS_INVOKE) != 0 ? "\"INVOKE\"" : "",
-                     extension->hears == (HEARS_INVOKE | HEARS_SHUTDOWN) ? "," : "", (extension->hears & HEARS_SHUTDOWN) != 0 ? "\"SHUTDOWN\"" : "");
+    bytes_put_format(&record, ",\"state\":\"%s\",\"events\":[%s%s%s]", state,
+                     (extension->hears & HEARS_INVOKE) != 0 ? "\"INVOKE\"" : "",
+                     extension->hears == (HEARS_INVOKE | HEARS_SHUTDOWN) ? "," : "",
+                     (extension->hears & HEARS_SHUTDOWN) != 0 ? "\"SHUTDOWN\"" : "");
     if (error_type.len > 0) {
         bytes_put_text(&record, ",\"errorType\":");
         json_put_string(&record, error_type);
@@ -300,7 +316,8 @@ void extension_next(struct runtime_instance *instance, struct call *call)
         return;
     if (extension->state == EXTENSION_WAITING || extension->state == EXTENSION_FAILED) {
         answer_error(call->exchange, 403, "Extension.InvalidExtensionState",
-                     "State transition from %s to Ready failed for extension %s. Error: State transition is not allowed", state_name(extension->state), extension->id);
+                     "State transition from %s to Ready failed for extension %s. Error: State transition is not allowed",
+                     state_name(extension->state), extension->id);
         return;
     }
     bool first = extension->state == EXTENSION_REGISTERED;
@@ -343,8 +360,8 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
     }
     if (extension->state == EXTENSION_FAILED || (init && extension->state != EXTENSION_REGISTERED)) {
         answer_error(exchange, 403, "Extension.InvalidExtensionState",
-                     "State transition from %s to %s failed for extension %s. Error: State transition is not allowed", state_name(extension->state),
-                     init ? "InitError" : "ExitError", extension->id);
+                     "State transition from %s to %s failed for extension %s. Error: State transition is not allowed",
+                     state_name(extension->state), init ? "InitError" : "ExitError", extension->id);
         return;
     }
     if (extension->call != NULL)
@@ -355,8 +372,8 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
         type.len = ERROR_TYPE_BYTES_MAX;
     struct bytes quoted = { 0 };
     json_put_string(&quoted, type);
-    log_format(LOG_WARN, "function=%s instance=%" PRIu64 " event=extension-failed extension=\"%s\" phase=%s type=%.*s", instance->function, instance->id,
-               extension->name, init ? "init" : "exit", VIEW_ARGS(quoted));
+    log_format(LOG_WARN, "function=%s instance=%" PRIu64 " event=extension-failed extension=\"%s\" phase=%s type=%.*s",
+               instance->function, instance->id, extension->name, init ? "init" : "exit", VIEW_ARGS(quoted));
     bytes_done(&quoted);
     telemetry_extension(instance, extension, init ? "InitError" : "ExitError", type);
     if (init && instance->state == RUNTIME_STARTED) {

@@ -68,7 +68,8 @@ static void put_without_cause(struct view object, struct bytes *out)
     bytes_put_char(out, '}');
 }
 
-void posted_error_read(struct view header, struct view content_type, struct view body, struct bytes *scratch, struct posted_error *ret_error)
+void posted_error_read(struct view header, struct view content_type, struct view body, struct bytes *scratch,
+                       struct posted_error *ret_error)
 {
     struct posted_error error = { .failure.type = error_type_of_header(header), .body = body };
     bool object = json_check(body, JSON_OBJECT, JSON_DEPTH_MAX, NULL) == SLUICE_OK;
@@ -92,7 +93,8 @@ void posted_error_read(struct view header, struct view content_type, struct view
     if (!is_platform_type(header) && type_len > 0 && type_len <= ERROR_TYPE_BYTES_MAX)
         error.failure.type = (struct view){ scratch->data + filtered_len, type_len };
     if (message_len > 0)
-        error.failure.message = (struct view){ scratch->data + filtered_len + type_len, message_len < MESSAGE_KEPT_BYTES ? message_len : MESSAGE_KEPT_BYTES };
+        error.failure.message = (struct view){ scratch->data + filtered_len + type_len,
+                                               message_len < MESSAGE_KEPT_BYTES ? message_len : MESSAGE_KEPT_BYTES };
     if (filtered_len > 0)
         error.body = (struct view){ scratch->data, filtered_len };
     *ret_error = error;

@@ -25,9 +25,9 @@
 #include "schemas/codec/bytes.h"
 
 enum {
-    RUNTIME_CONTROL_BYTES_MAX = 64 << 10,    /* bodies of register and of telemetry subscriptions */
-    RUNTIME_DRAIN_BYTES_MAX = 64 << 20,      /* read and thrown away of a body that is too large, so that its sender reads the 413 */
-    RUNTIME_ID_BYTES_MAX = 256,              /* of a request id in a path */
+    RUNTIME_CONTROL_BYTES_MAX = 64 << 10, /* bodies of register and of telemetry subscriptions */
+    RUNTIME_DRAIN_BYTES_MAX = 64 << 20,   /* read and thrown away of a body that is too large, so that its sender reads the 413 */
+    RUNTIME_ID_BYTES_MAX = 256,           /* of a request id in a path */
     ERROR_TYPE_BYTES_MAX = 128,
 };
 
@@ -117,7 +117,8 @@ void instance_unpin(struct runtime_instance *instance);
 extern const struct http_handler runtime_handler;
 struct call *call_new(struct http_exchange *exchange, enum call_kind kind);
 /* {"errorMessage":...,"errorType":...} */
-void answer_error(struct http_exchange *exchange, unsigned status, const char *type, const char *format, ...) __attribute__((format(printf, 4, 5)));
+void answer_error(struct http_exchange *exchange, unsigned status, const char *type, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 void answer_status(struct http_exchange *exchange, unsigned status);    /* 400, 413, 500 with AWS's own words for them */
 void answer_accepted(struct http_exchange *exchange);                   /* 202 {"status":"OK"} */
 void answer_json(struct http_exchange *exchange, unsigned status, const struct http_answer_field *more, struct view body);
@@ -135,8 +136,8 @@ void next_end(struct runtime_instance *instance, struct call *call, enum http_en
 /* Tells the engine of more or fewer parked requests than it knows of. May call back: the instance must be pinned. */
 void instance_announce(struct runtime_instance *instance);
 /* The invocation ended. Calls back; `invocation` is not to be used after it. */
-void invocation_settle(struct runtime_instance *instance, struct invocation *invocation, const struct failure *failure, struct view result,
-                       struct view content_type);
+void invocation_settle(struct runtime_instance *instance, struct invocation *invocation, const struct failure *failure,
+                       struct view result, struct view content_type);
 
 /* ---- responses.c ---- */
 void response_head(struct runtime_instance *instance, struct call *call, struct view id);
@@ -154,7 +155,8 @@ struct posted_error {
     struct failure failure;
     struct view body;                        /* what the caller gets */
 };
-void posted_error_read(struct view header, struct view content_type, struct view body, struct bytes *scratch, struct posted_error *ret_error);
+void posted_error_read(struct view header, struct view content_type, struct view body, struct bytes *scratch,
+                       struct posted_error *ret_error);
 
 /* The base64 of an error body in a trailer, appended; false: it is none, and `out` is not to be read. */
 bool error_body_decode(struct view text, struct bytes *out);
@@ -176,8 +178,8 @@ void platform_init_start(const struct runtime_instance *instance, struct bytes *
 void platform_init_done(struct runtime_instance *instance, const char *status);
 void platform_start(struct runtime_instance *instance, struct invocation *invocation);
 /* status: "success", "error", "failure", "timeout" */
-void platform_runtime_done(struct runtime_instance *instance, const struct invocation *invocation, const char *status, struct view error_type,
-                           size_t produced_bytes);
+void platform_runtime_done(struct runtime_instance *instance, const struct invocation *invocation, const char *status,
+                           struct view error_type, size_t produced_bytes);
 
 /* ---- telemetry.c ---- */
 void telemetry_subscribe(struct runtime_instance *instance, struct http_exchange *exchange, const char *extension);

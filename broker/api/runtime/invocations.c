@@ -100,7 +100,8 @@ struct invocation *invocation_add(struct runtime_instance *instance, const struc
         trace_make(instance->api, made, sizeof made);
         trace = view_of(made);
     }
-    struct invocation *invocation = malloc(sizeof *invocation + id.len + arn.len + trace.len + from->client_context.len + from->payload.len);
+    struct invocation *invocation =
+        malloc(sizeof *invocation + id.len + arn.len + trace.len + from->client_context.len + from->payload.len);
     ASSERT(invocation != NULL); /* as arenas: what is held is bounded by the engine's limits */
     *invocation = (struct invocation){ .lease = from->lease, .streams = from->streams, .deadline_ms = from->deadline_ms };
     char *at = invocation->text;
@@ -221,8 +222,9 @@ void next_request(struct runtime_instance *instance, struct call *call)
         return;
     }
     if (instance->running == instance->concurrency) { /* all of them are being answered right now */
-        answer_error(call->exchange, 403, "InvalidStateTransition",
-                     "State transition from InvocationResponse to Ready failed for runtime. Error: State transition is not allowed");
+        answer_error(
+            call->exchange, 403, "InvalidStateTransition",
+            "State transition from InvocationResponse to Ready failed for runtime. Error: State transition is not allowed");
         return;
     }
     if (instance->ending) {
@@ -248,8 +250,8 @@ void next_end(struct runtime_instance *instance, struct call *call, enum http_en
 
 /* ---- the end ---- */
 
-void invocation_settle(struct runtime_instance *instance, struct invocation *invocation, const struct failure *failure, struct view result,
-                       struct view content_type)
+void invocation_settle(struct runtime_instance *instance, struct invocation *invocation, const struct failure *failure,
+                       struct view result, struct view content_type)
 {
     const struct runtime_events *events = &instance->api->events;
 
@@ -258,7 +260,8 @@ void invocation_settle(struct runtime_instance *instance, struct invocation *inv
     size_t produced_bytes = result.len;
     if (invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED)
         produced_bytes = invocation->posting->body_bytes;
-    platform_runtime_done(instance, invocation, failure == NULL ? "success" : "error", failure == NULL ? (struct view){ 0 } : failure->type, produced_bytes);
+    platform_runtime_done(instance, invocation, failure == NULL ? "success" : "error",
+                          failure == NULL ? (struct view){ 0 } : failure->type, produced_bytes);
     if (invocation->posting != NULL)
         invocation->posting->invocation = NULL;
     invocation->posting = NULL;

@@ -60,7 +60,8 @@ static const char *runtime_directory(struct arena *arena, const struct config_fu
     return arena_format(arena, "%.*s", (int)(slash - bootstrap), bootstrap);
 }
 
-static void put_platform(struct variables *variables, const struct config_function *function, const char *runtime_address, const char *log_stream)
+static void put_platform(struct variables *variables, const struct config_function *function, const char *runtime_address,
+                         const char *log_stream)
 {
     static const char *const executions[] = { [RUNTIME_NODEJS] = "AWS_Lambda_nodejs", [RUNTIME_PYTHON] = "AWS_Lambda_python" };
     struct arena *arena = variables->arena;
@@ -87,8 +88,15 @@ static void put_platform(struct variables *variables, const struct config_functi
 static void put_credentials(struct variables *variables)
 {
     static const char *const own[] = {
-        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
-        "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_CONFIG_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     };
 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
@@ -118,8 +126,8 @@ static void put_defaults(struct variables *variables, const char *endpoint_url)
     put(variables, "_AWS_XRAY_DAEMON_PORT", "2000");
 }
 
-const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance, const char *runtime_address,
-                                      const char *endpoint_url, const char *log_stream)
+const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance,
+                                      const char *runtime_address, const char *endpoint_url, const char *log_stream)
 {
     size_t given = 0;
 

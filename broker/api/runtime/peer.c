@@ -104,8 +104,8 @@ static struct peer_socket socket_in_table(const char *path, const char *prefix, 
 
     if (table == NULL)
         return found;
-    (void)snprintf(wanted, sizeof wanted, " %s%08" PRIX32 ":%04X %s%08" PRIX32 ":%04X ", prefix, ends->client.sin_addr.s_addr, ntohs(ends->client.sin_port),
-                   prefix, ends->server.sin_addr.s_addr, ntohs(ends->server.sin_port));
+    (void)snprintf(wanted, sizeof wanted, " %s%08" PRIX32 ":%04X %s%08" PRIX32 ":%04X ", prefix, ends->client.sin_addr.s_addr,
+                   ntohs(ends->client.sin_port), prefix, ends->server.sin_addr.s_addr, ntohs(ends->server.sin_port));
     while (found.inode == 0 && fgets(line, sizeof line, table) != NULL) {
         const char *at = strstr(line, wanted);
         if (at != NULL && sscanf(at + strlen(wanted), "%*s %*s %*s %*s %" SCNu32 " %*s %" SCNu32, &found.user, &found.inode) != 2)
@@ -256,10 +256,10 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, str
     struct ends ends;
 
     if (!ends_of(fd, &ends))
-        return sluice_fail(reterr, SLUICE_EACCESS, "the connection is gone already");
+        return sluice_fail(reterr, SLUICE_ENOTFOUND, "the connection is gone already");
     struct peer_socket peer = socket_of(finder, &ends);
     if (peer.inode == 0)
-        return sluice_fail(reterr, SLUICE_EACCESS, "the process that connected has closed its socket already, or is in another network namespace");
+        return sluice_fail(reterr, SLUICE_ENOTFOUND, "the process that connected has closed its socket already");
     if (geteuid() != 0 && peer.user != geteuid()) /* what we start runs as ourselves; root's may be anybody */
         return sluice_fail(reterr, SLUICE_EACCESS, "it comes from a process of another user (uid %u)", (unsigned)peer.user);
     (void)snprintf(search.link, sizeof search.link, "socket:[%" PRIu32 "]", peer.inode);
@@ -269,7 +269,8 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, str
     if (found == FOUND)
         return SLUICE_OK;
     if (found == FOUND_TOO_MANY)
-        return sluice_fail(reterr, SLUICE_EACCESS, "the instance has more than %d open descriptors to look at", PEER_DESCRIPTORS_MAX);
+        return sluice_fail(reterr, SLUICE_EACCESS, "the instance has more than %d open descriptors to look at",
+                           PEER_DESCRIPTORS_MAX);
     return sluice_fail(reterr, SLUICE_EACCESS, "it comes from none of the processes of the instance (group %d)%s", (int)leader,
                        search.denied ? "; some of them may not be looked into: do they run as another user?" : "");
 }

@@ -52,9 +52,11 @@ void platform_init_done(struct runtime_instance *instance, const char *status)
 
     if (instance->telemetry == NULL)
         return;
-    bytes_put_format(&done, "{\"initializationType\":\"%s\",\"phase\":\"init\",\"status\":\"%s\"", initialization_type(instance), status);
+    bytes_put_format(&done, "{\"initializationType\":\"%s\",\"phase\":\"init\",\"status\":\"%s\"", initialization_type(instance),
+                     status);
     record_put(instance, "platform.initRuntimeDone", &done);
-    bytes_put_format(&report, "{\"initializationType\":\"%s\",\"phase\":\"init\",\"status\":\"%s\",\"metrics\":{", initialization_type(instance), status);
+    bytes_put_format(&report, "{\"initializationType\":\"%s\",\"phase\":\"init\",\"status\":\"%s\",\"metrics\":{",
+                     initialization_type(instance), status);
     put_ms(&report, "durationMs", clock_now().mono.us - instance->opened_us);
     bytes_put_char(&report, '}');
     record_put(instance, "platform.initReport", &report);
@@ -74,7 +76,8 @@ void platform_start(struct runtime_instance *instance, struct invocation *invoca
     record_put(instance, "platform.start", &record);
 }
 
-void platform_runtime_done(struct runtime_instance *instance, const struct invocation *invocation, const char *status, struct view error_type, size_t produced_bytes)
+void platform_runtime_done(struct runtime_instance *instance, const struct invocation *invocation, const char *status,
+                           struct view error_type, size_t produced_bytes)
 {
     struct bytes record = { 0 };
 

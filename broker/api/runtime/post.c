@@ -158,7 +158,9 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 /* false: it cannot even be tried. */
 static bool post_connect(struct post *post)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(post->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(post->port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
     post->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     return post->fd >= 0 && (connect(post->fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS);

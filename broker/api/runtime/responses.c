@@ -31,7 +31,6 @@ static void settle_as(struct runtime_instance *instance, struct invocation *invo
     bytes_done(&body);
 }
 
-#define RESPONSE_BYTES_TEXT "6291556"
 _Static_assert(RUNTIME_RESPONSE_BYTES_MAX == 6291556, "the limit stands in a message that clients compare");
 
 static void settle_too_large(struct runtime_instance *instance, struct call *call)
@@ -44,7 +43,7 @@ static void settle_too_large(struct runtime_instance *instance, struct call *cal
     bytes_done(&call->body);
     settle_as(instance, invocation, "Function.ResponseSizeTooLarge",
               streamed ? "Response payload size exceeded maximum allowed payload size (209715200 bytes)."
-                       : "Response payload size exceeded maximum allowed payload size (" RESPONSE_BYTES_TEXT " bytes).");
+                       : "Response payload size exceeded maximum allowed payload size (6291556 bytes).");
 }
 _Static_assert(RUNTIME_STREAM_BYTES_MAX == 209715200, "the limit stands in a message");
 
@@ -57,14 +56,14 @@ static bool mode_read(struct http_exchange *exchange, bool *ret_streaming)
     return mode.len == 0 || *ret_streaming;
 }
 
-/* What Content-Length says; false: the body is chunked. The server has checked that it is a number. */
+/* What Content-Length says, or 0 if there is no body; false: it is chunked. The server has checked that it is a number. */
 static bool length_read(struct http_exchange *exchange, uint64_t *ret_len)
 {
     struct view text = http_header(exchange, "Content-Length");
     uint64_t len = 0;
 
-    if (text.len == 0)
-        return http_header(exchange, "Transfer-Encoding").data == NULL ? (*ret_len = 0, true) : false;
+    if (text.data == NULL && http_header(exchange, "Transfer-Encoding").data != NULL)
+        return false;
     for (size_t i = 0; i < text.len && len <= RUNTIME_STREAM_BYTES_MAX; i++)
         len = len * 10 + (uint64_t)(text.data[i] - '0');
     *ret_len = len;
@@ -86,7 +85,8 @@ void response_head(struct runtime_instance *instance, struct call *call, struct 
     }
     if (invocation->state != INVOCATION_RUNNING) {
         call->kind = CALL_ANSWERED;
-        answer_error(exchange, 403, "InvalidStateTransition", "State transition from %s to %s failed for runtime. Error: State transition is not allowed",
+        answer_error(exchange, 403, "InvalidStateTransition",
+                     "State transition from %s to %s failed for runtime. Error: State transition is not allowed",
                      invocation_state_name(invocation), error ? "InvocationErrorResponse" : "InvocationResponse");
         return;
     }
@@ -106,7 +106,8 @@ void response_head(struct runtime_instance *instance, struct call *call, struct 
         const struct runtime_events *events = &instance->api->events;
         call->mode = BODY_STREAMED;
         http_stream_body(exchange);
-        if (!events->on_stream_begin(events->ctx, instance->id, invocation->lease, http_header(exchange, "Content-Type")) && !instance->closed)
+        if (!events->on_stream_begin(events->ctx, instance->id, invocation->lease, http_header(exchange, "Content-Type")) &&
+            !instance->closed)
             call->mode = BODY_DROPPED; /* the caller is gone; the runtime is not to notice */
     } else if (!sized) {
         call->mode = BODY_GATHERED;
@@ -239,8 +240,11 @@ void init_error_head(struct runtime_instance *instance, struct call *call)
     if (instance->state == RUNTIME_STARTED)
         return;
     call->kind = CALL_ANSWERED;
-    answer_error(call->exchange, 403, "InvalidStateTransition", "State transition from %s to InitError failed for runtime. Error: State transition is not allowed",
-                 instance->state == RUNTIME_INIT_FAILED ? "InitError" : instance->running > 0 ? "Running" : "Ready");
+    answer_error(call->exchange, 403, "InvalidStateTransition",
+                 "State transition from %s to InitError failed for runtime. Error: State transition is not allowed",
+                 instance->state == RUNTIME_INIT_FAILED ? "InitError"
+                 : instance->running > 0                ? "Running"
+                                                        : "Ready");
 }
 
 void init_error_request(struct runtime_instance *instance, struct call *call)
@@ -255,8 +259,8 @@ void init_error_request(struct runtime_instance *instance, struct call *call)
     }
     instance->state = RUNTIME_INIT_FAILED;
     platform_init_done(instance, "error");
-    posted_error_read(http_header(call->exchange, ERROR_TYPE_HEADER), http_header(call->exchange, "Content-Type"), http_body(call->exchange), &scratch,
-                      &error);
+    posted_error_read(http_header(call->exchange, ERROR_TYPE_HEADER), http_header(call->exchange, "Content-Type"),
+                      http_body(call->exchange), &scratch, &error);
     events->on_init_error(events->ctx, instance->id, &error.failure, error.body);
     bytes_done(&scratch);
     if (!instance->closed)

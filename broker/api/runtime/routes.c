@@ -83,7 +83,8 @@ static void ping(struct http_exchange *exchange)
 /* Not there without SnapStart, and said so: a runtime that asks was told by nobody to. */
 static void restore_absent(struct http_exchange *exchange)
 {
-    answer_error(exchange, 404, "NotFound", "there is no SnapStart here: nothing is restored, and AWS_LAMBDA_INITIALIZATION_TYPE never says so");
+    answer_error(exchange, 404, "NotFound",
+                 "there is no SnapStart here: nothing is restored, and AWS_LAMBDA_INITIALIZATION_TYPE never says so");
 }
 
 struct route {
@@ -142,8 +143,8 @@ static const struct route *route_find(struct http_exchange *exchange)
         path_known = true;
     }
     if (path_known)
-        answer_error(exchange, 405, "MethodNotAllowed", "'%.*s' is not called with %.*s", (int)(path.len < 100 ? path.len : 100), path.data,
-                     (int)(method.len < 20 ? method.len : 20), method.data);
+        answer_error(exchange, 405, "MethodNotAllowed", "'%.*s' is not called with %.*s", (int)(path.len < 100 ? path.len : 100),
+                     path.data, (int)(method.len < 20 ? method.len : 20), method.data);
     else
         answer_error(exchange, 404, "NotFound", "nothing is called '%.*s' here: this is the Lambda Runtime API, version 2018-06-01",
                      (int)(path.len < 100 ? path.len : 100), path.data);

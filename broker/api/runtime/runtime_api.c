@@ -13,7 +13,8 @@
 #define RUNTIME_PATIENCE_MS (CONFIG_TIMEOUT_MS_MAX * 52)
 enum { RUNTIME_NAME_ROOM = 256 /* of the name of that longest header */, RUNTIME_HEAD_ROOM = 64 << 10 };
 
-enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api, struct sluice_error *reterr)
+enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api,
+                                struct sluice_error *reterr)
 {
     struct runtime_api *api = calloc(1, sizeof *api);
 
@@ -46,8 +47,9 @@ static bool admit(void *ctx, int fd)
     struct runtime_instance *instance = ctx;
     struct sluice_error error;
 
-    if (peer_check(instance->api->peers, fd, instance->pid, &error) == SLUICE_OK)
-        return true;
+    enum sluice_err err = peer_check(instance->api->peers, fd, instance->pid, &error);
+    if (err == SLUICE_OK || err == SLUICE_ENOTFOUND)
+        return err == SLUICE_OK;
     if (!instance->stranger_logged) /* once: somebody who tries is not to fill the log */
         log_format(LOG_WARN, "function=%s instance=%llu event=runtime-api-refused address=%s reason=\"%s\"", instance->function,
                    (unsigned long long)instance->id, instance->address, error.text);
@@ -69,8 +71,10 @@ static char *put_text(char **at, const char *text)
 
 static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t id, const struct config_function *function)
 {
-    const char *handler = function->handler != NULL ? function->handler : "", *directory = function->directory != NULL ? function->directory : "/";
-    struct runtime_instance *instance = calloc(1, sizeof *instance + strlen(function->name) + strlen(handler) + strlen(directory) + 3);
+    const char *handler = function->handler != NULL ? function->handler : "",
+               *directory = function->directory != NULL ? function->directory : "/";
+    struct runtime_instance *instance =
+        calloc(1, sizeof *instance + strlen(function->name) + strlen(handler) + strlen(directory) + 3);
 
     if (instance == NULL)
         return NULL;
@@ -211,7 +215,8 @@ void runtime_forget(struct runtime_api *api, uint64_t id, uint64_t lease)
 
     if (invocation == NULL)
         return;
-    if (invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED) /* it may be paused, and nobody will resume it now */
+    if (invocation->posting != NULL &&
+        invocation->posting->mode == BODY_STREAMED) /* it may be paused, and nobody will resume it now */
         http_pause_body(invocation->posting->exchange, false);
     if (invocation->state != INVOCATION_SPENT)
         platform_runtime_done(instance, invocation, "timeout", (struct view){ 0 }, 0);

@@ -94,7 +94,9 @@ static void send_gathered(struct subscriber *subscriber)
     if (post_busy(subscriber->post) || subscriber->retrying || subscriber->gathered_items == 0)
         return;
     if (subscriber->dropped_records > 0) {
-        (void)snprintf(dropped, sizeof dropped, "{\"reason\":\"the subscriber did not take them in time\",\"droppedRecords\":%" PRIu64 ",\"droppedBytes\":%" PRIu64 "}",
+        (void)snprintf(dropped, sizeof dropped,
+                       "{\"reason\":\"the subscriber did not take them in time\",\"droppedRecords\":%" PRIu64
+                       ",\"droppedBytes\":%" PRIu64 "}",
                        subscriber->dropped_records, subscriber->dropped_bytes);
         put_record(subscriber, "platform.logsDropped", view_of(dropped));
         subscriber->dropped_records = subscriber->dropped_bytes = 0;
