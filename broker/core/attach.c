@@ -81,7 +81,7 @@ static enum sluice_err attach_check(const struct engine *engine, const struct at
 enum sluice_err engine_attach(struct engine *engine, const struct attach *attach, struct now now, struct attached *ret_attached,
                               struct sluice_error *reterr)
 {
-    struct function *function;
+    struct function *function = NULL;
     enum sluice_err err = attach_check(engine, attach, &function, reterr);
 
     if (err != SLUICE_OK)
