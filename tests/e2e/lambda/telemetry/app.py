@@ -35,7 +35,9 @@ def ask(method, path, body=None, **headers):
 def listen(identifier):
     while True:
         _, text = ask("GET", "/2020-01-01/extension/event/next", Lambda_Extension_Identifier=identifier)
-        heard.append(json.loads(text))
+        with arrived:
+            heard.append(json.loads(text))
+            arrived.notify_all()
 
 
 server = http.server.HTTPServer(("127.0.0.1", 0), Subscriber)
@@ -48,13 +50,20 @@ ask("PUT", "/2022-07-01/telemetry", json.dumps({
 threading.Thread(target=listen, args=(agent,), daemon=True).start()
 
 
+def knows(reports, request_id):
+    """So many reports have come, and this invocation's beginning, by both ways."""
+    return (sum(record["type"] == "platform.report" for record in records) >= reports
+            and any(record["type"] == "platform.start" and record["record"]["requestId"] == request_id for record in records)
+            and any(said["requestId"] == request_id for said in heard))
+
+
 def handler(event, context):
     if event.get("say"):
         print(event["say"])
     if event.get("fail"):
         raise ValueError("as asked")
-    if event.get("until"):                       # so many reports have come
+    if event.get("until"):
         with arrived:
-            arrived.wait_for(lambda: sum(record["type"] == "platform.report" for record in records) >= event["until"], 10)
+            arrived.wait_for(lambda: knows(event["until"], context.aws_request_id), 10)
             return {"records": list(records), "heard": list(heard), "id": context.aws_request_id}
     return {"id": context.aws_request_id}
