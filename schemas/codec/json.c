@@ -233,9 +233,11 @@ static inline const uint8_t *scan_key(struct scan *scan, const uint8_t *at, cons
     at = scan_string(scan, at + 1, end);
     if (at == NULL)
         return NULL;
-    at = skip_space(at, end);
-    if (at == end || *at != ':')
-        return stop(scan, at, "expected ':' after a key");
+    if (at == end || *at != ':') { /* mostly it is the next byte: then nothing has to be skipped */
+        at = skip_space(at, end);
+        if (at == end || *at != ':')
+            return stop(scan, at, "expected ':' after a key");
+    }
     return skip_space(at + 1, end);
 }
 
@@ -273,6 +275,8 @@ static const uint8_t *scan_value(struct scan *scan, const uint8_t *at, unsigned 
         for (;;) {
             if (depth == 0)
                 return at;
+            if (at != end && *at == ',')
+                break;
             at = skip_space(at, end);
             if (at == end)
                 return stop(scan, at, in_object ? "an object that does not end" : "an array that does not end");
