@@ -21,7 +21,8 @@
 
 enum {
     COMMIT_BYTES_MAX = 1 << 20,          /* gather no more than this into one commit: larger ones cost more than they save */
-    LEASE_BYTES_MAX = 4 << 20,           /* envelopes of one lease, unless it is a single event */
+    LEASE_BYTES_MAX = 4 << 20,           /* of one lease, unless it is a single event: each the larger of envelope and input, and a head */
+    LEASE_HEAD_BYTES = 16,               /* what a message puts around each */
     EVENT_TARGETS_MAX = 65535,           /* deliveries of one event; over it the event is refused */
     FUNCTION_IN_FLIGHT_MAX = 65536,      /* leased deliveries of one function */
     READY_PAGE = 4096,                   /* deliveries of a backlog held ready in memory, about */

@@ -194,9 +194,18 @@ void queue_sweep(struct engine *engine, struct function *function, struct now no
 
 /* The lease in the making. */
 struct taking {
-    size_t bytes;                /* of what is handed over; the larger of envelope and input */
+    size_t bytes;                /* of what is handed over: of each the larger of envelope and input, and a head */
     size_t buried_bytes;         /* of what was found undeliverable on the way */
 };
+
+/* What a target with a constant input hands over, whatever the event; 0: another target. */
+static size_t constant_len(const struct engine *engine, uint32_t target)
+{
+    if (target < 1 || target > engine->targets.count)
+        return 0;
+    const struct target_row *row = &engine->targets.items[target - 1].row;
+    return row->input == TARGET_INPUT_CONSTANT ? row->text.len : 0;
+}
 
 /* Makes the input of what was found at the front. False: it does not fit any more, and stays. */
 static bool take_input(struct engine *engine, struct taking *taking, const struct leased *item, struct view envelope, bool *ret_deliverable,
@@ -204,7 +213,8 @@ static bool take_input(struct engine *engine, struct taking *taking, const struc
 {
     size_t inputs_len = engine->inputs.len;
     bool deliverable = delivery_input(engine, item->target, envelope, item->accepted_ms, reterr);
-    size_t input_len = engine->inputs.len - inputs_len, size = envelope.len > input_len ? envelope.len : input_len;
+    size_t input_len = engine->inputs.len - inputs_len + constant_len(engine, item->target);
+    size_t size = (envelope.len > input_len ? envelope.len : input_len) + LEASE_HEAD_BYTES;
 
     if (deliverable && taking->bytes != 0 && taking->bytes + size > LEASE_BYTES_MAX) {
         engine->inputs.len = inputs_len;

@@ -49,6 +49,7 @@ static void bench_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t 
     struct bench *bench = ctx;
     (void)deadline_wall_ms;
     bench->delivers += count;
+    bench->handed = count;
     bench->instance = instance;
     bench->lease = lease;
     bench->delivery = handovers[0].delivery;

@@ -16,6 +16,7 @@ struct bench {
     struct config_function function;
     struct now now;
     unsigned starts, delivers, stops, answers;
+    unsigned handed;             /* deliveries of the last lease */
     enum sluice_err answer;
     size_t refusals;
     uint64_t instance, lease;

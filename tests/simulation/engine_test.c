@@ -86,6 +86,27 @@ TEST(what_no_template_can_make_an_input_of_is_a_dead_letter_at_once_and_starts_n
     bench_close(&bench);
 }
 
+/* Ten thousand small events, each with a constant input of a quarter of a megabyte, would be a lease of gigabytes. */
+TEST(a_lease_is_bounded_by_what_is_handed_over_with_its_constant_inputs_and_heads)
+{
+    static char input[200000];
+    struct config_target constant = { .function = "f", .input = TARGET_INPUT_CONSTANT, .text = input };
+    struct config_rule with_constant = bench_rule;
+    struct bench bench;
+
+    memset(input, '1', sizeof input - 1);
+    bench_open(&bench, 1);
+    bench.function.batch_size = 1000;
+    with_constant.targets = &constant;
+    bench.config.rules = &with_constant;
+    EXPECT_EQ(SLUICE_OK, engine_configure(bench.engine, &bench.config, bench.now, NULL));
+    for (unsigned i = 0; i < 100; i++)
+        publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(LEASE_BYTES_MAX / (sizeof input - 1 + LEASE_HEAD_BYTES), bench.handed);
+    bench_close(&bench);
+}
+
 TEST(what_a_removed_function_has_waiting_for_a_retry_is_given_up_at_its_max_age)
 {
     struct bench bench;
