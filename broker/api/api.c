@@ -296,7 +296,7 @@ enum sluice_err api_open(struct ev_loop *loop, const char *address, const struct
     memcpy(api->host, host.data, host.len);
     api->loopback = address_is_loopback(api->host);
     list_init(&api->calls);
-    api->once = once_new();
+    api->once = once_new(loop);
     enum sluice_err err = http_listen(loop, address, NULL,
                                       &(struct http_handler){ .ctx = api,
                                                               .on_head = api_head,

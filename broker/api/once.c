@@ -5,19 +5,12 @@
 #include "broker/edge/log.h"
 
 struct once {
+    struct ev_loop *loop;
+    ev_timer aging;                      /* runs while there are entries that ended: an idle daemon keeps nothing */
     struct map entries;                  /* hash of the key -> struct once_entry * */
     struct list by_age;
     size_t count, bytes;
 };
-
-struct once *once_new(void)
-{
-    struct once *once = calloc(1, sizeof *once);
-
-    ASSERT(once != NULL);
-    list_init(&once->by_age);
-    return once;
-}
 
 static uint64_t slot_of(const struct once_key *key)
 {
@@ -41,17 +34,6 @@ void once_forget(struct once *once, struct once_entry *entry)
     free(entry);
 }
 
-struct once *once_free(struct once *once)
-{
-    if (once == NULL)
-        return NULL;
-    LIST_EACH(at, &once->by_age)
-        once_forget(once, LIST_OWNER(at, struct once_entry, link));
-    map_done(&once->entries);
-    free(once);
-    return NULL;
-}
-
 /* Those whose time is over; and, while `crowded`, the oldest of those that ended. */
 static void once_age(struct once *once, size_t bytes_wanted, size_t entries_wanted)
 {
@@ -66,6 +48,40 @@ static void once_age(struct once *once, size_t bytes_wanted, size_t entries_want
             return; /* the ended ones are in the order in which they ended */
         once_forget(once, entry);
     }
+}
+
+static void on_aging(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct once *once = timer->data;
+
+    (void)events;
+    once_age(once, 0, 0);
+    if (once->count == 0)
+        ev_timer_stop(loop, timer);
+}
+
+struct once *once_new(struct ev_loop *loop)
+{
+    struct once *once = calloc(1, sizeof *once);
+
+    ASSERT(once != NULL);
+    once->loop = loop;
+    list_init(&once->by_age);
+    ev_timer_init(&once->aging, on_aging, ONCE_KEPT_MS / 1e3, ONCE_KEPT_MS / 1e3);
+    once->aging.data = once;
+    return once;
+}
+
+struct once *once_free(struct once *once)
+{
+    if (once == NULL)
+        return NULL;
+    ev_timer_stop(once->loop, &once->aging);
+    LIST_EACH(at, &once->by_age)
+        once_forget(once, LIST_OWNER(at, struct once_entry, link));
+    map_done(&once->entries);
+    free(once);
+    return NULL;
 }
 
 bool once_key_of(const struct call *call, const char *door, uint32_t function, struct view payload, struct once_key *ret_key)
@@ -122,6 +138,7 @@ void once_ended(struct once *once, struct once_entry *entry, const struct invoke
         }
     }
     entry->ended_us = clock_now().mono.us;
+    ev_timer_start(once->loop, &once->aging); /* unless it runs */
     list_remove(&entry->link);
     list_push(&once->by_age, &entry->link);
 }

@@ -33,7 +33,7 @@ struct once_entry {
     struct bytes body, type, log_tail;
 };
 
-struct once *once_new(void);
+struct once *once_new(struct ev_loop *loop);
 struct once *once_free(struct once *once);
 /* false: the request has no id. `door` tells doors apart. */
 bool once_key_of(const struct call *call, const char *door, uint32_t function, struct view payload, struct once_key *ret_key);

@@ -149,8 +149,9 @@ void engine_publish(struct engine *engine, const struct publish *publish, bool a
 void engine_publish_cancel(struct engine *engine, uint64_t reply);
 
 /* A synchronous invocation: never on disk, never tried again, in no balance. It waits in order of arrival, before the events of the queue,
- * for a place in an instance, and is answered once through invoke_answered(), never from inside this call. `invoke` is the door's handle:
- * unique, not UINT64_MAX. An error, and no answer:
+ * for a place in an instance, at most INVOKE_WAIT_MS_MAX, or as long as one that is being started for it takes (see "starts that fail"), and is
+ * answered once through invoke_answered(), never from inside this call. `invoke` is the door's handle: unique, not UINT64_MAX.
+ * An error, and no answer:
  * SLUICE_ELIMIT: as many as scale.max * concurrency run and wait already, so with scale.max 0 always. SLUICE_ENOTFOUND: the function was
  * removed. SLUICE_EINVAL: a native function, which returns nothing. SLUICE_EUNAVAILABLE: the daemon stops. */
 enum sluice_err engine_invoke(struct engine *engine, uint32_t function, uint64_t invoke, struct now now, struct sluice_error *reterr);

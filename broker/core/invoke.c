@@ -158,6 +158,18 @@ bool invoke_fail_first(struct engine *engine, struct function *function, const s
     return invoke != NULL;
 }
 
+/* Callers for whom an instance is being started. One of scale.min may take minutes, which is why it is started ahead: nobody waits for it. */
+static uint64_t starting_places(const struct function *function)
+{
+    uint64_t instances = 0;
+
+    LIST_EACH(at, &function->instances) {
+        const struct instance *instance = LIST_OWNER(at, struct instance, in_function);
+        instances += instance->state == INSTANCE_STARTING && !instance->provisioned;
+    }
+    return instances * function_places(function->config);
+}
+
 /* A place that is on its way ends the waiting of the first ones: if the start fails, they hear why. */
 int64_t invokes_throttle(struct engine *engine, struct function *function, struct now now)
 {
@@ -168,7 +180,7 @@ int64_t invokes_throttle(struct engine *engine, struct function *function, struc
         return MONO_NEVER;
     if (first->asked.us + wait_us > now.mono.us)
         return first->asked.us + wait_us;
-    uint64_t covered = (uint64_t)function->instances_by_state[INSTANCE_STARTING] * function_places(function->config);
+    uint64_t covered = starting_places(function);
     unsigned throttled = 0;
     int64_t again_us = MONO_NEVER;
     LIST_EACH(at, &function->invokes) {

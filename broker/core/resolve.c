@@ -84,6 +84,14 @@ static void found_take(struct match_scratch *state)
     if (!state->found_any)
         return;
     state->found_any = false;
+    if (state->image->rules_count <= 64) { /* all in one word */
+        VEC_ROOM(&state->ids, state->ids.count + 64);
+        uint64_t alive = state->dead == NULL ? words[0] : words[0] & ~state->dead[0];
+        for (uint64_t left = alive; left != 0; left &= left - 1)
+            state->ids.items[state->ids.count++] = rules[(unsigned)__builtin_ctzll(left)];
+        words[0] = groups[0] = tops[0] = 0;
+        return;
+    }
     for (size_t t = 0; t < tops_count; t++) {
         for (; tops[t] != 0; tops[t] &= tops[t] - 1) {
             size_t g = t * 64 + (unsigned)__builtin_ctzll(tops[t]);

@@ -18,7 +18,7 @@ enum {
     PROC_BYTES_MAX = 1 << 20,        /* of /proc/self/mountinfo; mounts beyond it are not seen */
     KILLED_PER_ROUND_MAX = 512,
     LEFTOVER_ROUNDS_MAX = 400, LEFTOVER_WAIT_MS = 5, /* 2 s for what a dead daemon left to end */
-    VALUE_BYTES_MAX = 4096,
+    VALUE_BYTES_MAX = 4096, NAME_BYTES_MAX = 48,
 };
 #define DAEMON_FOLDER "/sluice-daemon"
 #define CGROUP1_MAGIC 0x27e0eb
@@ -190,16 +190,29 @@ static void leftover_remove(const char *folder)
     }
 }
 
+/* "sluice-DEV-INO"; false: errno says why. */
+static bool folder_name(int lock_fd, char ret_name[NAME_BYTES_MAX])
+{
+    struct stat lock;
+
+    if (fstat(lock_fd, &lock) != 0)
+        return false;
+    (void)snprintf(ret_name, NAME_BYTES_MAX, "sluice-%llx-%llx", (unsigned long long)lock.st_dev, (unsigned long long)lock.st_ino);
+    return true;
+}
+
+/* Its name must be of this very lock: the note in a copy of a data directory speaks of a daemon that may well be alive. */
 static void leftover_remove_noted(int lock_fd)
 {
-    char folder[CGROUP_PATH_MAX];
+    char folder[CGROUP_PATH_MAX], name[NAME_BYTES_MAX];
     ssize_t len = pread(lock_fd, folder, sizeof folder - 1, 0);
 
-    if (len <= 0)
+    if (len <= 0 || !folder_name(lock_fd, name))
         return;
     folder[len] = '\0';
-    folder[strcspn(folder, "\n")] = '\0';
-    leftover_remove(folder);
+    const char *last = strrchr(folder, '/');
+    if (last != NULL && strcmp(last + 1, name) == 0)
+        leftover_remove(folder);
 }
 
 /* A note that fails to be written costs no more than a leftover that is not found. */
@@ -235,11 +248,11 @@ static bool own_folder(enum memory_limiter version, char ret_folder[CGROUP_PATH_
 /* Our folder in `parent`. */
 static bool folder_make(struct cgroup *cgroup, const char *parent, int lock_fd, char reason[CGROUP_REASON_MAX])
 {
-    struct stat lock;
+    char name[NAME_BYTES_MAX];
 
-    if (fstat(lock_fd, &lock) != 0)
-        return refuse(reason, "no identity: %s", strerror(errno));
-    struct path folder = path_of("%s/sluice-%llx-%llx", parent, (unsigned long long)lock.st_dev, (unsigned long long)lock.st_ino);
+    if (!folder_name(lock_fd, name))
+        return refuse(reason, "the lock has no identity: %s", strerror(errno));
+    struct path folder = path_of("%s/%s", parent, name);
     leftover_remove(folder.text);
     if (mkdir(folder.text, 0700) != 0)
         return refuse(reason, "cannot make a folder in %.120s: %s", parent, strerror(errno));

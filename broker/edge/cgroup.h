@@ -10,7 +10,8 @@
  * In v2 a cgroup with children that have limits must hold no process itself, so daemon and spawner move to `sluice-daemon` below it; if
  * other processes are there it was not given to us alone, and is left as it is.
  * DEV-INO is the identity of the lock file that the spawner holds, so a folder of that name which is there at a start was left by a
- * daemon that is dead: what runs in it is killed, and it is removed. Wherever it was: its path is kept in the lock file.
+ * daemon that is dead: what runs in it is killed, and it is removed. Wherever it was: its path is kept in the lock file (and believed only
+ * if it ends in that name, for data directories are copied).
  * Used by the spawner, which alone makes them; the daemon reads (memory.h), and clears up when it outlives its spawner. Links to nothing foreign. */
 #ifndef SLUICE_EDGE_CGROUP_H
 #define SLUICE_EDGE_CGROUP_H

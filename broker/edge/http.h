@@ -9,7 +9,7 @@
  * LF, "Host :", no Host, obs-fold, a bad chunk size are 400 and the end of the connection (http_guard.h). The parser sits behind http_parse.h.
  * A connection that waits holds no buffer: a parked request is its head and some 700 bytes.
  *
- * All calls and callbacks on the loop's thread. Callbacks come from the loop, and once more from http_listener_close() (on_gone). Calls may be made
+ * All calls and callbacks on the loop's thread. Callbacks come from the loop, and once more from http_listener_close() (on_end). Calls may be made
  * from inside a callback. Views of a request (method, path, headers, body) live until its exchange ends. */
 #ifndef SLUICE_EDGE_HTTP_H
 #define SLUICE_EDGE_HTTP_H

@@ -147,11 +147,7 @@ static void linger(struct http_connection *connection)
 /* The answer has left, and so has its request. */
 static void next_request(struct http_connection *connection)
 {
-    if (connection->ended || (connection->closing_asked && http_connection_kept(connection) == 0)) {
-        http_connection_close(connection, HTTP_DONE);
-        return;
-    }
-    if (connection->closing) {
+    if (connection->closing || connection->ended) {
         http_stop_taking(connection);
         return;
     }

@@ -30,7 +30,8 @@
 enum {
     HTTP_READ_BYTES = 64 << 10,          /* at once, to the stack: a connection that waits holds no buffer */
     HTTP_PEEK_MS = 1000,                 /* how often a connection that is not read is asked whether its peer is still there */
-    /* For a peer that still sends: closing at once would take the answer from it. Until it was quiet for so long, and at most: */
+    /* A last answer is followed by the end of what we send, and by close() when the peer has ended, too: unread bytes would turn close() into a reset,
+     * which takes the answer from a peer that still sends. Until that was quiet for so long, and at most: */
     HTTP_LINGER_QUIET_MS = 2000, HTTP_LINGER_MS = 30000,
     HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */
     HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_PASS = 512, /* then the rest of the loop has its turn */
@@ -73,7 +74,6 @@ struct http_connection {
     enum http_connection_state state;
     int fd;
     bool closing;                            /* after the answer at hand */
-    bool closing_asked;                      /* by the peer */
     bool ended, shut;                        /* the peer sends no more; we do not */
     bool aborted;                            /* by http_abort(): closed at the end of the pass */
     bool draining;                           /* inside on_drained */

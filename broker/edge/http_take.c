@@ -7,8 +7,7 @@ static void take_head(struct http_connection *connection, const struct http_head
     list_remove(&connection->idle);
     connection->state = CONNECTION_BODY;
     connection->read_by_ms = 0;
-    connection->closing_asked = !head->keep_alive;
-    connection->closing = connection->closing || connection->closing_asked;
+    connection->closing = connection->closing || !head->keep_alive;
     struct http_exchange *exchange = connection->exchange = http_exchange_new(connection, head);
     if (exchange == NULL) {
         http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);

@@ -93,6 +93,28 @@ static void put_base64(struct bytes *out, struct view bytes)
     out->len = (size_t)(to - out->data);
 }
 
+/* Below a power of two doubles lie twice as close as above it, so that the shortest text that reads back as one may be the next above the
+ * nearest of its length. false: that one does not read back either. */
+static bool text_above(double value, int digits, char text[40])
+{
+    char nearest[40], *at = nearest;
+    unsigned long long number = 0;
+    int half;
+
+    if (frexp(fabs(value), &half) != 0.5)
+        return false;
+    (void)snprintf(nearest, sizeof nearest, "%.*e", digits - 1, fabs(value));
+    for (; *at != 'e'; at++)
+        if (*at >= '0' && *at <= '9')
+            number = number * 10 + (unsigned)(*at - '0');
+    long exponent = strtol(at + 1, NULL, 10);
+    int len = snprintf(nearest, sizeof nearest, "%llue%ld", number + 1, exponent - (digits - 1)); /* no point: in any locale the same */
+    if (len != digits + (int)strlen(strchr(nearest, 'e')) || strtod(nearest, NULL) != fabs(value))
+        return false;
+    (void)snprintf(text, 40, "%s%c.%.*se%+03ld", value < 0 ? "-" : "", nearest[0], digits - 1, nearest + 1, exponent);
+    return true;
+}
+
 /* The fewest digits that read back as the same double. A decimal of up to 15 digits survives the way to a double and
  * back, and %g drops its trailing zeros, so 15, 16, 17 is all there is to try, except for subnormals, which have fewer. */
 static void put_real(struct bytes *out, double value)
@@ -101,7 +123,7 @@ static void put_real(struct bytes *out, double value)
 
     for (int digits = fpclassify(value) == FP_SUBNORMAL ? 1 : 15; digits <= 17; digits++) {
         (void)snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
+        if (strtod(text, NULL) == value || text_above(value, digits, text))
             break;
     }
     /* printf writes the decimal point of the process's locale, which the host of this library may have set. */

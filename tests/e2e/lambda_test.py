@@ -1,11 +1,14 @@
-"""Lambda functions on real runtimes: our node and python bootstraps, and a runtime in bash and curl, each through the same list.
+"""Lambda functions on real runtimes: our node and python bootstraps, a runtime in bash and curl, and AWS's own clients where they are installed,
+each through the same list.
 
 After each test no process, socket or odd file is left (DaemonTest sees to it)."""
 
 import base64
 import json
+import os
 import pathlib
 import shutil
+import sys
 import threading
 import unittest
 
@@ -235,5 +238,59 @@ class ProvidedTest(Runtime, sluice_daemon.DaemonTest):
     code = "provided"
 
 
+class Official(Runtime):
+    """AWS's own runtime clients, installed by tests/runtimes/official/install.sh into $SLUICE_OFFICIAL_RUNTIMES."""
+
+    client = ""                  # its name there
+    handler = []                 # what its command takes besides
+
+    def start_function(self, **more):
+        command = official_client(self.client)
+        return super().start_function(**{"command": command + self.handler, "handler": "".join(self.handler) or "any", **more})
+
+
+class OfficialNodeTest(Official, sluice_daemon.DaemonTest):
+    client = "node"
+    handler = ["index.handler"]
+    code = "nodejs"
+
+
+class OfficialPythonTest(Official, sluice_daemon.DaemonTest):
+    client = "python"
+    handler = ["app.handler"]
+    code = "python"
+
+
+class CompiledTest(Official):
+    code = "provided"            # not looked at: the function is in the program
+
+    def test_init_error(self):
+        """They post none."""
+
+    def test_panic_in_the_handler(self):
+        self.start_function()
+        error = self.invoke_failed({"do": "panic"})
+        self.assertIn("panicked as asked", error["errorMessage"])
+        self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
+
+
+class OfficialGoTest(CompiledTest, sluice_daemon.DaemonTest):
+    client = "go"
+
+
+class OfficialRustTest(CompiledTest, sluice_daemon.DaemonTest):
+    client = "rust"
+
+
+def official_client(name):
+    """The words of its command; None when it is not there."""
+    clients = pathlib.Path(os.environ.get("SLUICE_OFFICIAL_RUNTIMES") or "/nonexistent", "clients.json")
+    return json.loads(clients.read_text()).get(name) if clients.exists() else None
+
+
 if __name__ == "__main__":
+    wanted = globals().get(sys.argv[1] if len(sys.argv) > 1 else "")
+    if wanted is not None and issubclass(wanted, Official) and official_client(wanted.client) is None:
+        print(f"AWS's client for {wanted.client} is not in SLUICE_OFFICIAL_RUNTIMES; tests/runtimes/official/install.sh FOLDER installs it")
+        sys.exit(77)
     unittest.main(verbosity=2)

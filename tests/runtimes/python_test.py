@@ -53,6 +53,7 @@ CASES = [
     *simple("context_log", "environment", "counts", "instance", "method", "prints", "child_prints", events=["{}", "{}"]),
     *simple("not_callable"),
     *simple("levels", "lower", "exception", "handlers", "own_format", module="logs"),
+    Case("logging imported before the runtime", "logs.levels", environment={**OLD, "PYTHONPATH": str(FUNCTIONS / "site")}),
     *(Case(f"{name} as JSON", f"logs.{name}", environment={**OLD, **JSON_LOGS}, headers={"aws_tenant_id": "tenant-1"})
       for name in ("levels", "lower", "exception")),
     *(Case(f"log level {level} {form}", "logs.levels", environment={**OLD, "AWS_LAMBDA_LOG_FORMAT": form, "AWS_LAMBDA_LOG_LEVEL": level})

@@ -327,10 +327,13 @@ TEST(provisioned_instances_have_130_s_to_start)
     tick(&bench);
     EXPECT_EQ(1, bench.starts);
     EXPECT(engine_instance_find(bench.engine, bench.instance, &function, &info) && info.provisioned);
-    advance_ms(&bench, 129999);
-    EXPECT_EQ(0, bench.stops);
     EXPECT_EQ(SLUICE_OK, ask(&bench, 1)); /* there is one that starts: no other is needed for one caller */
+    advance_ms(&bench, 10000);
     EXPECT_EQ(1, bench.starts);
+    EXPECT_EQ(1, bench.told);
+    EXPECT_EQ(INVOKE_THROTTLED, bench.outcome); /* who is not kept for two minutes */
+    advance_ms(&bench, 119999);
+    EXPECT_EQ(0, bench.stops);
     advance_ms(&bench, 1);
     EXPECT_EQ(1, bench.stops);
     bench_close(&bench);

@@ -346,6 +346,7 @@ TEST(a_route_with_cors_speaks_for_the_function)
     client_answer(&client, &reply);
     EXPECT_EQ(200, reply.status);
     EXPECT_TEXT("", reply_header(&reply, "access-control-allow-origin"));
+    EXPECT_TEXT("Origin", reply_header(&reply, "vary"));
     reply_done(&reply);
     client_ask(&client, "GET /url/f", "Origin: https://evil.example\r\n", VIEW_LITERAL("")); /* its own affair */
     bench_wait_invokes(&bench, 1);

@@ -366,6 +366,73 @@ TEST(payloads_have_their_limits)
     bench_close(&bench);
 }
 
+TEST(payloads_may_come_in_chunks)
+{
+    static const char head[] = "POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n";
+    struct bench bench;
+    struct client client;
+    struct reply reply;
+    struct bytes request = { 0 };
+
+    bench_open(&bench);
+    client_open(&client, &bench);
+    bytes_put_format(&request, "%s\r\n4\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\n\r\n", head);
+    client_send(&client, bytes_view(&request));
+    bench_wait_invokes(&bench, 1);
+    EXPECT_VIEW("{\"a\":1}", bench_invocation(&bench)->payload);
+    bench_answer(&bench, "1");
+    client_answer(&client, &reply);
+    EXPECT_EQ(200, reply.status);
+    reply_done(&reply);
+    client_close(&client);
+
+    client_open(&client, &bench); /* no length is announced: it is refused when it is over */
+    bytes_clear(&request);
+    bytes_put_format(&request, "%s" EVENT "\r\n", head);
+    for (unsigned i = 0; i < 17; i++) {
+        bytes_put_text(&request, "10000\r\n");
+        for (unsigned j = 0; j < 0x10000; j++)
+            bytes_put_char(&request, ' ');
+        bytes_put_text(&request, "\r\n");
+    }
+    client_send(&client, bytes_view(&request));
+    client_answer(&client, &reply);
+    EXPECT_EQ(413, reply.status);
+    EXPECT_EQ(0, bench.publishes.count);
+    reply_done(&reply);
+    client_close(&client);
+    bytes_done(&request);
+    bench_close(&bench);
+}
+
+/* What a request brings is told again in its answer: nothing that HTTP took may be what HTTP refuses. */
+TEST(odd_bytes_in_headers_come_back)
+{
+    struct bench bench;
+    struct client client;
+    struct reply reply;
+
+    bench_open(&bench);
+    client_open(&client, &bench);
+    client_ask(&client, INVOKE, "X-Amzn-Trace-Id: a\tb\xff\"\r\n", VIEW_LITERAL("{}"));
+    bench_wait_invokes(&bench, 1);
+    bench_answer(&bench, "1");
+    client_answer(&client, &reply);
+    EXPECT_TEXT("a\tb\xff\"", reply_header(&reply, "x-amzn-trace-id"));
+    reply_done(&reply);
+    client_ask(&client, "OPTIONS /events", "WebHook-Request-Origin: \xff\t\r\n", VIEW_LITERAL(""));
+    client_answer(&client, &reply);
+    EXPECT_EQ(200, reply.status);
+    reply_done(&reply);
+    client_ask(&client, "OPTIONS /live", "Origin: \xff\ta\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: \t\xff \x80\r\n",
+               VIEW_LITERAL(""));
+    client_answer(&client, &reply);
+    EXPECT_EQ(204, reply.status);
+    reply_done(&reply);
+    client_close(&client);
+    bench_close(&bench);
+}
+
 /* ---- hang-ups and second tries ---- */
 
 TEST(a_caller_that_hangs_up_is_forgotten)
@@ -424,6 +491,23 @@ TEST(a_second_try_gets_the_answer_of_the_first)
     EXPECT_EQ(0, bench.invokes.count);
     client_close(&second);
     client_close(&third);
+    bench_close(&bench);
+}
+
+TEST(streamed_responses_are_not_given_twice)
+{
+    struct bench bench;
+    struct client first, second;
+
+    bench_open(&bench);
+    client_open(&first, &bench);
+    client_open(&second, &bench);
+    client_ask(&first, "POST /2021-11-15/functions/f/response-streaming-invocations", "amz-sdk-invocation-id: a\r\n", VIEW_LITERAL("{}"));
+    client_ask(&second, "POST /2021-11-15/functions/f/response-streaming-invocations", "amz-sdk-invocation-id: a\r\n", VIEW_LITERAL("{}"));
+    bench_wait_invokes(&bench, 2);
+    client_close(&first);
+    bench_wait_cancelled(&bench, 1);
+    client_close(&second);
     bench_close(&bench);
 }
 

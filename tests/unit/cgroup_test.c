@@ -56,14 +56,25 @@ TEST(our_cgroup_is_found_where_it_is_mounted)
     test_label(NULL);
 }
 
-static int given_lock(void)
+static int given_lock_named(const char *name)
 {
     char path[512];
 
-    (void)snprintf(path, sizeof path, "%s/lock", test_directory());
+    (void)snprintf(path, sizeof path, "%s/%s", test_directory(), name);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     EXPECT(fd >= 0);
     return fd;
+}
+
+static int given_lock(void)
+{
+    return given_lock_named("lock");
+}
+
+static void note(int lock, const char *folder)
+{
+    EXPECT_EQ(0, ftruncate(lock, 0));
+    EXPECT_EQ((ssize_t)strlen(folder), pwrite(lock, folder, strlen(folder), 0));
 }
 
 TEST(what_was_asked_for_is_used_and_said)
@@ -125,14 +136,34 @@ TEST(only_folders_of_ours_in_a_cgroup_file_system_are_removed)
 {
     char folder[512];
     struct cgroup cgroup;
+    struct stat info;
     int lock = given_lock();
 
-    (void)snprintf(folder, sizeof folder, "%s/sluice-1-2", test_directory());
+    EXPECT_EQ(0, fstat(lock, &info));
+    (void)snprintf(folder, sizeof folder, "%s/sluice-%llx-%llx", test_directory(), (unsigned long long)info.st_dev,
+                   (unsigned long long)info.st_ino);
     EXPECT_EQ(0, mkdir(folder, 0700));
-    EXPECT_EQ(0, ftruncate(lock, 0));
-    EXPECT_EQ((ssize_t)strlen(folder), pwrite(lock, folder, strlen(folder), 0));
+    note(lock, folder);
     cgroup_open(&cgroup, lock, getpid(), "rlimit");
     EXPECT_EQ(0, access(folder, F_OK));
     EXPECT_EQ(0, rmdir(folder));
     (void)close(lock);
+}
+
+TEST(a_copy_of_a_data_directory_does_not_harm_the_daemon_of_the_original)
+{
+    struct cgroup original, copy;
+    int lock = given_lock(), copied = given_lock_named("copied");
+
+    cgroup_open(&original, lock, getpid(), NULL);
+    if (original.limiter != MEMORY_BY_RLIMIT) {
+        note(copied, original.folder);
+        cgroup_open(&copy, copied, getpid(), NULL);
+        EXPECT_EQ(0, access(original.folder, F_OK));
+        EXPECT(strcmp(original.folder, copy.folder) != 0);
+        cgroup_close(&copy, copied);
+    }
+    cgroup_close(&original, lock);
+    (void)close(lock);
+    (void)close(copied);
 }

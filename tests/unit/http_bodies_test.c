@@ -184,6 +184,22 @@ TEST(nothing_is_read_of_a_paused_body)
     DONE(owner);
 }
 
+TEST(an_answer_ends_the_pause)
+{
+    struct owner owner;
+    struct peer peer;
+
+    OPEN(owner, 0);
+    CONNECT(peer, owner);
+    EXPECT(peer_say(&peer, "POST /pause? HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\n"));
+    EXPECT_EQ(200, peer_reply(&peer).status);
+    EXPECT(peer_say(&peer, "abc" GET("/x")));
+    EXPECT_EQ(200, peer_reply(&peer).status);
+    EXPECT_EQ(0, owner.body_bytes);
+    peer_close(&peer);
+    DONE(owner);
+}
+
 TEST(a_peer_that_breaks_off_while_its_body_is_paused_is_noticed)
 {
     struct owner owner;

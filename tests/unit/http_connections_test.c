@@ -328,6 +328,20 @@ TEST(while_the_listener_pauses_peers_wait_in_the_kernels_queue)
     DONE(owner);
 }
 
+TEST(a_peer_over_ipv4_has_an_ipv4_address_also_at_an_ipv6_listener)
+{
+    struct owner owner;
+    struct peer peer;
+
+    if (!owner_open(&owner, "[::]:0", NULL)) /* a host may be without IPv6 */
+        return ev_loop_destroy(owner.loop);
+    CONNECT(peer, owner);
+    EXPECT(peer_say(&peer, GET("/x")));
+    EXPECT_EQ(200, peer_reply(&peer).status);
+    peer_close(&peer);
+    DONE(owner); /* the owner has compared it */
+}
+
 TEST(an_address_is_a_number_and_a_free_port)
 {
     static const struct { const char *address; enum sluice_err err; } rows[] = {
@@ -346,9 +360,10 @@ TEST(an_address_is_a_number_and_a_free_port)
         struct http_listener *listener = NULL;
         struct sluice_error error = { 0 };
         test_label(rows[i].address);
-        EXPECT_EQ(rows[i].err, http_listen(loop, rows[i].address, NULL, &handler, &listener, &error));
-        EXPECT_EQ(rows[i].err == SLUICE_OK, listener != NULL);
-        EXPECT_EQ(rows[i].err != SLUICE_OK, error.text[0] != '\0');
+        enum sluice_err err = http_listen(loop, rows[i].address, NULL, &handler, &listener, &error);
+        EXPECT(err == rows[i].err || (err == SLUICE_EIO && rows[i].address[0] == '[')); /* a host may be without IPv6 */
+        EXPECT_EQ(err == SLUICE_OK, listener != NULL);
+        EXPECT_EQ(err != SLUICE_OK, error.text[0] != '\0');
         if (listener != NULL)
             EXPECT(http_listener_port(listener) != 0);
         http_listener_close(listener);

@@ -210,6 +210,25 @@ TEST(a_half_closed_peer_gets_what_can_be_answered_at_once)
     DONE(owner);
 }
 
+TEST(a_half_closed_peer_that_breaks_off_then_is_noticed_by_sending)
+{
+    struct owner owner;
+    struct peer peer;
+
+    OPEN(owner, 0);
+    CONNECT(peer, owner);
+    peer_stall(&peer, true);
+    EXPECT(peer_say(&peer, GET("/big")));
+    UNTIL(&owner, owner.requests == 1);
+    (void)shutdown(peer.fd, SHUT_WR);
+    for (unsigned i = 0; i < 5; i++)
+        step(&owner);
+    EXPECT_EQ(0, owner.ended);
+    peer_close(&peer);
+    UNTIL(&owner, owner.ends[HTTP_PEER_CLOSED] == 1);
+    DONE(owner);
+}
+
 static bool no_more_files(void *ctx, int fd)
 {
     (void)ctx, (void)fd;

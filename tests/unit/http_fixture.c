@@ -118,6 +118,8 @@ static void on_head(void *ctx, struct http_exchange *exchange)
     if (path_is(exchange, "/pause")) {
         http_pause_body(exchange, true);
         VEC_PUSH(&owner->parked, exchange);
+        if (query.data != NULL)
+            answer(exchange, VIEW_LITERAL("while it is paused"));
     }
     (void)disaster(owner, exchange, "head");
 }
@@ -211,6 +213,13 @@ static void on_request(void *ctx, struct http_exchange *exchange)
     } else if (path_is(exchange, "/trailer")) {
         struct view trailer = http_trailer(exchange, "x-t");
         answer(exchange, trailer.data != NULL ? trailer : VIEW_LITERAL("none"));
+    } else if (path_is(exchange, "/header")) {
+        struct view header = http_header(exchange, "x-T");
+        answer(exchange, header.data != NULL ? header : VIEW_LITERAL("none"));
+    } else if (path_is(exchange, "/flood")) {
+        http_begin(exchange, 200, NULL, 0);
+        for (size_t written = 0; written < 2 * HTTP_UNSENT_BYTES_MAX; written += sizeof big)
+            http_write(exchange, (struct view){ .data = big, .len = sizeof big });
     } else if (path_is(exchange, "/fields")) {
         answer_fields(exchange);
     } else if (path_is(exchange, "/204")) {

@@ -32,6 +32,8 @@ struct owner {
  *  /head /body       answers from on_head, or from on_body         /source     streams SOURCE_BYTES
  *  /begin            begins, never ends; in owner->parked          /big        answers with SOURCE_BYTES at once
  *  /pause            streams, pauses in on_head; in ->parked       /small      limits the body to 4 bytes
+ *  /pause?           and answers there                             /flood      streams, and does not heed backpressure
+ *  /header           answers with header X-T
  *  /trailer          answers with trailer X-T                      /fields     answers with "name=value\n" of each header
  *  /abort-head /abort-body /abort-request /abort-drained, /close-...: does that there
  *  /204 /close       no content; asks for the connection's end    */

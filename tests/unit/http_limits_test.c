@@ -135,6 +135,20 @@ TEST(a_refusal_reaches_a_peer_that_is_still_sending)
     DONE(owner);
 }
 
+TEST(a_writer_that_does_not_heed_backpressure_is_cut_off)
+{
+    struct owner owner;
+    struct peer peer;
+
+    OPEN(owner, 0);
+    CONNECT(peer, owner);
+    peer_stall(&peer, true);
+    EXPECT(peer_say(&peer, GET("/flood")));
+    UNTIL(&owner, owner.ends[HTTP_CLOSED] == 1);
+    peer_close(&peer);
+    DONE(owner);
+}
+
 /* ---- time ---- */
 
 TEST(slow_senders_are_told_and_cut_off)

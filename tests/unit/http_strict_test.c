@@ -31,6 +31,8 @@ static const struct {
     { "blanks around a value", "GET /fields HTTP/1.1\r\nHost:\t a \t\r\nX:\r\nY: b c\r\n\r\n", 200, "GET /fields", "Host=a\nX=\nY=b c\n" },
     { "UTF-8 in a value", "GET /fields HTTP/1.1\r\n" H "X: \xc3\xa9\r\n\r\n", 200, "GET /fields", "Host=a\nX=\xc3\xa9\n" },
     { "two headers of one name", "GET /fields HTTP/1.1\r\n" H "X: 1\r\nX: 2\r\n\r\n", 200, "GET /fields", "Host=a\nX=1\nX=2\n" },
+    { "the first header of a name", "GET /header HTTP/1.1\r\n" H "Y: 1\r\nX-t: 2\r\nX-T: 3\r\n\r\n", 200, "GET /header", "2" },
+    { "a header that is not there", "GET /header HTTP/1.1\r\n" H "X-T2: 2\r\nX: 3\r\n\r\n", 200, "GET /header", "none" },
     { "a body with a length", "POST /echo HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc", 200, "POST /echo", "abc" },
     { "a length with zeros before it", "POST /echo HTTP/1.1\r\n" H "Content-Length: 0003\r\n\r\nabc", 200, "POST /echo", "abc" },
     { "an empty body", "POST /echo HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", 200, "POST /echo", "" },
@@ -238,6 +240,27 @@ TEST(a_nul_anywhere_in_a_head_is_refused)
     }
     EXPECT_EQ(0, owner.heads);
     owner_done(&owner);
+}
+
+TEST(the_line_of_a_chunks_size_is_bounded)
+{
+    char extension[2000];
+
+    memset(extension, 'x', sizeof extension - 1);
+    extension[sizeof extension - 1] = '\0';
+    for (unsigned whole = 0; whole < 2; whole++) {
+        struct owner owner;
+        struct peer peer;
+        OPEN(owner, 0);
+        CONNECT(peer, owner);
+        EXPECT(peer_say(&peer, "POST /echo HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n3;"));
+        (void)peer_say(&peer, extension);
+        if (whole)
+            (void)peer_say(&peer, "\r\nabc\r\n0\r\n\r\n");
+        EXPECT_EQ(400, peer_reply(&peer).status);
+        peer_close(&peer);
+        DONE(owner);
+    }
 }
 
 /* What follows a message is the next one, to the byte; where that cannot be known, there is none. */

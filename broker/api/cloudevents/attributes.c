@@ -111,7 +111,7 @@ static bool is_media_type(struct view type, const char *word)
 
 static struct view media_type_of(struct view content_type)
 {
-    const char *end = content_type.data == NULL ? NULL : memchr(content_type.data, ';', content_type.len);
+    const char *end = content_type.len == 0 ? NULL : memchr(content_type.data, ';', content_type.len);
     struct view type = { content_type.data, end == NULL ? content_type.len : (size_t)(end - content_type.data) };
 
     while (type.len > 0 && type.data[type.len - 1] == ' ')
@@ -122,9 +122,10 @@ static struct view media_type_of(struct view content_type)
 /* No type stands for JSON. */
 static bool is_json(struct view content_type)
 {
+    if (content_type.data == NULL)
+        return true;
     struct view type = media_type_of(content_type);
-
-    return content_type.data == NULL || is_media_type(type, "application/json") || is_media_type(type, "text/json") ||
+    return is_media_type(type, "application/json") || is_media_type(type, "text/json") ||
            (type.len > 5 && strncasecmp(type.data + type.len - 5, "+json", 5) == 0);
 }
 

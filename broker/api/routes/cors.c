@@ -12,13 +12,14 @@ bool cors_is_preflight(const struct call *call)
 
 static bool list_has(const char *const *list, struct view word, bool *ret_all)
 {
+    bool there = false;
+
     *ret_all = false;
     for (; *list != NULL; list++) {
         *ret_all = *ret_all || strcmp(*list, "*") == 0;
-        if (view_is_any_case(word, *list))
-            return true;
+        there = there || view_is_any_case(word, *list);
     }
-    return *ret_all;
+    return there || *ret_all;
 }
 
 static void put_field(struct bytes *out, const char *name, struct view value)
@@ -45,16 +46,16 @@ static void put_list(struct bytes *out, const char *name, const char *const *lis
 static bool origin_note(struct call *call, const struct config_cors *cors, struct web *web)
 {
     struct view origin = http_header(call->exchange, "origin");
-    bool all;
+    bool all, allowed = list_has(cors->allow_origins, origin, &all);
 
-    if (origin.data == NULL || !list_has(cors->allow_origins, origin, &all))
+    if (!all || cors->allow_credentials) /* the next one may get another answer */
+        put_field(&web->fields, "vary", VIEW_LITERAL("Origin"));
+    if (origin.data == NULL || !allowed)
         return false;
     /* With credentials a browser takes no "*". */
     put_field(&web->fields, "access-control-allow-origin", all && !cors->allow_credentials ? VIEW_LITERAL("*") : origin);
     if (cors->allow_credentials)
         put_field(&web->fields, "access-control-allow-credentials", VIEW_LITERAL("true"));
-    if (!all || cors->allow_credentials)
-        put_field(&web->fields, "vary", VIEW_LITERAL("Origin"));
     return true;
 }
 

@@ -24,27 +24,6 @@ void http_result_done(struct http_result *result)
 
 /* ---- header fields ---- */
 
-static bool is_token(struct view name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.data[i];
-        bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-        if (!good)
-            return false;
-    }
-    return name.len >= 1 && name.len <= NAME_BYTES_MAX;
-}
-
-static bool is_value(struct view value)
-{
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.data[i];
-        if ((c < ' ' && c != '\t') || c == 0x7f)
-            return false;
-    }
-    return true;
-}
-
 static bool is_left_out(struct view name, const struct web *web)
 {
     static const char *const ours[] = { "connection", "keep-alive", "transfer-encoding", "content-length", "trailer", "upgrade", "date", "te" };
@@ -56,7 +35,7 @@ static bool is_left_out(struct view name, const struct web *web)
     return web->cors && view_begins_any_case(name, "access-control-");
 }
 
-/* A string, a number or a boolean as text; the view is into `texts`, followed by a NUL. false: something else, or nothing a header can hold. */
+/* A string, a number or a boolean as text; the view is into `texts`, followed by a NUL. false: something else. */
 static bool scalar_text(struct http_result *result, struct view value, struct view *ret_text)
 {
     size_t start = result->texts.len;
@@ -71,7 +50,7 @@ static bool scalar_text(struct http_result *result, struct view value, struct vi
     }
     *ret_text = (struct view){ result->texts.data + start, result->texts.len - start };
     bytes_put_char(&result->texts, '\0');
-    return is_value(*ret_text);
+    return true;
 }
 
 static bool field_put(struct http_result *result, struct view name, struct view value, struct sluice_error *reterr)
@@ -80,7 +59,7 @@ static bool field_put(struct http_result *result, struct view name, struct view 
 
     if (result->answer.count == FIELDS_MAX)
         return fail(reterr, "more than 100 header fields");
-    if (!scalar_text(result, value, &text))
+    if (!scalar_text(result, value, &text) || !http_field_valid(name, text))
         return fail(reterr, "a header's value is not text, or has a control character");
     answer_put(&result->answer, name.data, text);
     return true;
@@ -96,7 +75,7 @@ static bool headers_read(struct http_result *result, struct view headers, const 
     if (!walk.object)
         return fail(reterr, "'headers' is not an object");
     while (json_walk_next(&walk, &key, &value)) {
-        if (!scalar_text(result, key, &name) || !is_token(name))
+        if (!scalar_text(result, key, &name) || name.len > NAME_BYTES_MAX || !http_field_valid(name, VIEW_LITERAL("")))
             return fail(reterr, "a name of 'headers' is not the name of a header");
         if (is_left_out(name, web) || view_is(value, "null"))
             continue;
@@ -197,7 +176,7 @@ static bool object_read(struct http_result *result, struct view object, struct v
 static void result_begin(struct http_result *result, size_t bytes)
 {
     *result = (struct http_result){ .status = 200 };
-    bool room = bytes_reserve(&result->texts, bytes * 2 + (FIELDS_MAX + 1) * 2); /* so that views into it stay: text, its base64 decoded, NULs */
+    bool room = bytes_reserve(&result->texts, (bytes + FIELDS_MAX + 1) * 2); /* so that views into it stay: text, its base64 decoded, NULs */
     ASSERT(room);
 }
 

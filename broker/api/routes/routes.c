@@ -215,9 +215,7 @@ static void web_begin(struct call *call, struct view content_type)
     call->web->streaming = true;
     if (view_begins_any_case(content_type, PRELUDE_TYPE))
         return;
-    bool good = content_type.len > 0;
-    for (size_t i = 0; i < content_type.len; i++)
-        good = good && content_type.data[i] >= ' ' && content_type.data[i] != 0x7f;
+    bool good = content_type.len > 0 && http_field_valid(VIEW_LITERAL("content-type"), content_type);
     answer_put(&answer, "content-type", good ? content_type : VIEW_LITERAL("application/octet-stream"));
     web_put(call, &answer);
     call_begin(call, 200, &answer);

@@ -228,6 +228,7 @@ class Channel {
         };
         const socket = this.socket = net.connect({ host: this.host, port: this.port, onread: { buffer: Buffer.allocUnsafe(64 << 10), callback: onRead } });
         socket.setNoDelay(true);
+        socket.unref();
         socket.on('connect', () => { connected = this.connected = true; });
         socket.on('error', error => { failure = error; });
         socket.on('end', () => socket.destroy());
@@ -649,6 +650,8 @@ class Runtime {
         this.id = undefined;
         this.stream = null;
         onLoopEmpty = () => {};
+        if (dying)                            /* an event taken now would be lost */
+            return;
         if (stopping) {
             leaveWhenIdle();
             return;

@@ -461,7 +461,10 @@ def _open_logs():
     fd = os.environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None)
     if fd is not None:
         _sink = FramedSink(int(fd))
-    sys.meta_path.insert(0, _LoggingFinder)
+    if "logging" in sys.modules:  # by a sitecustomize
+        _set_up_logging(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, _LoggingFinder)
 
 
 def _flush():
@@ -728,7 +731,7 @@ def serve(name, channel, note=lambda state, request_id: None):
     while True:
         if report is not None:
             channel.send(report, *([] if _stopping else [channel.get("invocation/next")]))
-            check_report(channel.answer())
+            check_report(channel)
         else:
             channel.send(channel.get("invocation/next"))
         note("idle", "")
@@ -752,9 +755,12 @@ def serve(name, channel, note=lambda state, request_id: None):
         _flush()
 
 
-def check_report(answer):
+def check_report(channel):
     """A report that is refused is settled at the Runtime API, and the next invocation is no worse for it."""
-    status, _, body = answer
+    try:
+        status, _, body = channel.answer()
+    except OSError as error:
+        sys.exit(f"the response of {_request_id} did not reach the Runtime API at {channel.address}: {error}")
     if status != 202:
         _sink.log_error([f"[ERROR] the Runtime API refused the response of {_request_id}: {status} {str(body, 'utf-8', 'replace')}"])
         _flush()

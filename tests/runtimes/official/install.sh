@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# install.sh FOLDER: AWS's own runtime clients, with a function for each, into FOLDER: node, python, go, rust. Needs the network; what cannot be had
-# is named, and no failure. Writes FOLDER/clients.json: {name: {"command": [...], "code": FOLDER}}, and under "skipped" {name: why}.
-# For ctest: SLUICE_OFFICIAL_RUNTIMES=FOLDER. What is there already is kept.
+# install.sh FOLDER: AWS's own runtime clients into FOLDER: node and python, and a function in go and in rust, built with theirs. Needs the network; what
+# cannot be had is named, and no failure. Writes FOLDER/clients.json: {name: [program, argument...], "skipped": {name: why}}; to node's and python's
+# command the handler is added. For ctest: SLUICE_OFFICIAL_RUNTIMES=FOLDER. What is there already is kept.
 set -euo pipefail
 (($# == 1)) || { echo "usage: install.sh FOLDER" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,11 +20,12 @@ tools() {
     ((${#missing[@]} == 0))
 }
 
-# made NAME FILE COMMAND...: runs COMMAND unless FILE is there; the log of a failure is told by its name.
+# made NAME FILE COMMAND...: runs COMMAND unless FILE is there and newer than its sources; the log of a failure is told by its name.
 made() {
     local name=$1 file=$2 log=$folder/$1.log
     shift 2
-    [[ ! -e $file ]] || return 0
+    [[ ! -e $file || -n $(find "$here/$name" -newer "$file" -type f 2>/dev/null) ]] || return 0
+    rm -f "$file"
     echo "$name: making $file (log: $log)"
     if ! ("$@") >>"$log" 2>&1 </dev/null || [[ ! -e $file ]]; then
         skipped[$name]="could not be made: $(grep -iE 'error|cannot|not found|fail' "$log" | tail -n 1 | tr -cd '[:alnum:] .,:/_-' | cut -c1-160)"
@@ -38,7 +39,7 @@ made() {
 install_node() {
     local version=3.3.0 native
     (($(node -p 'process.versions.node.split(".")[0]') < 22)) || version=4.0.2
-    cd "$folder/node" && npm install --no-save "aws-lambda-ric@$version" || return
+    cd "$folder/node" && echo '{"private": true}' >package.json && npm install --no-save "aws-lambda-ric@$version" || return
     native=$(find node_modules/aws-lambda-ric -name rapid-client.node)
     # npm from 11 on runs no install scripts that are not approved.
     if [[ -z $native ]]; then
@@ -63,15 +64,15 @@ install_rust() {
 
 for name in node python go rust; do
     mkdir -p "$folder/$name"
-    cp -r "$here/$name/." "$folder/$name/"
+    [[ ! -d $here/$name ]] || cp -rp "$here/$name/." "$folder/$name/"
 done
 if tools node node npm autoconf automake libtoolize cmake g++ make python3 && made node "$folder/node/client" install_node; then
     program=$folder/node/node_modules/aws-lambda-ric/bin/index.mjs
     [[ -e $program ]] || program=$folder/node/node_modules/aws-lambda-ric/index.mjs
-    command[node]="\"$(command -v node)\", \"$program\", \"index.handler\""
+    command[node]="\"$(command -v node)\", \"$program\""
 fi
 if tools python python3 && made python "$folder/python/client" install_python; then
-    command[python]="\"$folder/python/bin/python3\", \"-m\", \"awslambdaric\", \"index.handler\""
+    command[python]="\"$folder/python/bin/python3\", \"-m\", \"awslambdaric\""
 fi
 if tools go go && made go "$folder/go/bootstrap" install_go; then
     command[go]="\"$folder/go/bootstrap\""
@@ -83,7 +84,7 @@ fi
 {
     echo "{"
     for name in "${!command[@]}"; do
-        echo "  \"$name\": {\"command\": [${command[$name]}], \"code\": \"$folder/$name\"},"
+        echo "  \"$name\": [${command[$name]}],"
     done
     echo "  \"skipped\": {"
     separator=

@@ -1,0 +1,1 @@
+import logging  # as that of a tracing library
