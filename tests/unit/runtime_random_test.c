@@ -14,7 +14,7 @@
 #include "schemas/codec/bytes.h"
 #include "tests/test.h"
 
-enum { SEEDS = 120, SEEDS_LONG = 5000, STEPS = 250, CLIENTS = 6, LEASES_MAX = 1024, INSTANCE = 1 };
+enum { SEEDS = 120, SEEDS_LONG = 1000, STEPS = 250, CLIENTS = 6, LEASES_MAX = 1024, INSTANCE = 1 };
 
 enum lease_state { LEASE_NONE, LEASE_RUNNING, LEASE_STREAMING, LEASE_OVER };
 

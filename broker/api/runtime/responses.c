@@ -62,8 +62,9 @@ static bool length_read(struct http_exchange *exchange, uint64_t *ret_len)
     struct view text = http_header(exchange, "Content-Length");
     uint64_t len = 0;
 
-    if (text.data == NULL && http_header(exchange, "Transfer-Encoding").data != NULL)
-        return false;
+    *ret_len = 0;
+    if (text.len == 0)
+        return http_header(exchange, "Transfer-Encoding").data == NULL;
     for (size_t i = 0; i < text.len && len <= RUNTIME_STREAM_BYTES_MAX; i++)
         len = len * 10 + (uint64_t)(text.data[i] - '0');
     *ret_len = len;
