@@ -284,10 +284,15 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
         bus_cut(broker->bus, instance);
         return;
     }
-    if (strcmp(reason, "timeout") == 0)
+    bool timeout = strcmp(reason, "timeout") == 0;
+    if (timeout)
         invocations_killed(broker->invocations, instance);
     control_instance_stopped(broker->control, instance, reason);
-    instances_kill(broker->instances, instance);
+    /* Extensions hear of the end and have the time of an orderly one, as Lambda's have. */
+    if (runtime_shutdown(broker->runtime, instance, timeout ? "timeout" : "failure", clock_now().wall_ms + STOP_GRACE_MS))
+        instances_stop(broker->instances, instance);
+    else
+        instances_kill(broker->instances, instance);
 }
 
 static void world_log(void *ctx, enum log_level level, const char *line)
