@@ -32,13 +32,15 @@ struct http_limits {                 /* 0: the default named here */
     size_t body_bytes_max;           /* HTTP_BODY_BYTES_MAX, of a body that is collected; 413. on_head may set another */
     size_t bodies_bytes_max;         /* HTTP_BODIES_BYTES_MAX, of all collected bodies that are held; 503 */
     int64_t idle_ms;                 /* HTTP_IDLE_MS: a kept connection between requests */
-    int64_t request_ms;              /* HTTP_REQUEST_MS: from the first byte of a head to its end, and between two pieces of a body; 408 */
+    int64_t request_ms;              /* HTTP_REQUEST_MS: from the first byte of a head to its end, and between two pieces of a body; a collected
+                                      * body has HTTP_BODY_WAITS of these and a second for each HTTP_BODY_RATE_MIN bytes in all; 408 */
     int64_t send_ms;                 /* HTTP_SEND_MS: a peer that takes nothing of its answer for so long is cut off */
 };
 enum {
     HTTP_CONNECTIONS_MAX = 4096,
     HTTP_LINE_BYTES_MAX = 16 << 10, HTTP_HEAD_BYTES_MAX = 64 << 10, HTTP_HEADERS_MAX = 100,
     HTTP_BODY_BYTES_MAX = 6 << 20, HTTP_BODIES_BYTES_MAX = 256 << 20,
+    HTTP_BODY_WAITS = 4, HTTP_BODY_RATE_MIN = 1024,
     HTTP_IDLE_MS = 75000, HTTP_REQUEST_MS = 20000, HTTP_SEND_MS = 60000,
     HTTP_PIPELINED_BYTES_MAX = 16 << 10, /* behind a request that is not answered yet: what is more stays in the socket */
     HTTP_UNSENT_HIGH_BYTES = 256 << 10, /* of a streamed answer: stop writing; on_drained says when it is below a quarter of it */

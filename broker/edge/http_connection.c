@@ -163,6 +163,20 @@ static void forget_input(struct http_connection *connection)
     connection->input_at = 0;
 }
 
+/* For the next piece of a body: one that is collected must get on, too, or a byte now and then would keep a connection for ever. What a handler
+ * takes as it comes may come as slowly as it likes between two waits. */
+static int64_t body_wait_ms(const struct http_connection *connection)
+{
+    const struct http_exchange *exchange = connection->exchange;
+    int64_t wait_ms = connection->listener->limits.request_ms;
+
+    if (exchange == NULL || exchange->streamed)
+        return wait_ms;
+    int64_t until_ms = connection->body_from_ms + HTTP_BODY_WAITS * wait_ms + (int64_t)(exchange->body.len * 1000 / HTTP_BODY_RATE_MIN);
+    int64_t left_ms = until_ms - http_now_ms();
+    return left_ms < 1 ? 1 : left_ms < wait_ms ? left_ms : wait_ms;
+}
+
 /* Starts or stops reading, and sets the time by which there must be something to read. */
 static void await_input(struct http_connection *connection)
 {
@@ -186,7 +200,7 @@ static void await_input(struct http_connection *connection)
     case CONNECTION_BODY:
         read = read && http_may_take(connection);
         if (connection->read_by_ms == 0)
-            read_within(connection, read ? limits->request_ms : HTTP_PEEK_MS);
+            read_within(connection, read ? body_wait_ms(connection) : HTTP_PEEK_MS);
         break;
     case CONNECTION_WHOLE:
         read = read && http_connection_kept(connection) < HTTP_PIPELINED_BYTES_MAX;

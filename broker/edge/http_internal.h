@@ -83,6 +83,7 @@ struct http_connection {
     size_t input_at;
     struct bytes out;
     size_t sent;                             /* of out */
+    int64_t body_from_ms;                    /* when its head was whole */
     int64_t read_by_ms, send_by_ms;          /* 0: no deadline */
     int64_t linger_until_ms;
     ev_io readable, writable;

@@ -7,6 +7,7 @@ static void take_head(struct http_connection *connection, const struct http_head
     list_remove(&connection->idle);
     connection->state = CONNECTION_BODY;
     connection->read_by_ms = 0;
+    connection->body_from_ms = http_now_ms();
     connection->closing = connection->closing || !head->keep_alive;
     struct http_exchange *exchange = connection->exchange = http_exchange_new(connection, head);
     if (exchange == NULL) {

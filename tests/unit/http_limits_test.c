@@ -247,6 +247,28 @@ TEST(a_body_that_keeps_coming_may_take_longer_than_one_wait)
     DONE(owner);
 }
 
+TEST(a_body_that_trickles_is_cut_off_however_steadily_it_comes)
+{
+    struct owner owner;
+    struct peer peer;
+    int64_t start = test_now_ms(), sent_ms = 0;
+
+    OPEN(owner, .request_ms = 100);
+    CONNECT(peer, owner);
+    EXPECT(peer_say(&peer, "POST /echo HTTP/1.1\r\n" H "Content-Length: 100000\r\n\r\n"));
+    while (test_now_ms() - start < 5000 && peer.got.len == 0) {
+        if (test_now_ms() > sent_ms + 10)
+            (void)send(peer.fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (test_now_ms() > sent_ms + 10)
+            sent_ms = test_now_ms();
+        step(&owner);
+    }
+    EXPECT_EQ(408, peer_reply(&peer).status);
+    EXPECT(test_now_ms() - start < 3000);
+    peer_close(&peer);
+    DONE(owner);
+}
+
 TEST(after_a_pause_the_sender_has_all_its_time_again)
 {
     struct owner owner;

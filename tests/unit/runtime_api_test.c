@@ -1,4 +1,6 @@
 /* The Runtime API over real sockets: sequences of calls -> statuses, bodies, and what the owner is told. */
+#include <time.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -628,5 +630,30 @@ TEST(a_connection_from_before_the_process_is_known_waits_for_it)
     runtime_started(bench->api, BENCH_INSTANCE, getpid());
     EXPECT(bench_until_heard(bench, "wants"));
     client_close(&client);
+    bench_close(bench);
+}
+
+/* Whose process connects is found by looking through its descriptors. A function with many of them that connects again and again is not to have
+ * the time of all others: beyond its share of a second its port rests until the next. */
+TEST(a_storm_of_connections_from_a_process_with_many_descriptors_waits_for_its_share)
+{
+    enum { OPENED = 900, CONNECTIONS = 3 * RUNTIME_LOOKS_PER_S / OPENED };
+    static int opened[OPENED];
+    struct bench *bench = bench_open((struct bench_options){ 0 });
+    struct timespec from, to;
+
+    for (unsigned i = 0; i < OPENED; i++)
+        opened[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    EXPECT(opened[OPENED - 1] >= 0);
+    (void)clock_gettime(CLOCK_MONOTONIC, &from);
+    for (unsigned i = 0; i < CONNECTIONS; i++) {
+        struct client client;
+        EXPECT_EQ(200, ask(&client, bench, "GET", "/2018-06-01/ping", NULL, NULL).status);
+        client_close(&client);
+    }
+    (void)clock_gettime(CLOCK_MONOTONIC, &to);
+    EXPECT((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 >= 1000);
+    for (unsigned i = 0; i < OPENED; i++)
+        (void)close(opened[i]);
     bench_close(bench);
 }

@@ -4,6 +4,7 @@
  * body is text if its type says so and it is UTF-8; else base64. */
 #include "broker/api/routes/routes.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@ static bool names_equal(struct view a, struct view b)
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++) {
-        if ((a.data[i] | 0x20) != (b.data[i] | 0x20))
+        if (tolower((unsigned char)a.data[i]) != tolower((unsigned char)b.data[i]))
             return false;
     }
     return true;

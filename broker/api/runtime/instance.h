@@ -37,6 +37,8 @@ struct runtime_api {
     struct map instances;                    /* id -> struct runtime_instance * */
     struct peer_finder *peers;
     uint64_t trace_key, traces;              /* for made trace ids */
+    struct list resting;                     /* instances that have used up their looks of this second: see admit() */
+    ev_timer rested;
 };
 
 enum runtime_state { RUNTIME_STARTED, RUNTIME_READY, RUNTIME_INIT_FAILED };
@@ -96,6 +98,9 @@ struct runtime_instance {
     bool closed;                             /* runtime_close() was called: freed with the last pin */
     bool ending;                             /* runtime_shutdown() was called */
     bool stranger_logged;
+    struct list in_resting;
+    int64_t looks_s;                         /* the second in which `looks` descriptors were looked at for it */
+    unsigned looks;
     bool init_done;                          /* the runtime and all its extensions have asked for something to do */
     bool provisioned;
     int64_t opened_us;                       /* mono: INIT began */

@@ -27,7 +27,15 @@ struct peer_finder {
     int netlink;                         /* -1: the kernel has no sock_diag; /proc/net/tcp is read instead */
     time_t second;                       /* in which `scans` looks at all processes were taken */
     unsigned scans;
+    unsigned looks;                      /* of the last check */
 };
+
+enum { LOOKS_OF_A_SOCKET = 20 };         /* what finding the socket costs beside, in descriptors */
+
+unsigned peer_looks(const struct peer_finder *finder)
+{
+    return finder->looks;
+}
 
 struct peer_finder *peer_finder_new(void)
 {
@@ -255,6 +263,7 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, str
     struct search search = { .descriptors_left = PEER_DESCRIPTORS_MAX };
     struct ends ends;
 
+    finder->looks = LOOKS_OF_A_SOCKET;
     if (!ends_of(fd, &ends))
         return sluice_fail(reterr, SLUICE_ENOTFOUND, "the connection is gone already");
     struct peer_socket peer = socket_of(finder, &ends);
@@ -266,6 +275,7 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, str
     enum found found = search_descendants(&search, leader);
     if (found == FOUND_NOT && scan_allowed(finder))
         found = search_group(&search, leader);
+    finder->looks = PEER_DESCRIPTORS_MAX - search.descriptors_left + LOOKS_OF_A_SOCKET;
     if (found == FOUND)
         return SLUICE_OK;
     if (found == FOUND_TOO_MANY)

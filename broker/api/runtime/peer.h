@@ -23,5 +23,7 @@ struct peer_finder *peer_finder_free(struct peer_finder *finder);    /* NULL is 
 /* SLUICE_OK: `fd`, an accepted connection, comes from a process of the group `leader`, or from a descendant of that process.
  * SLUICE_ENOTFOUND: whoever connected has left already. SLUICE_EACCESS: from another, or from one that cannot be found: the reason. */
 enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, struct sluice_error *reterr);
+/* What the last check has cost, in descriptors looked at. */
+unsigned peer_looks(const struct peer_finder *finder);
 
 #endif

@@ -13,6 +13,19 @@
 #define RUNTIME_PATIENCE_MS (CONFIG_TIMEOUT_MS_MAX * 52)
 enum { RUNTIME_NAME_ROOM = 256 /* of the name of that longest header */, RUNTIME_HEAD_ROOM = 64 << 10 };
 
+/* The second of those that rest is over: see admit(). */
+static void on_rested(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct runtime_api *api = watcher->data;
+
+    (void)loop, (void)events;
+    while (!list_empty(&api->resting)) {
+        struct runtime_instance *instance = LIST_OWNER(api->resting.next, struct runtime_instance, in_resting);
+        list_remove(&instance->in_resting);
+        http_listener_pause(instance->listener, false);
+    }
+}
+
 enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api,
                                 struct sluice_error *reterr)
 {
@@ -29,6 +42,9 @@ enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_event
     }
     if (getrandom(&api->trace_key, sizeof api->trace_key, 0) != sizeof api->trace_key)
         api->trace_key = (uint64_t)(ev_time() * 1e6); /* trace ids need to be unique, not secret */
+    list_init(&api->resting);
+    ev_timer_init(&api->rested, on_rested, 1., 0.);
+    api->rested.data = api;
     *ret_api = api;
     return SLUICE_OK;
 }
@@ -42,12 +58,33 @@ static struct runtime_instance *instance_find(const struct runtime_api *api, uin
 
 /* ---- who is let in ---- */
 
+/* Who connects is looked for on the loop, which is everybody's: beyond its share of a second an instance's port rests until the next. */
+static void count_looks(struct runtime_instance *instance, unsigned looks)
+{
+    struct runtime_api *api = instance->api;
+    int64_t second = clock_now().mono.us / 1000000;
+
+    if (instance->looks_s != second)
+        instance->looks = 0;
+    instance->looks_s = second;
+    instance->looks += looks;
+    if (instance->looks < RUNTIME_LOOKS_PER_S || !list_empty(&instance->in_resting))
+        return;
+    http_listener_pause(instance->listener, true);
+    list_push(&api->resting, &instance->in_resting);
+    if (!ev_is_active(&api->rested)) {
+        ev_timer_set(&api->rested, 1., 0.);
+        ev_timer_start(api->loop, &api->rested);
+    }
+}
+
 static bool admit(void *ctx, int fd)
 {
     struct runtime_instance *instance = ctx;
     struct sluice_error error;
 
     enum sluice_err err = peer_check(instance->api->peers, fd, instance->pid, &error);
+    count_looks(instance, peer_looks(instance->api->peers));
     if (err == SLUICE_OK || err == SLUICE_ENOTFOUND)
         return err == SLUICE_OK;
     if (!instance->stranger_logged) /* once: somebody who tries is not to fill the log */
@@ -84,6 +121,7 @@ static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t i
     instance->provisioned = function->scale_min > 0;
     instance->opened_us = clock_now().mono.us;
     list_init(&instance->parked);
+    list_init(&instance->in_resting);
     list_init(&instance->invocations);
     instance->handler = runtime_handler;
     instance->handler.ctx = instance;
@@ -164,6 +202,7 @@ void runtime_started(struct runtime_api *api, uint64_t id, pid_t pid)
 static void instance_close(struct runtime_instance *instance)
 {
     instance->closed = true;
+    list_remove(&instance->in_resting);
     instance_pin(instance);
     http_listener_close(instance->listener);
     instance_unpin(instance);
@@ -184,6 +223,7 @@ void runtime_api_free(struct runtime_api *api)
     for (size_t i = 0; i < api->instances.capacity; i++)
         if (api->instances.slots[i].key != UINT64_MAX)
             instance_close((struct runtime_instance *)(uintptr_t)api->instances.slots[i].value);
+    ev_timer_stop(api->loop, &api->rested);
     map_done(&api->instances);
     peer_finder_free(api->peers);
     free(api);

@@ -21,6 +21,7 @@ enum {
     RUNTIME_LINE_BYTES_MAX = 1 << 20,        /* one header line: X-Ray error causes are that long */
     RUNTIME_CONNECTIONS_MAX = 256,           /* of one instance */
     RUNTIME_EXTENSIONS_MAX = 10,
+    RUNTIME_LOOKS_PER_S = 20000,             /* of an instance: descriptors looked at to know who connects, some 20 ms; beyond, its port rests */
 };
 
 /* One invocation, as it is handed over. Copied. */
