@@ -1,9 +1,12 @@
 /* Data directories, without a daemon or beside one: LMDB lets any process read what another writes. */
 #include "broker/store/store.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "broker/cli/cli.h"
@@ -126,7 +129,7 @@ static enum cli_exit verify_end(const struct verifying *verifying, const struct 
                       (unsigned long long)counts->findings);
 }
 
-enum cli_exit store_verify_directory(struct cli *cli)
+static enum cli_exit verify_here(struct cli *cli)
 {
     struct verifying verifying = { .dir = cli->arguments[0], .progress = progress_new() };
     struct store_verify verify = { .ctx = &verifying, .on_finding = on_finding, .on_progress = on_verify_progress };
@@ -144,6 +147,30 @@ enum cli_exit store_verify_directory(struct cli *cli)
     json_decref(verifying.list);
     store_close(store);
     return exit;
+}
+
+/* LMDB follows the pages as it finds them, and where those are damaged it may end the process. So another one reads, and its death is a finding. */
+enum cli_exit store_verify_directory(struct cli *cli)
+{
+    int status;
+    pid_t reader = fork();
+
+    if (reader < 0)
+        return cli_failed("cannot start a process that reads the store: %s", strerror(errno));
+    if (reader == 0)
+        return verify_here(cli);
+    while (waitpid(reader, &status, 0) != reader) {
+        if (errno != EINTR)
+            return cli_failed("lost sight of the process that reads the store: %s", strerror(errno));
+    }
+    if (WIFEXITED(status))
+        return (enum cli_exit)WEXITSTATUS(status);
+    if (cli->json)
+        printf("{\"holds\":false,\"findings_count\":1,\"findings\":[{\"table\":\"pages\",\"text\":\"reading them ended with signal %d\"}]}\n",
+               WTERMSIG(status));
+    else
+        printf("pages: reading them ended with signal %d\n", WTERMSIG(status));
+    return cli_failed("'%s' is damaged: its pages lead nowhere; restore it from a backup", cli->arguments[0]);
 }
 
 /* ---- backup ---- */

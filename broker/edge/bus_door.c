@@ -239,6 +239,8 @@ static bool token_equals(const char *expected, struct view token)
     return differs == 0;
 }
 
+static void accept_again(struct bus_door *door); /* there is room again */
+
 static void take_hello(struct bus_door *door, struct bus_peer *peer, const struct bus_frame *frame)
 {
     struct view token = door->message.hello.token;
@@ -249,7 +251,8 @@ static void take_hello(struct bus_door *door, struct bus_peer *peer, const struc
                "the token is missing or wrong; give the contents of the daemon's listen.token-file");
         return;
     }
-    peer->greeted = true;
+    bus_peer_greeted(peer);
+    accept_again(door);
     if (!answer_begin(&answer, peer, frame->ids, 8, SLUICE_OK, NULL))
         return;
     mpack_put_uint(answer.out, PUBLISH_WINDOW_BATCHES_MAX);
@@ -391,10 +394,12 @@ static void accept_completed(void *arg) /* on an nng thread */
 
 static void accept_start(struct listener *listener)
 {
-    listener->accepting = listener->door->peers.count < BUS_PEERS_MAX;
+    bool full = listener->door->peers.count >= BUS_PEERS_MAX;
+
+    listener->accepting = !full && (listener->kind == FRAME_IPC || listener->door->peers.strangers < BUS_STRANGERS_MAX);
     if (listener->accepting)
         nng_stream_listener_accept(listener->stream_listener, listener->aio);
-    else
+    else if (full)
         log_format(LOG_WARN, "event=bus-full peers=%u reason=\"new connections on %s wait until others end\"",
                    listener->door->peers.count, listener->url);
 }
@@ -445,10 +450,8 @@ static void accept_news(struct mail *mail)
     accept_start(listener);
 }
 
-static void peer_freed(void *ctx)
+static void accept_again(struct bus_door *door)
 {
-    struct bus_door *door = ctx;
-
     if (door->closing)
         return;
     for (size_t i = 0; i < door->listeners.count; i++) {
@@ -456,6 +459,11 @@ static void peer_freed(void *ctx)
         if (!listener->accepting && !listener->pausing)
             accept_start(listener);
     }
+}
+
+static void peer_freed(void *ctx)
+{
+    accept_again(ctx);
 }
 
 static void listener_free(struct listener *listener)

@@ -22,6 +22,7 @@
 struct bus_door;
 
 enum {
+    BUS_STRANGERS_MAX = 128,                /* over tcp and without a good hello yet; others wait in the system's queue, and keep nobody out */
     BUS_PEERS_MAX = 16384,
     BUS_PEER_REQUESTS_MAX = 4096,           /* held, of one peer; its credit is PUBLISH_WINDOW_BATCHES_MAX */
     BUS_PEER_BYTES_MAX = 128 << 20,         /* of held requests, and what is between them; twice the credit of largest batches */

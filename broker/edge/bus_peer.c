@@ -58,6 +58,18 @@ static void peer_broken(struct bus_peer *peer)
     peer_gone(peer);
 }
 
+static void peer_uncount(struct bus_peer *peer)
+{
+    peer->peers->count--;
+    peer->peers->strangers -= !peer->local && !peer->greeted;
+}
+
+void bus_peer_greeted(struct bus_peer *peer)
+{
+    peer->peers->strangers -= !peer->local && !peer->greeted;
+    peer->greeted = true;
+}
+
 /* The last thing that a handler of mail does with its peer. */
 static void peer_settle(struct bus_peer *peer)
 {
@@ -65,7 +77,7 @@ static void peer_settle(struct bus_peer *peer)
 
     if (peer->state != PEER_GONE || peer->reading || peer->writing)
         return;
-    peers->count--;
+    peer_uncount(peer);
     peer_free(peer);
     peers->on_freed(peers->ctx);
 }
@@ -318,6 +330,7 @@ bool bus_peer_new(struct bus_peers *peers, nng_stream *stream, enum frame_kind k
     list_push(&peers->all, &peer->link);
     list_push(&peers->dirty, &peer->dirty);
     peers->count++;
+    peers->strangers += !local;
     peer->greet_by = nng_clock() + BUS_GREETING_MS_MAX;
     read_start(peer);
     if (peer->state != PEER_GONE)
@@ -340,7 +353,7 @@ void bus_peers_close(struct bus_peers *peers)
     (void)mailbox_drain(peers->mailbox);
     while (!list_empty(&peers->all)) {
         struct bus_peer *peer = LIST_OWNER(peers->all.next, struct bus_peer, link);
-        peers->count--;
+        peer_uncount(peer);
         peer_free(peer);
     }
 }

@@ -33,6 +33,7 @@ struct bus_peers {                          /* what the connections of one door 
     struct mailbox *mailbox;
     struct list all, dirty;                 /* dirty: with something to send, and no write going on */
     unsigned count;
+    unsigned strangers;                     /* of these, over tcp and not greeted */
     size_t input_bytes;                     /* read and not done with, of all */
     uint64_t broken;                        /* cut off for what they sent, or did not read */
     void *ctx;
@@ -49,7 +50,7 @@ struct bus_peer {
     struct list held;                       /* requests that wait for their answers */
     unsigned held_count;
     bool local;                             /* ipc: same user or root */
-    bool greeted;                           /* said a good hello */
+    bool greeted;                           /* said a good hello: bus_peer_greeted() */
     struct bus_bond *bond;                  /* NULL: not attached */
     /* Of this module; the door reads `input`. */
     struct bus_peers *peers;
@@ -81,6 +82,8 @@ uint64_t bus_peer_answered(const struct bus_peer *peer);
 uint64_t bus_peer_given(const struct bus_peer *peer);
 /* Who it is: "pid 4711" or "192.0.2.7:40112"; "?" when the system does not say. */
 void bus_peer_address(const struct bus_peer *peer, char *buffer, size_t buffer_len);
+/* It has said a good hello. */
+void bus_peer_greeted(struct bus_peer *peer);
 /* Cuts it off, soon: on_gone comes from the loop, never from here. */
 void bus_peer_doom(struct bus_peer *peer);
 

@@ -19,6 +19,7 @@ enum {
     KILLED_PER_ROUND_MAX = 512,
     LEFTOVER_ROUNDS_MAX = 400, LEFTOVER_WAIT_MS = 5, /* 2 s for what a dead daemon left to end */
     VALUE_BYTES_MAX = 4096, NAME_BYTES_MAX = 48,
+    FOLDERS_DEPTH_MAX = 8,           /* of groups within an instance's; deeper ones are left, and said */
 };
 #define DAEMON_FOLDER "/sluice-daemon"
 #define CGROUP1_MAGIC 0x27e0eb
@@ -151,7 +152,8 @@ static void kill_all(const char *folder)
         kill_one(folder, pids.of[i]);
 }
 
-static void folder_empty(const char *folder)
+/* The groups in `folder`, one level after the other, as far as they are `depth` deep: a function may have made some in its own. */
+static void folder_empty(const char *folder, unsigned depth)
 {
     DIR *directory = opendir(folder);
     const struct dirent *entry;
@@ -159,11 +161,15 @@ static void folder_empty(const char *folder)
     if (directory == NULL)
         return;
     while ((entry = readdir(directory)) != NULL) {
-        if (entry->d_name[0] < '0' || entry->d_name[0] > '9') /* instances are numbers; files of the kernel are not */
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
             continue;
-        struct path path = path_of("%s/%.20s", folder, entry->d_name);
-        if (rmdir(path.text) != 0 && errno == EBUSY)
-            kill_all(path.text);
+        struct path path = path_of("%s/%.200s", folder, entry->d_name);
+        if (rmdir(path.text) == 0 || errno != EBUSY)
+            continue;
+        if (depth > 1)
+            folder_empty(path.text, depth - 1);
+        kill_all(path.text);
+        (void)rmdir(path.text); /* if not yet, then the next time: what was killed takes a moment to go */
     }
     (void)closedir(directory);
 }
@@ -183,7 +189,7 @@ static void leftover_remove(const char *folder)
     if (!is_leftover(folder))
         return;
     for (unsigned round = 0; round < LEFTOVER_ROUNDS_MAX; round++) {
-        folder_empty(folder);
+        folder_empty(folder, FOLDERS_DEPTH_MAX);
         if (rmdir(folder) == 0 || errno == ENOENT)
             return;
         (void)poll(NULL, 0, LEFTOVER_WAIT_MS); /* killed processes take a moment to go */
@@ -422,5 +428,8 @@ bool cgroup_remove(const struct cgroup *cgroup, uint64_t instance)
 {
     struct path folder = instance_folder(cgroup, instance);
 
+    if (rmdir(folder.text) == 0 || errno != EBUSY)
+        return true;
+    folder_empty(folder.text, FOLDERS_DEPTH_MAX);
     return rmdir(folder.text) == 0 || errno != EBUSY;
 }

@@ -101,7 +101,7 @@ static bool number_take(struct view *line, uint64_t *ret_number)
     for (at = 1; at < line->len && line->data[at] >= '0' && line->data[at] <= '9'; at++)
         if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, (uint64_t)(line->data[at] - '0'), &number))
             return false;
-    if (at == 1)
+    if (at == 1 || number > INT64_MAX)
         return false;
     *ret_number = number;
     *line = (struct view){ .data = line->data + at, .len = line->len - at };
@@ -144,11 +144,11 @@ static bool line_next(struct view *text, struct view *ret_line)
 static bool file_read(const char *path, struct bytes *out)
 {
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe with that name is not waited for */
 
     if (fd < 0)
         return false;
-    bool good = fstat(fd, &info) == 0 && info.st_size <= FILE_BYTES_MAX && bytes_reserve(out, (size_t)info.st_size + 1);
+    bool good = fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size <= FILE_BYTES_MAX && bytes_reserve(out, (size_t)info.st_size + 1);
     while (good && out->capacity > out->len) {
         ssize_t got = read(fd, out->data + out->len, out->capacity - out->len);
         if (got < 0 && errno == EINTR)

@@ -147,6 +147,21 @@ class Limits(MemoryTest):
         daemon.wait_balance("lines", succeeded=2, pending=0)
         self.assertEqual(1, len(instance_folders(folder)))
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root may write to the groups here")
+    def test_groups_that_a_function_makes_in_its_own_go_with_it(self):
+        daemon, folder = self.start_in_cgroups(
+            nests={"command": ["true"], "protocol": "stdio", "memory": "64MiB"}) # the folder is known only now
+        self.assertTrue(folder.exists())
+        daemon.configure(configuration({"nests": {
+            "command": ["sh", "-c", f"cat >/dev/null; for own in {folder}/*/; do mkdir -p \"$own/sub/7\"; setsid sleep 1002 & "
+                        "echo $! >\"$own/sub/7/cgroup.procs\"; done"], "protocol": "stdio", "memory": "64MiB"}}))
+        daemon.sluice("config", "reload")
+        daemon.put(event("nests"))
+        daemon.wait_balance("nests", succeeded=1, pending=0)
+        daemon.wait_for(lambda: not instance_folders(folder), "the instance's group is gone, with those in it")
+        daemon.stop()
+        self.assertFalse(folder.exists())
+
     def test_a_daemon_that_stops_after_its_spawner_was_killed_leaves_no_folder(self):
         daemon, folder = self.start_in_cgroups(
             lines={"command": ["sh", "-c", "read -r line; echo '{}'; read -r line"], "protocol": "stdio-lines", "memory": "64MiB"})

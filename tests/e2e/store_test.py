@@ -5,6 +5,7 @@ import json
 import mmap
 import os
 import pathlib
+import random
 import resource
 import signal
 import struct
@@ -147,6 +148,27 @@ class Store(LoadedTest):
         ran = daemon.run("store", "verify", str(target))
         self.assertEqual(1, ran.status)
         self.assertIn("restore", ran.stderr)
+
+
+    def test_damaged_pages_are_a_finding_and_no_crash(self):
+        daemon = self.start(CONFIGURATION)
+        daemon.put(*({"source": "kill.loop", "detail-type": "t", "detail": {"to": ["lines", "fails", "slow"], "n": n}} for n in range(200)))
+        daemon.wait_balance("lines", succeeded=200, pending=0)
+        daemon.sluice("store", "backup", str(daemon.data), str(daemon.folder / "whole"))   # without the pages that are not in use
+        whole = (daemon.folder / "whole" / "data.mdb").read_bytes()
+        copy = daemon.folder / "damaged"
+        copy.mkdir()
+        found = 0
+        for seed in range(100):
+            chance, pages = random.Random(seed), bytearray(whole)
+            at = chance.randrange(2, len(pages) // 4096) * 4096 + 8 + chance.randrange(8)   # flags and bounds of a page
+            pages[at:at + 2] = chance.randbytes(2)
+            (copy / "data.mdb").write_bytes(pages)
+            ran = daemon.run("store", "verify", str(copy))
+            self.assertIn(ran.status, (0, 1), f"seed {seed}: {ran.stderr}")
+            self.assertTrue(ran.status == 0 or ran.stderr, f"seed {seed}")
+            found += ran.status
+        self.assertGreater(found, 20)
 
 
 class Search(LoadedTest):

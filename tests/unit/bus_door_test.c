@@ -1209,3 +1209,27 @@ TEST(mutated_input_is_read_alike_whatever_the_pieces)
     bytes_done(&input);
     bytes_done(&body);
 }
+
+TEST(strangers_over_tcp_keep_nobody_out)
+{
+    enum { MORE = 20 };
+    static struct raw strangers[BUS_STRANGERS_MAX + MORE];
+    struct bench *bench = bench_open();
+
+    for (unsigned i = 0; i < BUS_STRANGERS_MAX + MORE; i++)
+        strangers[i] = raw_connect(bench, FRAME_TCP);
+    WAIT_FOR(bench, bench->stats.peers == BUS_STRANGERS_MAX);
+    struct raw local = raw_hello(bench, FRAME_IPC);
+    WAIT_FOR(bench, bench->stats.peers == BUS_STRANGERS_MAX + 1);
+    for (unsigned i = 0; i < MORE; i++)
+        close(strangers[i].fd); /* those that waited come in */
+    WAIT_FOR(bench, bench->stats.peers == BUS_STRANGERS_MAX + 1);
+    for (unsigned i = MORE; i < BUS_STRANGERS_MAX + MORE; i++)
+        close(strangers[i].fd);
+    WAIT_FOR(bench, bench->stats.peers == 1);
+    struct raw known = raw_hello(bench, FRAME_TCP);
+    close(known.fd);
+    close(local.fd);
+    WAIT_FOR(bench, bench->stats.peers == 0);
+    bench_close(bench);
+}

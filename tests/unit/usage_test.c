@@ -187,7 +187,8 @@ TEST(lines_that_are_none_of_ours_are_skipped)
     usage_free(opened(folder, NOON));
     put_file(day_file(folder, "2026-11-22"),
              "\n\t1\t1\t1\t1\t1\t1\t1\t1\nf\nf\t1\t2\t3\nf\t1\t2\t3\t4\t5\t6\t7\tx\nf\t1\t2\t3\t4\t5\t6\t7\t8\t9\n"
-             "f\t99999999999999999999\t2\t3\t4\t5\t6\t7\t8\nf\t-1\t2\t3\t4\t5\t6\t7\t8\ng\t1\t2\t3\t4\t5\t6\t7\t8");
+             "f\t99999999999999999999\t2\t3\t4\t5\t6\t7\t8\nf\t-1\t2\t3\t4\t5\t6\t7\t8\n"
+             "f\t9223372036854775808\t2\t3\t4\t5\t6\t7\t8\ng\t1\t2\t3\t4\t5\t6\t7\t8");
     struct usage *usage = opened(folder, NOON);
     expect_sums(times(0), usage, "f", NOON);
     expect_sums((struct usage_sums){ 1, 2, 3, 4, 5, 6, 7, 8 }, usage, "g", NOON);
