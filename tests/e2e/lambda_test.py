@@ -237,6 +237,12 @@ class ProvidedTest(Runtime, sluice_daemon.DaemonTest):
     keys = {"runtime": "provided"}
     code = "provided"
 
+    def test_error_header_of_a_megabyte(self):
+        self.start_function()
+        error = self.invoke_failed({"do": "error", "cause_bytes": 1000000})
+        self.assertEqual((error["errorType"], error["errorMessage"]), ("TypeError", "said so"))
+        self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
+
 
 class Official(Runtime):
     """AWS's own runtime clients, installed by tests/runtimes/official/install.sh into $SLUICE_OFFICIAL_RUNTIMES."""
