@@ -13,7 +13,7 @@ import unittest
 
 import sluice_daemon
 
-BACK_S = 1.0
+BACK_S = 1.0 * float(os.environ.get("SLUICE_TEST_SLOWNESS", "1")) # ThreadSanitizer makes everything some times slower
 RECORDER = sluice_daemon.program("tests/helpers/native_recorder")
 
 # Each holds what it got while a file `hold` is there: NAME.begun has a line for each process that has begun, NAME.got what was done.
