@@ -163,13 +163,13 @@ enum cli_exit store_verify_directory(struct cli *cli)
         if (errno != EINTR)
             return cli_failed("lost sight of the process that reads the store: %s", strerror(errno));
     }
-    if (WIFEXITED(status))
+    if (WIFEXITED(status) && WEXITSTATUS(status) <= CLI_USAGE)
         return (enum cli_exit)WEXITSTATUS(status);
+    const char *how = WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "a report of its own"; /* as sanitizers end it */
     if (cli->json)
-        printf("{\"holds\":false,\"findings_count\":1,\"findings\":[{\"table\":\"pages\",\"text\":\"reading them ended with signal %d\"}]}\n",
-               WTERMSIG(status));
+        printf("{\"holds\":false,\"findings_count\":1,\"findings\":[{\"table\":\"pages\",\"text\":\"reading them ended with: %s\"}]}\n", how);
     else
-        printf("pages: reading them ended with signal %d\n", WTERMSIG(status));
+        printf("pages: reading them ended with: %s\n", how);
     return cli_failed("'%s' is damaged: its pages lead nowhere; restore it from a backup", cli->arguments[0]);
 }
 

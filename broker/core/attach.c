@@ -86,6 +86,7 @@ enum sluice_err engine_attach(struct engine *engine, const struct attach *attach
 
     if (err != SLUICE_OK)
         return err;
+    ASSERT(function != NULL);
     struct instance *instance = instance_new(engine, function, now);
     instance->attached = instance->up = true;
     instance->provisioned = false;

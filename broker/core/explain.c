@@ -313,6 +313,7 @@ static void put_no_match(struct bytes *out, const struct pattern *pattern, struc
         best_held = held;
         failed = values;
     }
+    ASSERT(best != NULL); /* a pattern has a branch at least */
     if (best_held == best->fields_count)
         put_arrays(out, best);
     else

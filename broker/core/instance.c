@@ -266,10 +266,11 @@ void engine_instance_init_failed(struct engine *engine, uint64_t id, const struc
     if (instance == NULL || instance->state != INSTANCE_STARTING)
         return; /* too late: it is ending, and its end will be booked */
     struct function *function = instance->function;
+    enum function_protocol protocol = instance->protocol;
     function->init_failed = true;
     function_crashed(engine, function, failure->message, failure->output, now);
     instance_drain(engine, instance, "init error");
-    start_failed(engine, function, instance->protocol, failure, body, now);
+    start_failed(engine, function, protocol, failure, body, now);
     function_touch(engine, function);
 }
 

@@ -260,6 +260,7 @@ static uint32_t *bulk_triples(struct layout *layout, const struct bulk_entry *en
     uint32_t *places = malloc((count + 1) * sizeof *places);
 
     ASSERT(places != NULL);
+    ASSERT(count == 0 || layout->paths.items != NULL);
     for (size_t i = 0; i < count; i++) {
         struct image_path *path = &layout->paths.items[entries[i].path];
         uint32_t word = entries[i].rule / 64, bit = entries[i].rule % 64;
@@ -515,6 +516,7 @@ static void put_paths(struct layout *layout)
                                                       .joined = compile->joined.items[p] != 0 ? PATH_JOINED_IF_TRUE : PATH_ALONE });
     for (size_t p = 0; p < compile->predicates.count; p++) { /* these are true of values that no table finds */
         const struct predicate *predicate = &compile->predicates.items[p];
+        ASSERT(predicate->path < layout->paths.count && layout->paths.items != NULL);
         struct image_path *path = &layout->paths.items[predicate->path];
         if (path->joined != PATH_ALONE && predicate->kind >= KIND_EXISTS)
             path->joined = PATH_JOINED;
@@ -550,7 +552,7 @@ static void put_nodes(struct layout *layout)
     name_begins(layout, '\\');
     for (size_t c = 0; c < compile->conjunctions.count; c++) {
         const uint32_t *join = compile->conjunctions.items[c].join == IMAGE_NONE ? NULL : compile->words.items + compile->conjunctions.items[c].join;
-        ASSERT(join == NULL || nodes != NULL);
+        ASSERT(join == NULL || (nodes != NULL && layout->nodes.items != NULL));
         for (uint32_t i = 0; join != NULL && i < join[0]; i++)
             for (uint32_t node = join[2 + (size_t)i * 2]; node != 0 && layout->nodes.items[node].joined == 0; node = nodes[node].parent)
                 layout->nodes.items[node].joined = 1;
