@@ -1,6 +1,7 @@
 #include "broker/core/fold.h"
 
 #include "broker/core/fold_table.h"
+#include "schemas/codec/utf8.h"
 
 uint32_t fold_point(uint32_t point)
 {
@@ -39,30 +40,6 @@ static uint32_t take_point(const char **at, const char *end)
     return (byte[0] & 0x07u) << 18 | (byte[1] & 0x3Fu) << 12 | (byte[2] & 0x3Fu) << 6 | (byte[3] & 0x3Fu);
 }
 
-static size_t put_point(uint32_t point, char *at)
-{
-    if (point < 0x80) {
-        at[0] = (char)point;
-        return 1;
-    }
-    if (point < 0x800) {
-        at[0] = (char)(0xC0 | point >> 6);
-        at[1] = (char)(0x80 | (point & 0x3F));
-        return 2;
-    }
-    if (point < 0x10000) {
-        at[0] = (char)(0xE0 | point >> 12);
-        at[1] = (char)(0x80 | (point >> 6 & 0x3F));
-        at[2] = (char)(0x80 | (point & 0x3F));
-        return 3;
-    }
-    at[0] = (char)(0xF0 | (point >> 18 & 7));
-    at[1] = (char)(0x80 | (point >> 12 & 0x3F));
-    at[2] = (char)(0x80 | (point >> 6 & 0x3F));
-    at[3] = (char)(0x80 | (point & 0x3F));
-    return 4;
-}
-
 /* A byte that starts no whole sequence stays as it is. The fold of a character is at most one byte longer than it, and only
  * where it has two. */
 size_t fold_write(struct view text, char *ret_text)
@@ -81,7 +58,7 @@ size_t fold_write(struct view text, char *ret_text)
         if (point >= 0x110000)
             *out++ = *from;
         else
-            out += put_point(fold_point(point), out);
+            out += utf8_encode(fold_point(point), out);
     }
     return (size_t)(out - ret_text);
 }

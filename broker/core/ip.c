@@ -26,11 +26,6 @@ static bool v4_of_text(struct view text, struct ip *ret_ip)
     return true;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* "::" stands for as many zero groups as are missing, at least one; the groups behind it move to the end. */
 static bool v6_of_text(struct view text, struct ip *ret_ip)
 {

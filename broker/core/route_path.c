@@ -78,14 +78,6 @@ enum sluice_err route_path_check(const char *pattern, struct sluice_error *reter
     return SLUICE_OK;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Whether the percent-encoded text reads `literal`. */
 static bool segment_reads(struct view encoded, struct view literal)
 {

@@ -1,4 +1,5 @@
 #include "broker/core/scan.h"
+#include "schemas/codec/utf8.h"
 
 struct scan_string scan_take_string(struct scan *scan)
 {
@@ -79,30 +80,6 @@ static int32_t hex4(const char *at, const char *end)
     return value;
 }
 
-static size_t put_utf8(uint32_t point, char *at)
-{
-    if (point < 0x80) {
-        at[0] = (char)point;
-        return 1;
-    }
-    if (point < 0x800) {
-        at[0] = (char)(0xC0 | point >> 6);
-        at[1] = (char)(0x80 | (point & 0x3F));
-        return 2;
-    }
-    if (point < 0x10000) {
-        at[0] = (char)(0xE0 | point >> 12);
-        at[1] = (char)(0x80 | (point >> 6 & 0x3F));
-        at[2] = (char)(0x80 | (point & 0x3F));
-        return 3;
-    }
-    at[0] = (char)(0xF0 | point >> 18);
-    at[1] = (char)(0x80 | (point >> 12 & 0x3F));
-    at[2] = (char)(0x80 | (point >> 6 & 0x3F));
-    at[3] = (char)(0x80 | (point & 0x3F));
-    return 4;
-}
-
 /* The code point of \uXXXX at `at` (after "\u"), a following low surrogate joined to it. */
 static uint32_t take_point(const char **at, const char *end)
 {
@@ -140,7 +117,7 @@ size_t scan_unescape(struct view raw, char *ret_text)
         case 't': *out++ = '\t'; break;
         case 'u': {
             char bytes[4]; /* six source bytes at least for each three written, but a bad escape has fewer */
-            size_t len = put_utf8(take_point(&at, end), bytes);
+            size_t len = utf8_encode(take_point(&at, end), bytes);
             size_t room = (size_t)(ret_text + raw.len - out);
             memcpy(out, bytes, len < room ? len : room);
             out += len < room ? len : room;

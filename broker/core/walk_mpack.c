@@ -5,23 +5,15 @@
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
 #include "broker/core/walk_names.h"
+#include "schemas/codec/base64.h"
 
 /* bin has no JSON form of its own: it is seen as the base64 text that functions get. */
-static struct view base64(struct match_scratch *state, struct view bytes)
+static struct view text_of_bin(struct match_scratch *state, struct view bytes)
 {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    size_t len = (bytes.len + 2) / 3 * 4;
-    char *text = state_text(state, len), *out = text;
-    const unsigned char *in = (const unsigned char *)bytes.data;
+    size_t len = base64_len(bytes.len);
+    char *text = state_text(state, len);
 
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        size_t have = bytes.len - i < 3 ? bytes.len - i : 3;
-        uint32_t group = (uint32_t)in[i] << 16 | (have > 1 ? (uint32_t)in[i + 1] << 8 : 0) | (have > 2 ? (uint32_t)in[i + 2] : 0);
-        *out++ = alphabet[group >> 18];
-        *out++ = alphabet[group >> 12 & 63];
-        *out++ = have > 1 ? alphabet[group >> 6 & 63] : '=';
-        *out++ = have > 2 ? alphabet[group & 63] : '=';
-    }
+    (void)base64_encode(bytes, text);
     return (struct view){ .data = text, .len = len };
 }
 
@@ -52,7 +44,7 @@ static void take_scalar(struct match_scratch *state, uint32_t path, uint32_t con
     switch (token->type) {
     case MPACK_BOOL: evaluate_literal(state, path, context, token->boolean ? LITERAL_TRUE : LITERAL_FALSE); break;
     case MPACK_STR: evaluate_string(state, path, context, token->bytes); break;
-    case MPACK_BIN: evaluate_string(state, path, context, base64(state, token->bytes)); break;
+    case MPACK_BIN: evaluate_string(state, path, context, text_of_bin(state, token->bytes)); break;
     case MPACK_FLOAT: evaluate_double(state, path, context, token->real); break;
     case MPACK_UINT:
     case MPACK_INT: take_integer(state, path, context, token); break;

@@ -1,21 +1,12 @@
 #include "broker/edge/http_guard.h"
 #include "broker/edge/http_internal.h"
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 bool http_unescape(struct view text, struct bytes *out)
 {
     for (size_t i = 0; i < text.len; i++) {
         char c = text.data[i];
         if (c == '%') {
-            int high = i + 2 < text.len ? hex_value(text.data[i + 1]) : -1, low = i + 2 < text.len ? hex_value(text.data[i + 2]) : -1;
+            int high = i + 2 < text.len ? hex_digit(text.data[i + 1]) : -1, low = i + 2 < text.len ? hex_digit(text.data[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return false;
             c = (char)(high * 16 + low);

@@ -5,8 +5,6 @@
 
 #include "broker/base/assert.h"
 
-enum { ERROR_TYPE_BYTES_MAX = 64 };
-
 static int64_t divide_up(int64_t value, int64_t by)
 {
     return value <= 0 ? 0 : (value - 1) / by + 1;
@@ -36,15 +34,10 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static bool starts_with(struct view text, const char *prefix)
+/* A function chooses it, and it stands between TABs. */
+bool report_error_is_known(struct view type)
 {
-    return text.len >= strlen(prefix) && memcmp(text.data, prefix, strlen(prefix)) == 0;
-}
-
-/* (Runtime|Function)\.[A-Z][a-zA-Z]+ : a function chooses it, and it stands between TABs. */
-static bool is_known_form(struct view type)
-{
-    size_t at = starts_with(type, "Runtime.") ? 8 : starts_with(type, "Function.") ? 9 : type.len;
+    size_t at = view_begins(type, "Runtime.") ? 8 : view_begins(type, "Function.") ? 9 : type.len;
 
     if (type.len > ERROR_TYPE_BYTES_MAX || at + 2 > type.len || type.data[at] < 'A' || type.data[at] > 'Z')
         return false;
@@ -55,9 +48,9 @@ static bool is_known_form(struct view type)
 
 struct view report_error_type(struct view type)
 {
-    if (is_known_form(type))
+    if (report_error_is_known(type))
         return type;
-    return starts_with(type, "Function.") ? VIEW_LITERAL("Function.Unknown") : VIEW_LITERAL("Runtime.Unknown");
+    return view_begins(type, "Function.") ? VIEW_LITERAL("Function.Unknown") : VIEW_LITERAL("Runtime.Unknown");
 }
 
 static size_t text_add(char text[REPORT_TEXT_MAX], size_t len, const char *format, ...) __attribute__((format(printf, 3, 4)));

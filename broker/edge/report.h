@@ -14,7 +14,7 @@
 #include "broker/edge/capture.h"
 #include "schemas/codec/ids.h"
 
-enum { REPORT_TEXT_MAX = 384 };
+enum { REPORT_TEXT_MAX = 512, ERROR_TYPE_BYTES_MAX = 128 };
 
 enum report_status { REPORT_SUCCESS, REPORT_ERROR, REPORT_TIMEOUT };
 
@@ -31,6 +31,8 @@ struct report {
 int64_t report_billed_ms(const struct report *report);
 int64_t report_memory_size_mib(const struct report *report); /* at least 1 */
 int64_t report_memory_used_mib(const struct report *report); /* rounded up */
+/* (Runtime|Function)\.[A-Z][a-zA-Z]+, of at most ERROR_TYPE_BYTES_MAX bytes. */
+bool report_error_is_known(struct view type);
 /* The type of an error as Lambda's logs show it: Runtime.Name and Function.Name as they are, others as *.Unknown. */
 struct view report_error_type(struct view type);
 /* The REPORT line. Returns its length. */

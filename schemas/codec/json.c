@@ -75,14 +75,6 @@ static inline const uint8_t *skip_space(const uint8_t *at, const uint8_t *end)
     return at;
 }
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The value of the four digits of \uXXXX; -1: not four hexadecimal digits. */
 static int32_t hex4(const uint8_t *at, const uint8_t *end)
 {
@@ -91,7 +83,7 @@ static int32_t hex4(const uint8_t *at, const uint8_t *end)
     if (end - at < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        int digit = hex_digit(at[i]);
+        int digit = hex_digit((char)at[i]);
         if (digit < 0)
             return -1;
         value = value << 4 | digit;

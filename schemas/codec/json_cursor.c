@@ -61,14 +61,6 @@ static const char *skip_value(const char *at, const char *end)
     return end;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* at: behind "\u". -1: not four digits. */
 static int32_t hex4(const char *at, const char *end)
 {

@@ -1,4 +1,5 @@
 /* A MessagePack detail: the check at the door, and the JSON that functions see. */
+#include "schemas/codec/base64.h"
 #include "schemas/codec/json.h"
 #include "schemas/codec/mpack.h"
 
@@ -69,28 +70,16 @@ enum sluice_err mpack_check_detail(struct view bytes, unsigned depth_max, struct
     return SLUICE_OK;
 }
 
-static void put_base64(struct bytes *out, struct view bytes)
+static void put_bin(struct bytes *out, struct view bytes)
 {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t len = base64_len(bytes.len) + 2;
 
-    if (!bytes_reserve(out, bytes.len / 3 * 4 + 6))
+    if (!bytes_reserve(out, len))
         return;
     char *to = out->data + out->len;
     *to++ = '"';
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        size_t left = bytes.len - i;
-        uint32_t bits = (uint32_t)(uint8_t)bytes.data[i] << 16;
-        if (left > 1)
-            bits |= (uint32_t)(uint8_t)bytes.data[i + 1] << 8;
-        if (left > 2)
-            bits |= (uint8_t)bytes.data[i + 2];
-        *to++ = alphabet[bits >> 18];
-        *to++ = alphabet[bits >> 12 & 63];
-        *to++ = left > 1 ? alphabet[bits >> 6 & 63] : '=';
-        *to++ = left > 2 ? alphabet[bits & 63] : '=';
-    }
-    *to++ = '"';
-    out->len = (size_t)(to - out->data);
+    *base64_encode(bytes, to) = '"';
+    out->len += len;
 }
 
 /* Below a power of two doubles lie twice as close as above it, so that the shortest text that reads back as one may be the next above the
@@ -145,7 +134,7 @@ void mpack_scalar_to_json(const struct mpack_token *token, struct bytes *out)
     case MPACK_UINT: bytes_put_format(out, "%" PRIu64, token->uint); return;
     case MPACK_FLOAT: put_real(out, token->real); return;
     case MPACK_STR: json_put_string(out, token->bytes); return;
-    case MPACK_BIN: put_base64(out, token->bytes); return;
+    case MPACK_BIN: put_bin(out, token->bytes); return;
     case MPACK_ARRAY:
     case MPACK_MAP:
     case MPACK_EXT: return; /* heads are the caller's; ext was refused by the check */

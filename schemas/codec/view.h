@@ -31,4 +31,18 @@ static inline bool view_is(struct view a, const char *text)
     return view_equals(a, view_of(text));
 }
 
+static inline bool view_begins(struct view text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return text.len >= len && memcmp(text.data, prefix, len) == 0;
+}
+
+/* 0 to 15; -1: not a hexadecimal digit. */
+static inline int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 #endif

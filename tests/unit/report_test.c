@@ -46,6 +46,8 @@ TEST(a_report_is_one_line_of_fields_each_ended_by_a_tab)
     test_label(NULL);
 }
 
+#define SIXTY "AbcdefghijAbcdefghijAbcdefghijAbcdefghijAbcdefghijAbcdefghij"
+
 static const struct { const char *type, *shown; } types[] = {
     { "Runtime.ExitError", "Runtime.ExitError" },
     { "Function.ResponseSizeTooLarge", "Function.ResponseSizeTooLarge" },
@@ -57,7 +59,8 @@ static const struct { const char *type, *shown; } types[] = {
     { "Function.", "Function.Unknown" },
     { "Function.a\nREPORT", "Function.Unknown" },
     { "Function.A1", "Function.Unknown" },
-    { "Runtime.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "Runtime.Unknown" },
+    { "Runtime." SIXTY SIXTY, "Runtime." SIXTY SIXTY },
+    { "Runtime." SIXTY SIXTY "A", "Runtime.Unknown" },
 };
 
 TEST(error_types_are_shown_as_lambda_shows_them_and_cannot_forge_fields)

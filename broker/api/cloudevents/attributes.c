@@ -219,7 +219,7 @@ static bool header_decode(struct view value, struct bytes *out)
     size_t start = out->len;
 
     for (; at < end; at++) {
-        int high = end - at > 2 && *at == '%' ? hex_digit_of(at[1]) : -1, low = high < 0 ? -1 : hex_digit_of(at[2]);
+        int high = end - at > 2 && *at == '%' ? hex_digit(at[1]) : -1, low = high < 0 ? -1 : hex_digit(at[2]);
         if (quoted && *at == '\\' && end - at > 1) {
             bytes_put_char(out, *++at);
         } else if (low >= 0) {

@@ -158,7 +158,7 @@ static struct view query_decode(struct view text, struct bytes *out)
     size_t start = out->len;
 
     for (size_t i = 0; i < text.len; i++) {
-        int high = text.data[i] == '%' && text.len - i > 2 ? hex_digit_of(text.data[i + 1]) : -1, low = high < 0 ? -1 : hex_digit_of(text.data[i + 2]);
+        int high = text.data[i] == '%' && text.len - i > 2 ? hex_digit(text.data[i + 1]) : -1, low = high < 0 ? -1 : hex_digit(text.data[i + 2]);
         if (low >= 0) {
             bytes_put_char(out, (char)(high << 4 | low));
             i += 2;

@@ -22,13 +22,13 @@
 #include "broker/api/runtime/runtime_api.h"
 #include "broker/base/list.h"
 #include "broker/base/map.h"
+#include "broker/edge/report.h"
 #include "schemas/codec/bytes.h"
 
 enum {
     RUNTIME_CONTROL_BYTES_MAX = 64 << 10, /* bodies of register and of telemetry subscriptions */
     RUNTIME_DRAIN_BYTES_MAX = 64 << 20,   /* read and thrown away of a body that is too large, so that its sender reads the 413 */
     RUNTIME_ID_BYTES_MAX = 256,           /* of a request id in a path */
-    ERROR_TYPE_BYTES_MAX = 128,
 };
 
 struct runtime_api {
@@ -153,8 +153,6 @@ void init_error_head(struct runtime_instance *instance, struct call *call);
 void init_error_request(struct runtime_instance *instance, struct call *call);
 
 /* ---- failures.c ---- */
-/* AWS's rule: "Runtime.Xxx" and "Function.Xxx" stay; else "Function.Unknown" or "Runtime.Unknown". Returns a view of `header` or static text. */
-struct view error_type_of_header(struct view header);
 /* What a posted error says. Views into `body`, `header` and `scratch`. */
 struct posted_error {
     struct failure failure;
@@ -162,9 +160,6 @@ struct posted_error {
 };
 void posted_error_read(struct view header, struct view content_type, struct view body, struct bytes *scratch,
                        struct posted_error *ret_error);
-
-/* The base64 of an error body in a trailer, appended; false: it is none, and `out` is not to be read. */
-bool error_body_decode(struct view text, struct bytes *out);
 
 /* ---- extensions.c ---- */
 void extension_register(struct runtime_instance *instance, struct http_exchange *exchange);

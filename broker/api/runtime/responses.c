@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "broker/base/assert.h"
+#include "schemas/codec/base64.h"
 #include "schemas/codec/json.h"
 
 #define ERROR_TYPE_HEADER "Lambda-Runtime-Function-Error-Type"
@@ -161,7 +162,7 @@ static bool settle_by_trailers(struct runtime_instance *instance, struct call *c
 
     if (type.len == 0 && text.len == 0)
         return false;
-    if (!error_body_decode(text, &body) || body.len == 0) {
+    if (!base64_decode(text, &body) || body.len == 0) {
         bytes_clear(&body);
         bytes_put_text(&body, "{\"errorMessage\":\"\",\"errorType\":");
         json_put_string(&body, type);
