@@ -9,11 +9,11 @@
 
 enum function_key {
     KEY_COMMAND, KEY_CODE, KEY_ENVIRONMENT, KEY_PROTOCOL, KEY_RUNTIME, KEY_HANDLER, KEY_TIMEOUT, KEY_MEMORY, KEY_CONCURRENCY,
-    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, KEY_LOG, FUNCTION_KEYS,
+    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, KEY_LOG, KEY_URL, FUNCTION_KEYS,
 };
 static const char *const function_keys[FUNCTION_KEYS] = {
     "command", "code", "environment", "protocol", "runtime", "handler", "timeout", "memory", "concurrency",
-    "batch", "scale", "retry", "input", "log",
+    "batch", "scale", "retry", "input", "log", "url",
 };
 
 static const struct config_function function_defaults = {
@@ -274,6 +274,19 @@ static void log_read(const struct yaml_file *file, const struct yaml_node *node,
     function->report = choice == 1;
 }
 
+static void url_read(struct loader *loader, const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
+{
+    static const char *const keys[] = { "cors", "stream" };
+    const struct yaml_node *values[2];
+
+    if (node == NULL)
+        return;
+    (void)yaml_map_spread(file, node, "'url'", keys, 2, values);
+    config_web_read(loader, file, values[0], values[1], "url.stream", &function->url);
+    if (function->protocol == PROTOCOL_NATIVE)
+        yaml_mistake(file, node, "'url' is of no use: function '%s' has protocol native, which returns nothing to a caller", function->name);
+}
+
 static void function_read(struct loader *loader, const struct config_entry *entry, struct config_function *function)
 {
     static const char *const shapes[] = {
@@ -304,6 +317,7 @@ static void function_read(struct loader *loader, const struct config_entry *entr
         yaml_mistake(file, entry->key, "function '%s' has no 'command', so that 'scale.min' cannot be kept", entry->name);
     retry_read(file, values[KEY_RETRY], function);
     log_read(file, values[KEY_LOG], function);
+    url_read(loader, file, values[KEY_URL], function);
     if (yaml_get_choice(file, values[KEY_INPUT], "input", shapes, 3, &shape))
         function->input = (enum event_shape)shape;
 }

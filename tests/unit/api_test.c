@@ -62,7 +62,10 @@ static const struct {
       "{\"Configuration\":{\"FunctionName\":\"f\",\"FunctionArn\":\"arn:aws:lambda:us-east-1:000000000000:function:f\"" },
     { "its configuration", "GET /2015-03-31/functions/f/configuration", "", "", 200, "{\"FunctionName\":\"f\"", "\"Timeout\":3," },
     { "its versions", "GET /2015-03-31/functions/f/versions", "", "", 200, "\"Version\":\"$LATEST\"", "function:f:$LATEST\"" },
-    { "its URL", "GET /2021-10-31/functions/f/url", "", "", 200, "{\"FunctionUrl\":\"http://f.lambda-url.localhost:", "\"AuthType\":\"NONE\"" },
+    { "its URL", "GET /2021-10-31/functions/f/url", "", "", 200, "{\"FunctionUrl\":\"http://f.lambda-url.localhost:", "\"AuthType\":\"NONE\",\"InvokeMode\":\"BUFFERED\",\"CreationTime\"" },
+    { "a URL that streams", "GET /2021-10-31/functions/g/url", "", "", 200, "\"InvokeMode\":\"RESPONSE_STREAM\",",
+      "\"Cors\":{\"AllowOrigins\":[\"https://shop.example\"],\"AllowMethods\":[\"PUT\",\"DELETE\"],\"AllowHeaders\":[\"x-a\",\"x-b\"],"
+      "\"ExposeHeaders\":[\"x-a\",\"x-b\"],\"MaxAge\":600,\"AllowCredentials\":true}," },
     { "its concurrency", "GET /2019-09-30/functions/f/concurrency", "", "", 200, "{\"ReservedConcurrentExecutions\":4}", NULL },
     { "its policy", "GET /2015-03-31/functions/f/policy", "", "", 404, "ResourceNotFoundException", NULL },
     { "none", "GET /2015-03-31/functions/none", "", "", 404, "ResourceNotFoundException", NULL },

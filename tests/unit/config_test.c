@@ -414,6 +414,29 @@ TEST(lists_are_sorted_and_found_by_name)
     (void)config_file_free(file);
 }
 
+TEST(a_functions_url_has_the_keys_of_a_route)
+{
+    unsigned count = 99;
+    struct config_file *file = load_text("url.yaml",
+        "functions:\n"
+        "  f: {command: [./run.sh], url: {stream: true, cors: {allow-origins: ['https://a'], max-age: 5m}}}\n"
+        "  g: {command: [./run.sh], protocol: stdio, url: {}}\n"
+        "  h: {command: [./run.sh]}\n", &count);
+    EXPECT_TEXT("", text_buffer);
+    if (file == NULL)
+        return;
+    const struct config_web *url = &config_function_find(&file->config, "f")->url;
+    EXPECT(url->stream);
+    EXPECT_TEXT("https://a", url->cors->allow_origins[0]);
+    EXPECT(url->cors->allow_methods[0] == NULL);
+    EXPECT_EQ(300000, url->cors->max_age_ms);
+    for (const char *name = "g"; name != NULL; name = *name == 'g' ? "h" : NULL) {
+        url = &config_function_find(&file->config, name)->url;
+        EXPECT(!url->stream && url->cors == NULL);
+    }
+    (void)config_file_free(file);
+}
+
 TEST(routes_are_sorted_by_what_they_say)
 {
     unsigned count = 99;
@@ -446,19 +469,19 @@ TEST(routes_are_sorted_by_what_they_say)
     EXPECT_TEXT("PUT", one->methods[1]);
     EXPECT(one->methods[2] == NULL);
     EXPECT_TEXT("f", one->function);
-    EXPECT(one->stream);
-    EXPECT_TEXT("https://a", one->cors->allow_origins[0]);
-    EXPECT_TEXT("http://b:1", one->cors->allow_origins[1]);
-    EXPECT_TEXT("GET", one->cors->allow_methods[0]);
-    EXPECT_TEXT("x-b", one->cors->allow_headers[1]);
-    EXPECT_TEXT("*", one->cors->expose_headers[0]);
-    EXPECT_EQ(300000, one->cors->max_age_ms);
-    EXPECT(one->cors->allow_credentials);
+    EXPECT(one->web.stream);
+    EXPECT_TEXT("https://a", one->web.cors->allow_origins[0]);
+    EXPECT_TEXT("http://b:1", one->web.cors->allow_origins[1]);
+    EXPECT_TEXT("GET", one->web.cors->allow_methods[0]);
+    EXPECT_TEXT("x-b", one->web.cors->allow_headers[1]);
+    EXPECT_TEXT("*", one->web.cors->expose_headers[0]);
+    EXPECT_EQ(300000, one->web.cors->max_age_ms);
+    EXPECT(one->web.cors->allow_credentials);
     EXPECT_EQ(5, one->line);
-    EXPECT(config->routes[0].cors == NULL);
+    EXPECT(config->routes[0].web.cors == NULL);
     EXPECT(config->routes[0].methods[0] == NULL);
-    EXPECT(!config->routes[0].stream);
-    EXPECT_EQ(0, config->routes[2].cors->max_age_ms);
+    EXPECT(!config->routes[0].web.stream);
+    EXPECT_EQ(0, config->routes[2].web.cors->max_age_ms);
     EXPECT_TEXT("a.example", config->http_hosts[0]);
     EXPECT(config->http_hosts[2] == NULL);
     (void)config_file_free(file);
@@ -651,6 +674,13 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
     { "backoff too long", F "retry: {backoff: 1s..2d}}\n", "2:56 'retry.backoff' must be from 1ms to 1d, not '1s..2d'\n" },
     { "max age", F "retry: {max-age: 1ms}}\n", "2:56 'retry.max-age' must be from 1s to 365d, not '1ms'\n" },
     { "input shape", F "input: evnt}\n", "2:46 'input' must be event, cloudevent or detail, not 'evnt' (did you mean 'event'?)\n" },
+
+    { "unknown key of a URL", F "url: {streams: true}}\n", "2:45 unknown key 'streams' in 'url' (did you mean 'stream'?)\n" },
+    { "URL that is a word", F "url: 'on'}\n", "2:44 'url' must be a map, not a single value\n" },
+    { "URL that streams a word", F "url: {stream: yes}}\n", "2:53 'url.stream' must be true or false, not 'yes'\n" },
+    { "URL with cors of nobody", F "url: {cors: {}}}\n", "2:51 'cors' has no 'allow-origins'\n" },
+    { "URL of a native function", "functions: {f: {command: [./run.sh], protocol: native, url: {}}}\n",
+      "1:61 'url' is of no use: function 'f' has protocol native, which returns nothing to a caller\n" },
 
     /* rules */
     { "host with a port", "listen: {http-hosts: ['a:1', 5]}\n",

@@ -181,6 +181,31 @@ void function_concurrency_serve(struct call *call)
     respond(call, out);
 }
 
+static void put_texts(struct bytes *out, const char *name, const char *const *texts)
+{
+    if (*texts == NULL)
+        return;
+    json_put_string(out, view_of(name));
+    bytes_put_char(out, ':');
+    for (char before = '['; *texts != NULL; texts++, before = ',') {
+        bytes_put_char(out, before);
+        json_put_string(out, view_of(*texts));
+    }
+    bytes_put_text(out, "],");
+}
+
+static void put_cors(struct bytes *out, const struct config_cors *cors)
+{
+    bytes_put_text(out, "\"Cors\":{");
+    put_texts(out, "AllowOrigins", cors->allow_origins);
+    put_texts(out, "AllowMethods", cors->allow_methods);
+    put_texts(out, "AllowHeaders", cors->allow_headers);
+    put_texts(out, "ExposeHeaders", cors->expose_headers);
+    if (cors->max_age_ms > 0)
+        put_member_number(out, "MaxAge", cors->max_age_ms / 1000);
+    bytes_put_text(out, cors->allow_credentials ? "\"AllowCredentials\":true}," : "\"AllowCredentials\":false},");
+}
+
 void function_url_serve(struct call *call)
 {
     struct lambda_target target;
@@ -191,7 +216,10 @@ void function_url_serve(struct call *call)
     struct bytes *out = answer_begin(call);
     bytes_put_format(out, "{\"FunctionUrl\":\"http://%s.lambda-url.localhost:%u/\",", target.config->name, call->api->port);
     put_arn_member(out, "FunctionArn", target.config, NULL);
-    bytes_put_text(out, "\"AuthType\":\"NONE\",\"InvokeMode\":\"BUFFERED\",");
+    if (target.config->url.cors != NULL)
+        put_cors(out, target.config->url.cors);
+    bytes_put_text(out, "\"AuthType\":\"NONE\",");
+    put_member(out, "InvokeMode", target.config->url.stream ? VIEW_LITERAL("RESPONSE_STREAM") : VIEW_LITERAL("BUFFERED"));
     (void)time_to_text(call->api->opened_ms, true, time);
     put_member(out, "CreationTime", view_of(time));
     put_member(out, "LastModifiedTime", view_of(time));
