@@ -307,6 +307,8 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     if (function->protocol != PROTOCOL_LAMBDA || config_lambda_read(loader, entry, &lambda, function))
         command_read(loader, entry, values[KEY_COMMAND], function);
     environment_read(loader, file, values[KEY_ENVIRONMENT], function);
+    if (function->protocol == PROTOCOL_LAMBDA)
+        config_lambda_wrap(loader, function);
     (void)yaml_get_duration(file, values[KEY_TIMEOUT], "timeout", 1, CONFIG_TIMEOUT_MS_MAX, &function->timeout_ms);
     (void)yaml_get_size(file, values[KEY_MEMORY], "memory", CONFIG_MEMORY_BYTES_MIN, CONFIG_MEMORY_BYTES_MAX,
                         &function->memory_bytes);

@@ -43,6 +43,8 @@ struct config_lambda {              /* what a function of protocol lambda says o
 /* Runtime, handler, and the command of a runtime. True: it has a command of its own, which is still to be read. */
 bool config_lambda_read(struct loader *loader, const struct config_entry *entry, const struct config_lambda *lambda,
                         struct config_function *function);
+/* Once its environment is read: what AWS_LAMBDA_EXEC_WRAPPER does to the command. */
+void config_lambda_wrap(struct loader *loader, struct config_function *function);
 bool config_variable_is_reserved(struct view name);
 
 /* ---- config_web.c ---- */

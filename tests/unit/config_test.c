@@ -279,6 +279,38 @@ TEST(each_runtime_becomes_a_command)
     }
 }
 
+TEST(a_wrapper_stands_before_the_commands_of_our_runtimes)
+{
+    static const struct { const char *label, *keys, *words[5]; } cases[] = {
+        { "nodejs", "runtime: nodejs, handler: a.b, environment: {A: b, AWS_LAMBDA_EXEC_WRAPPER: /opt/w}",
+          { "/bin/sh", "runtimes/wrapped.sh", "bin/node", "runtimes/nodejs/bootstrap.cjs" } },
+        { "python", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPER: ./w}",
+          { "/bin/sh", "runtimes/wrapped.sh", "bin/python3", "runtimes/python/bootstrap.py" } },
+        { "an empty one", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPER: ''}", { "bin/python3", "runtimes/python/bootstrap.py" } },
+        { "another variable", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPERS: x}", { "bin/python3", "runtimes/python/bootstrap.py" } },
+        { "provided", "runtime: provided, code: code, environment: {AWS_LAMBDA_EXEC_WRAPPER: /opt/w}", { "code/bootstrap" } },
+        { "command", "command: [./run.sh, x], environment: {AWS_LAMBDA_EXEC_WRAPPER: /opt/w}", { "run.sh", "x" } },
+        { "stdio", "command: [./run.sh], protocol: stdio, environment: {AWS_LAMBDA_EXEC_WRAPPER: /opt/w}", { "run.sh" } },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256];
+        test_label(cases[i].label);
+        (void)snprintf(text, sizeof text, "functions: {f: {%s}}\n", cases[i].keys);
+        struct config_file *file = load_text("wrapper.yaml", text, NULL);
+        EXPECT_TEXT("", text_buffer);
+        if (file == NULL)
+            continue;
+        const char *const *command = config_function_find(&file->config, "f")->command;
+        unsigned words = 0;
+        for (; words < 4 && cases[i].words[words] != NULL && command[words] != NULL; words++)
+            EXPECT_TEXT(cases[i].words[words], below(command[words]));
+        EXPECT(cases[i].words[words] == NULL);
+        EXPECT(command[words] == NULL);
+        (void)config_file_free(file);
+    }
+    test_label(NULL);
+}
+
 /* What only looks at the rules, such as `rule test`, needs none. */
 TEST(without_a_folder_of_runtimes_none_is_looked_for)
 {

@@ -17,6 +17,8 @@ static const char *value_of(const char *const *environment, const char *name)
 
 static const char *const no_variables[] = { NULL };
 static const char *const node_command[] = { "/usr/bin/node", "/usr/share/sluice/runtimes/nodejs/bootstrap.cjs", NULL };
+static const char *const wrapped_command[] = { "/bin/sh", "/usr/share/sluice/runtimes/wrapped.sh", "/usr/bin/node",
+                                               "/usr/share/sluice/runtimes/nodejs/bootstrap.cjs", NULL };
 static const char *const own_command[] = { "/srv/code/bootstrap", NULL };
 
 static struct config_function function_of(const char *const *environment)
@@ -76,6 +78,9 @@ TEST(they_follow_the_configuration)
     EXPECT_TEXT("/usr/share/sluice/runtimes/nodejs", value_of(environment, "LAMBDA_RUNTIME_DIR"));
     EXPECT_TEXT("bootstrap", value_of(environment, "_HANDLER"));
     EXPECT_TEXT("(absent)", value_of(environment, "AWS_ENDPOINT_URL"));
+    function.command = wrapped_command;
+    environment = lambda_environment(arena, &function, 17, "127.0.0.1:1", NULL, "s");
+    EXPECT_TEXT("/usr/share/sluice/runtimes/nodejs", value_of(environment, "LAMBDA_RUNTIME_DIR"));
     arena_free(arena);
 }
 

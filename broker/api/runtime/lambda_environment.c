@@ -48,11 +48,13 @@ static void put_inherited(struct variables *variables, const char *name, const c
         put(variables, name, value);
 }
 
-/* The folder of our bootstrap; else, as the function brings its own runtime, its own. */
+/* The folder of our bootstrap, which is the last word of the command; else, as the function brings its own runtime, its own. */
 static const char *runtime_directory(struct arena *arena, const struct config_function *function)
 {
     bool ours = function->runtime == RUNTIME_NODEJS || function->runtime == RUNTIME_PYTHON;
-    const char *bootstrap = ours && function->command[0] != NULL ? function->command[1] : NULL;
+    const char *bootstrap = NULL;
+    for (const char *const *word = function->command; ours && *word != NULL; word++)
+        bootstrap = *word;
     const char *slash = bootstrap != NULL ? strrchr(bootstrap, '/') : NULL;
 
     if (slash == NULL || slash == bootstrap)
