@@ -54,6 +54,9 @@ struct config_web {
     bool stream;                         /* the response is passed on as it comes */
 };
 
+/* What the daemon writes into a function's log: lines as Lambda's, or JSON records. */
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
 struct config_function {
     const char *name;
     const char *const *command;          /* NULL-terminated argv; [0] resolved to an absolute path. Empty: none is started, they attach */
@@ -77,6 +80,8 @@ struct config_function {
     enum event_shape input;
     struct config_web url;
     bool report;                         /* START, END and REPORT in its log, around every invocation */
+    enum log_format log_format;
+    const char *log_level;               /* AWS_LAMBDA_LOG_LEVEL, with JSON: "INFO"; NULL: none */
 };
 
 /* Stored in the targets table: never renumbered. */

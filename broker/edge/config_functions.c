@@ -262,16 +262,30 @@ static bool reports_by_default(enum function_protocol protocol)
 
 static void log_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
 {
-    static const char *const keys[] = { "report" };
-    static const char *const names[] = { "none", "all" };
-    const struct yaml_node *values[1];
-    unsigned choice = reports_by_default(function->protocol);
+    enum { KEY_REPORT, KEY_FORMAT, KEY_LEVEL, LOG_KEYS };
+    static const char *const keys[LOG_KEYS] = { "report", "format", "level" };
+    static const char *const reports[] = { "none", "all" };
+    static const char *const formats[] = { [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json" };
+    static const char *const levels[] = { "trace", "debug", "info", "warn", "error", "fatal" };
+    static const char *const level_values[] = { "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL" };
+    const struct yaml_node *values[LOG_KEYS] = { NULL };
+    unsigned report = reports_by_default(function->protocol), format = LOG_FORMAT_TEXT, level = 0;
 
-    if (node != NULL) {
-        (void)yaml_map_spread(file, node, "'log'", keys, 1, values);
-        (void)yaml_get_choice(file, values[0], "log.report", names, 2, &choice);
-    }
-    function->report = choice == 1;
+    if (node != NULL)
+        (void)yaml_map_spread(file, node, "'log'", keys, LOG_KEYS, values);
+    (void)yaml_get_choice(file, values[KEY_REPORT], "log.report", reports, 2, &report);
+    (void)yaml_get_choice(file, values[KEY_FORMAT], "log.format", formats, 2, &format);
+    function->report = report == 1;
+    function->log_format = (enum log_format)format;
+    if (function->log_format == LOG_FORMAT_JSON && function->protocol == PROTOCOL_LAMBDA)
+        function->log_level = "INFO"; /* as on Lambda; a text log has none */
+    if (values[KEY_LEVEL] == NULL || !yaml_get_choice(file, values[KEY_LEVEL], "log.level", levels, 6, &level))
+        return;
+    function->log_level = level_values[level];
+    if (function->protocol != PROTOCOL_LAMBDA)
+        yaml_mistake(file, values[KEY_LEVEL], "'log.level' belongs to protocol lambda: what others log is their own affair");
+    else if (function->log_format != LOG_FORMAT_JSON)
+        yaml_mistake(file, values[KEY_LEVEL], "'log.level' needs 'log.format: json', as on Lambda");
 }
 
 static void url_read(struct loader *loader, const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)

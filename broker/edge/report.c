@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "broker/base/assert.h"
+#include "broker/edge/log.h"
+#include "broker/edge/platform_record.h"
 
 static int64_t divide_up(int64_t value, int64_t by)
 {
@@ -86,19 +88,130 @@ size_t report_text(const struct report *report, char ret_text[REPORT_TEXT_MAX])
     return len;
 }
 
-void report_begin(struct capture *capture, uint64_t instance, const char *request_id)
+/* ---- lines, as text or as records ---- */
+
+static void put_record_head(struct bytes *out, const char *type)
 {
-    capture_note(capture, instance, "START RequestId: %.*s Version: $LATEST", UUID_TEXT_LEN, request_id);
+    char time[TIME_TEXT_MAX];
+
+    (void)time_to_text(clock_now().wall_ms, true, time);
+    bytes_put_format(out, "{\"time\":\"%s\",\"type\":\"%s\",\"record\":", time, type);
 }
 
-void report_end(struct capture *capture, uint64_t instance, const struct report *report, char ret_text[2 * REPORT_TEXT_MAX])
+static void put_record_end(struct bytes *out)
 {
-    char end[REPORT_TEXT_MAX], text[REPORT_TEXT_MAX];
-    size_t end_len = text_add(end, 0, "END RequestId: %.*s", UUID_TEXT_LEN, report->request_id);
-    size_t text_len = report_text(report, text);
-    const struct view lines[] = { { .data = end, .len = end_len }, { .data = text, .len = text_len } };
+    bytes_put_text(out, "}\n");
+}
 
-    capture_lines(capture, instance, lines, 2);
-    if (ret_text != NULL)
-        (void)snprintf(ret_text, 2 * REPORT_TEXT_MAX, "%.*s\n%.*s\n", (int)end_len, end, (int)text_len, text);
+void report_put_begin(struct bytes *out, enum log_format format, const char *request_id)
+{
+    if (format == LOG_FORMAT_TEXT) {
+        bytes_put_format(out, "START RequestId: %.*s Version: $LATEST\n", UUID_TEXT_LEN, request_id);
+        return;
+    }
+    put_record_head(out, "platform.start");
+    platform_record_start(out, (struct view){ request_id, UUID_TEXT_LEN }, (struct view){ 0 });
+    put_record_end(out);
+}
+
+void report_put_end(struct bytes *out, enum log_format format, const struct report *report)
+{
+    char text[REPORT_TEXT_MAX];
+
+    if (format == LOG_FORMAT_TEXT) {
+        bytes_put_format(out, "END RequestId: %.*s\n", UUID_TEXT_LEN, report->request_id);
+        bytes_put(out, text, report_text(report, text));
+        bytes_put_char(out, '\n');
+        return;
+    }
+    put_record_head(out, "platform.report");
+    platform_record_report(out, report);
+    put_record_end(out);
+}
+
+static void put_init_start(struct bytes *out, enum log_format format, const struct report_init *init)
+{
+    if (format == LOG_FORMAT_TEXT) {
+        struct runtime_version version = runtime_version(init->runtime);
+        bytes_put_format(out, "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", version.text, version.arn);
+        return;
+    }
+    put_record_head(out, "platform.initStart");
+    platform_record_init_start(out, init);
+    put_record_end(out);
+}
+
+const char *report_phase(const struct report_init *init)
+{
+    return init->again ? "invoke" : "init";
+}
+
+static void put_init_failed(struct bytes *out, enum log_format format, const struct report_init *init, enum report_status status,
+                            struct view error_type, int64_t duration_us)
+{
+    bool timeout = status == REPORT_TIMEOUT;
+    struct view type = timeout ? (struct view){ 0 } : report_error_type(error_type);
+
+    if (format == LOG_FORMAT_TEXT) {
+        bytes_put_format(out, "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s", (double)duration_us / 1000, report_phase(init),
+                         timeout ? "timeout" : "error");
+        if (type.len > 0)
+            bytes_put_format(out, "\tError Type: %.*s", VIEW_ARGS(type));
+        bytes_put_char(out, '\n');
+        return;
+    }
+    put_record_head(out, "platform.initReport");
+    platform_record_init_report(out, init, timeout ? "timeout" : "error", type, duration_us);
+    put_record_end(out);
+}
+
+/* ---- into the log ---- */
+
+enum { LINES_MAX = 2 };
+
+static void write_lines(const struct report_log *log)
+{
+    struct view lines[LINES_MAX];
+    unsigned count = 0;
+
+    ASSERT(!log->text->failed);
+    for (const char *at = log->text->data, *end = at + log->text->len; at < end;) {
+        const char *line_break = memchr(at, '\n', (size_t)(end - at));
+        ASSERT(line_break != NULL);
+        ASSERT(count < LINES_MAX);
+        lines[count++] = (struct view){ at, (size_t)(line_break - at) };
+        at = line_break + 1;
+    }
+    capture_lines(log->capture, log->instance, lines, count);
+}
+
+void report_init_start(const struct report_log *log, const struct report_init *init)
+{
+    if (init->again)
+        return;
+    bytes_clear(log->text);
+    put_init_start(log->text, log->format, init);
+    write_lines(log);
+}
+
+void report_init_failed(const struct report_log *log, const struct report_init *init, enum report_status status, struct view error_type,
+                        int64_t duration_us)
+{
+    bytes_clear(log->text);
+    put_init_failed(log->text, log->format, init, status, error_type, duration_us);
+    write_lines(log);
+}
+
+void report_begin(const struct report_log *log, const char *request_id)
+{
+    bytes_clear(log->text);
+    report_put_begin(log->text, log->format, request_id);
+    write_lines(log);
+}
+
+void report_end(const struct report_log *log, const struct report *report)
+{
+    bytes_clear(log->text);
+    report_put_end(log->text, log->format, report);
+    write_lines(log);
 }

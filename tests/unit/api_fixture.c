@@ -96,6 +96,8 @@ static void engine_open(struct bench *bench)
 
     for (size_t i = 0; i < 3; i++)
         functions[i] = function_of(names[i]);
+    functions[1].log_format = LOG_FORMAT_JSON;
+    functions[1].log_level = "DEBUG";
     functions[1].url = (struct config_web){ .cors = &strict, .stream = true };
     static const char *const hosts[] = { "proxy.example", NULL };
     bench->config = (struct config){ .http_hosts = hosts, .buses = buses, .buses_count = 2, .functions = functions, .functions_count = 3, .rules = rules, .rules_count = 3,

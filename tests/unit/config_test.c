@@ -446,6 +446,30 @@ TEST(lists_are_sorted_and_found_by_name)
     (void)config_file_free(file);
 }
 
+TEST(a_log_is_text_or_json_with_a_level)
+{
+    static const struct { const char *label, *keys; enum log_format format; const char *level; } cases[] = {
+        { "nothing said", "command: [sh]", LOG_FORMAT_TEXT, NULL }, { "text", "command: [sh], log: {format: text}", LOG_FORMAT_TEXT, NULL },
+        { "json", "command: [sh], log: {format: json}", LOG_FORMAT_JSON, "INFO" },
+        { "a level", "command: [sh], log: {level: debug, format: json, report: none}", LOG_FORMAT_JSON, "DEBUG" },
+        { "stdio", "command: [sh], protocol: stdio, log: {format: json}", LOG_FORMAT_JSON, NULL },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256];
+        test_label(cases[i].label);
+        (void)snprintf(text, sizeof text, "functions: {f: {%s}}\n", cases[i].keys);
+        struct config_file *file = load_text("log.yaml", text, NULL);
+        EXPECT_TEXT("", text_buffer);
+        if (file == NULL)
+            continue;
+        const struct config_function *f = config_function_find(&file->config, "f");
+        EXPECT_EQ(cases[i].format, f->log_format);
+        EXPECT_TEXT(cases[i].level == NULL ? "" : cases[i].level, f->log_level == NULL ? "" : f->log_level);
+        (void)config_file_free(file);
+    }
+    test_label(NULL);
+}
+
 TEST(a_functions_url_has_the_keys_of_a_route)
 {
     unsigned count = 99;
@@ -707,6 +731,12 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
     { "max age", F "retry: {max-age: 1ms}}\n", "2:56 'retry.max-age' must be from 1s to 365d, not '1ms'\n" },
     { "input shape", F "input: evnt}\n", "2:46 'input' must be event, cloudevent or detail, not 'evnt' (did you mean 'event'?)\n" },
 
+    { "log format", F "log: {format: jsn}}\n", "2:53 'log.format' must be text or json, not 'jsn' (did you mean 'json'?)\n" },
+    { "level of another protocol", F "log: {format: json, level: info}}\n",
+      "2:66 'log.level' belongs to protocol lambda: what others log is their own affair\n" },
+    { "level of text", "functions:\n  f: {command: [sh], log: {level: warn}}\n", "2:35 'log.level' needs 'log.format: json', as on Lambda\n" },
+    { "unknown level", "functions:\n  f: {command: [sh], log: {format: json, level: WARN}}\n",
+      "2:49 'log.level' must be trace, debug, info, warn, error or fatal, not 'WARN'\n" },
     { "unknown key of a URL", F "url: {streams: true}}\n", "2:45 unknown key 'streams' in 'url' (did you mean 'stream'?)\n" },
     { "URL that is a word", F "url: 'on'}\n", "2:44 'url' must be a map, not a single value\n" },
     { "URL that streams a word", F "url: {stream: yes}}\n", "2:53 'url.stream' must be true or false, not 'yes'\n" },

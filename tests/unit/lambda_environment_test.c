@@ -45,6 +45,7 @@ TEST(the_documented_variables_are_there)
         { "AWS_ACCESS_KEY_ID", "test" }, { "AWS_SECRET_ACCESS_KEY", "test" }, { "AWS_SESSION_TOKEN", "test" },
         { "AWS_ENDPOINT_URL", "http://127.0.0.1:4566" }, { "TZ", ":UTC" }, { "AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR" },
         { "AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000" }, { "_AWS_XRAY_DAEMON_PORT", "2000" }, { "AWS_LAMBDA_LOG_FORMAT", "Text" },
+        { "AWS_LAMBDA_LOG_LEVEL", "(absent)" },
         { "AWS_LAMBDA_MAX_CONCURRENCY", "(absent)" }, { "AWS_EXECUTION_ENV", "(absent)" }, { "_X_AMZN_TRACE_ID", "(absent)" },
     };
     struct arena *arena = arena_new(4096);
@@ -78,9 +79,13 @@ TEST(they_follow_the_configuration)
     EXPECT_TEXT("/usr/share/sluice/runtimes/nodejs", value_of(environment, "LAMBDA_RUNTIME_DIR"));
     EXPECT_TEXT("bootstrap", value_of(environment, "_HANDLER"));
     EXPECT_TEXT("(absent)", value_of(environment, "AWS_ENDPOINT_URL"));
+    function.log_format = LOG_FORMAT_JSON;
+    function.log_level = "DEBUG";
     function.command = wrapped_command;
     environment = lambda_environment(arena, &function, 17, "127.0.0.1:1", NULL, "s");
     EXPECT_TEXT("/usr/share/sluice/runtimes/nodejs", value_of(environment, "LAMBDA_RUNTIME_DIR"));
+    EXPECT_TEXT("JSON", value_of(environment, "AWS_LAMBDA_LOG_FORMAT"));
+    EXPECT_TEXT("DEBUG", value_of(environment, "AWS_LAMBDA_LOG_LEVEL"));
     arena_free(arena);
 }
 

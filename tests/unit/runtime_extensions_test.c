@@ -443,7 +443,9 @@ TEST(records_are_posted_as_an_array)
     struct view in = bytes_view(&subscriber.in);
     EXPECT(in.len > 0 && memcmp(in.data, "POST /in?a=b HTTP/1.1\r\nHost: sandbox.localdomain:", 48) == 0);
     EXPECT(holds(in, "\r\n\r\n[{\"time\":\"2"));
-    EXPECT(holds(in, "Z\",\"type\":\"platform.initStart\",\"record\":{\"initializationType\":\"on-demand\",\"phase\":\"init\",\"functionName\":\"thumbnail\",\"functionVersion\":\"$LATEST\"}},"));
+    EXPECT(holds(in, "Z\",\"type\":\"platform.initStart\",\"record\":{\"initializationType\":\"on-demand\",\"phase\":\"init\","
+                     "\"runtimeVersion\":\"provided:sluice.v"));
+    EXPECT(holds(in, "\",\"functionName\":\"thumbnail\",\"functionVersion\":\"$LATEST\"}},"));
     EXPECT(holds(in, "Z\",\"type\":\"platform.telemetrySubscription\",\"record\":{\"name\":\"ext\",\"state\":\"Subscribed\",\"types\":[\"platform\",\"function\",\"extension\"]}},"));
     EXPECT(holds(in, "\"type\":\"function\",\"record\":\"hello\\n\"},{"));
     EXPECT(holds(in, "\"type\":\"platform.start\",\"record\":{\"requestId\":\"r\"}}]"));

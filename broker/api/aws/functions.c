@@ -69,6 +69,14 @@ static void put_runtime(struct bytes *out, const struct config_function *functio
         put_member(out, "Handler", view_of(function->handler));
 }
 
+static void put_logging(struct bytes *out, const struct config_function *function)
+{
+    bytes_put_format(out, "\"LoggingConfig\":{\"LogFormat\":\"%s\",", function->log_format == LOG_FORMAT_JSON ? "JSON" : "Text");
+    if (function->log_level != NULL)
+        bytes_put_format(out, "\"ApplicationLogLevel\":\"%s\",\"SystemLogLevel\":\"INFO\",", function->log_level);
+    bytes_put_format(out, "\"LogGroup\":\"/aws/lambda/%s\"},", function->name);
+}
+
 /* The members of a FunctionConfiguration, each with its comma. */
 static void put_configuration(struct api *api, struct bytes *out, const struct config_function *function, bool qualified)
 {
@@ -89,7 +97,7 @@ static void put_configuration(struct api *api, struct bytes *out, const struct c
     put_hashes(out, function);
     bytes_put_text(out, "\"PackageType\":\"Zip\",\"Architectures\":[\"x86_64\"],\"TracingConfig\":{\"Mode\":\"PassThrough\"},"
                         "\"EphemeralStorage\":{\"Size\":512},\"State\":\"Active\",\"LastUpdateStatus\":\"Successful\",");
-    bytes_put_format(out, "\"LoggingConfig\":{\"LogFormat\":\"Text\",\"LogGroup\":\"/aws/lambda/%s\"},", function->name);
+    put_logging(out, function);
 }
 
 /* ---- one ---- */

@@ -103,6 +103,7 @@ struct runtime_instance {
     unsigned looks;
     bool init_done;                          /* the runtime and all its extensions have asked for something to do */
     bool provisioned;
+    enum function_runtime runtime;
     int64_t opened_us;                       /* mono: INIT began */
     enum runtime_state state;
     unsigned concurrency;

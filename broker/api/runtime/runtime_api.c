@@ -119,6 +119,7 @@ static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t i
     instance->id = id;
     instance->concurrency = function->concurrency;
     instance->provisioned = function->scale_min > 0;
+    instance->runtime = function->runtime;
     instance->opened_us = clock_now().mono.us;
     list_init(&instance->parked);
     list_init(&instance->in_resting);
