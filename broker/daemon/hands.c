@@ -270,10 +270,11 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
         broker_consumer_stopped(broker, instance, reason);
         return;
     }
-    (void)runtime_shutdown(broker->runtime, instance, "spindown", clock_now().wall_ms + STOP_GRACE_MS);
     control_instance_stopped(broker->control, instance, reason);
     invocations_stopped(broker->invocations, instance);
-    instances_stop(broker->instances, instance);
+    instances_freeze(broker->instances, instance, false); /* extensions work at the end, too */
+    if (runtime_shutdown(broker->runtime, instance, "spindown", clock_now().wall_ms + STOP_GRACE_MS) != RUNTIME_WAITS)
+        instances_stop(broker->instances, instance);
 }
 
 static void world_kill(void *ctx, uint64_t instance, const char *reason)
@@ -294,10 +295,11 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
     }
     control_instance_stopped(broker->control, instance, reason);
     /* Extensions hear of the end and have the time of an orderly one, as Lambda's have. */
-    if (runtime_shutdown(broker->runtime, instance, timeout ? "timeout" : "failure", clock_now().wall_ms + STOP_GRACE_MS))
-        instances_stop(broker->instances, instance);
-    else
-        instances_kill(broker->instances, instance);
+    switch (runtime_shutdown(broker->runtime, instance, timeout ? "timeout" : "failure", clock_now().wall_ms + STOP_GRACE_MS)) {
+    case RUNTIME_WAITS: break;
+    case RUNTIME_HAS_EXTENSIONS: instances_stop(broker->instances, instance); break;
+    case RUNTIME_NO_EXTENSIONS: instances_kill(broker->instances, instance); break;
+    }
 }
 
 static void world_log(void *ctx, enum log_level level, const char *line)

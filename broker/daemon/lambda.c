@@ -100,6 +100,11 @@ static void on_init_error(void *ctx, uint64_t instance, const struct failure *fa
     engine_instance_init_failed(broker->engine, instance, failure, body, clock_now());
 }
 
+static void on_extensions_done(void *ctx, uint64_t instance)
+{
+    instances_stop_soon(((struct broker *)ctx)->instances, instance);
+}
+
 bool lambda_open(struct broker *broker, struct sluice_error *reterr)
 {
     struct runtime_events events = {
@@ -110,6 +115,7 @@ bool lambda_open(struct broker *broker, struct sluice_error *reterr)
         .on_stream_begin = on_stream_begin,
         .on_stream_piece = on_stream_piece,
         .on_init_error = on_init_error,
+        .on_extensions_done = on_extensions_done,
     };
 
     broker->environment = arena_new(ENVIRONMENT_ARENA_BYTES);

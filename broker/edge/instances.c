@@ -269,12 +269,17 @@ void instance_signal(struct instance *instance, int signal)
     spawner_signal(instance->all->spawner, instance->id, signal);
 }
 
-void instance_grace_start(struct instance *instance)
+static void grace_start(struct instance *instance, unsigned grace_ms)
 {
     if (!ev_is_active(&instance->grace)) {
-        ev_timer_set(&instance->grace, STOP_GRACE_MS / 1000.0, 0);
+        ev_timer_set(&instance->grace, grace_ms / 1000.0, 0);
         ev_timer_start(instance->all->loop, &instance->grace);
     }
+}
+
+void instance_grace_start(struct instance *instance)
+{
+    grace_start(instance, STOP_GRACE_MS);
 }
 
 static void on_grace_over(struct ev_loop *loop, struct ev_timer *watcher, int revents)
@@ -378,7 +383,7 @@ void instances_invoke(struct instances *instances, uint64_t id, uint64_t lease, 
     hand_over(instances, id, &(struct leased){ .lease = lease, .count = 1, .result_wanted = true }, &input, 1);
 }
 
-void instances_stop(struct instances *instances, uint64_t id)
+static void stop_within(struct instances *instances, uint64_t id, unsigned grace_ms)
 {
     struct instance *instance = table_find(instances, id);
 
@@ -389,7 +394,17 @@ void instances_stop(struct instances *instances, uint64_t id)
     instance_signal(instance, SIGTERM);
     if (instance->frozen)
         instance_signal(instance, SIGCONT);
-    instance_grace_start(instance);
+    grace_start(instance, grace_ms);
+}
+
+void instances_stop(struct instances *instances, uint64_t id)
+{
+    stop_within(instances, id, STOP_GRACE_MS);
+}
+
+void instances_stop_soon(struct instances *instances, uint64_t id)
+{
+    stop_within(instances, id, STOP_SOON_MS);
 }
 
 void instances_kill(struct instances *instances, uint64_t id)

@@ -73,4 +73,9 @@ void platform_runtime_done(struct runtime_instance *instance, const struct invoc
     platform_put_ms(&record, "durationMs", invocation->begun_us > 0 ? clock_now().mono.us - invocation->begun_us : 0);
     bytes_put_format(&record, ",\"producedBytes\":%zu}}", produced_bytes);
     record_put(instance, "platform.runtimeDone", &record);
+    struct bytes end = { 0 };
+    bytes_put_text(&end, "{\"requestId\":");
+    json_put_string(&end, invocation->request_id);
+    bytes_put_char(&end, '}');
+    record_put(instance, "platform.end", &end); /* of the Logs API */
 }

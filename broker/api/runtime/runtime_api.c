@@ -124,6 +124,7 @@ static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t i
     list_init(&instance->parked);
     list_init(&instance->in_resting);
     list_init(&instance->invocations);
+    shutdown_init(instance);
     instance->handler = runtime_handler;
     instance->handler.ctx = instance;
     char *at = instance->text;
@@ -203,6 +204,7 @@ void runtime_started(struct runtime_api *api, uint64_t id, pid_t pid)
 static void instance_close(struct runtime_instance *instance)
 {
     instance->closed = true;
+    ev_timer_stop(instance->api->loop, &instance->extensions_late);
     list_remove(&instance->in_resting);
     instance_pin(instance);
     http_listener_close(instance->listener);
@@ -273,19 +275,11 @@ void runtime_resume(struct runtime_api *api, uint64_t id, uint64_t lease)
         http_pause_body(invocation->posting->exchange, false);
 }
 
-bool runtime_shutdown(struct runtime_api *api, uint64_t id, const char *reason, int64_t deadline_ms)
+enum runtime_ending runtime_shutdown(struct runtime_api *api, uint64_t id, const char *reason, int64_t deadline_ms)
 {
     struct runtime_instance *instance = instance_find(api, id);
 
-    if (instance == NULL)
-        return false;
-    instance->ending = true;
-    instance->announced = 0; /* the engine asks for nothing more of it */
-    LIST_EACH(at, &instance->parked)
-        http_abort(LIST_OWNER(at, struct call, link)->exchange);
-    if (instance->telemetry != NULL)
-        telemetry_flush(instance->telemetry);
-    return extensions_shutdown(instance, reason, deadline_ms);
+    return instance == NULL ? RUNTIME_NO_EXTENSIONS : shutdown_begin(instance, reason, deadline_ms);
 }
 
 /* ---- telemetry ---- */
