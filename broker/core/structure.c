@@ -3,9 +3,9 @@
 #include <stdlib.h>
 
 #include "broker/base/vec.h"
+#include "schemas/codec/string_bits.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define HAVE_VECTORS 1
 #endif
 
@@ -20,33 +20,6 @@ struct carry {
     uint64_t escaped;         /* bit 0: the first byte of the next block is escaped */
     uint64_t in_string;       /* all ones: the next block begins inside a string */
 };
-
-/* Bits of characters behind an odd run of backslashes. Backslashes are rare: run by run. */
-static uint64_t escaped_bits(uint64_t backslashes, struct carry *carry)
-{
-    uint64_t escaped = carry->escaped;
-
-    backslashes &= ~carry->escaped;
-    carry->escaped = 0;
-    while (backslashes != 0) {
-        unsigned at = (unsigned)__builtin_ctzll(backslashes);
-        if (at == 63) {
-            carry->escaped = 1;
-            break;
-        }
-        escaped |= UINT64_C(2) << at;
-        backslashes &= ~(UINT64_C(3) << at); /* what it escapes is no escape itself */
-    }
-    return escaped;
-}
-
-/* From each quote up to the next, the first included: running parity. */
-static uint64_t between_quotes(uint64_t quotes)
-{
-    for (unsigned shift = 1; shift < 64; shift *= 2)
-        quotes ^= quotes << shift;
-    return quotes;
-}
 
 /* A quote that ends the block may begin a name: what follows is not in sight. */
 static inline __attribute__((always_inline)) struct structure_block block_of(struct raw raw, struct carry *carry, uint64_t inside)
@@ -71,7 +44,7 @@ static inline __attribute__((always_inline)) struct structure_block block_of(str
         struct raw raw = raw_of(i < whole ? text.data + i * STRUCTURE_BLOCK_BYTES : last, names);                               \
         any |= raw.backslashes;                                                                                          \
         if (__builtin_expect((raw.backslashes | carry.escaped) != 0, 0))                                                 \
-            raw.quotes &= ~escaped_bits(raw.backslashes, &carry);                                                        \
+            raw.quotes &= ~escaped_bits(raw.backslashes, &carry.escaped);                                                        \
         structure->blocks[i] = block_of(raw, &carry, parity_of(raw.quotes));                                             \
     }                                                                                                                    \
     structure->count = whole + 1;                                                                                        \
@@ -144,15 +117,6 @@ static void scan_sse2(struct structure *structure, struct view text, const struc
     SCAN_BODY(raw_sse2, between_quotes)
 }
 
-#define CARRYLESS "pclmul"
-
-/* Multiplying by all ones without carries is running parity. */
-static inline __attribute__((target(CARRYLESS), always_inline)) uint64_t between_quotes_carryless(uint64_t quotes)
-{
-    __m128i product = _mm_clmulepi64_si128(_mm_set_epi64x(0, (long long)quotes), _mm_set1_epi8((char)0xFF), 0);
-    return (uint64_t)_mm_cvtsi128_si64(product);
-}
-
 static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2(const char *at, const struct structure_names *names)
 {
     const __m256i low = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)names->low));
@@ -175,7 +139,7 @@ static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2
     return raw;
 }
 
-__attribute__((target("avx2," CARRYLESS))) static void scan_avx2(struct structure *structure, struct view text, const struct structure_names *names)
+__attribute__((target("avx2," STRING_BITS_CARRYLESS))) static void scan_avx2(struct structure *structure, struct view text, const struct structure_names *names)
 {
     SCAN_BODY(raw_avx2, between_quotes_carryless)
 }
@@ -194,7 +158,7 @@ static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct 
                          .firsts = _mm512_test_epi8_mask(_mm512_shuffle_epi8(low, bytes), groups) | _mm512_movepi8_mask(bytes) };
 }
 
-__attribute__((target("avx512bw,avx512f," CARRYLESS))) static void scan_avx512(struct structure *structure, struct view text, const struct structure_names *names)
+__attribute__((target("avx512bw,avx512f," STRING_BITS_CARRYLESS))) static void scan_avx512(struct structure *structure, struct view text, const struct structure_names *names)
 {
     SCAN_BODY(raw_avx512, between_quotes_carryless)
 }
