@@ -451,7 +451,10 @@ TEST(the_peak_of_a_living_instance_is_told_and_begins_anew)
     };
     given_instances();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        static const char *const command[] = { "/bin/sh", "-c", "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo; x=; read l; echo; read l", NULL };
+        /* Each answer follows its input: what a process says before it was asked is dropped. */
+        static const char *const command[] = {
+            "/bin/sh", "-c", "x=$(head -c 20000000 /dev/zero | tr '\\0' x); read l; echo; x=; read l; echo; read l", NULL
+        };
         struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO_LINES,
                                             .memory_bytes = cases[i].memory_bytes };
         uint64_t id = i + 1;
