@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "broker/base/assert.h"
-#include "broker/edge/bus_peer.h"
+#include "broker/edge/bus_listen.h"
 #include "schemas/codec/mpack.h"
 
 /* ---- requests that are held ---- */
