@@ -309,7 +309,7 @@ static void storm_run(uint64_t seed, struct storm *totals)
                                      .on_extensions_done = on_extensions_done };
     struct config_function function = { .name = "f", .directory = "/", .concurrency = storm.concurrency };
     ASSERT(runtime_api_new(storm.loop, &events, &storm.api, &error) == SLUICE_OK);
-    ASSERT(runtime_open(storm.api, INSTANCE, &function, &address, &error) == SLUICE_OK);
+    ASSERT(runtime_open(storm.api, INSTANCE, &function, false, &address, &error) == SLUICE_OK);
     storm.port = (uint16_t)atoi(strchr(address, ':') + 1);
     runtime_started(storm.api, INSTANCE, getpid());
     for (unsigned i = 0; i < CLIENTS; i++)
