@@ -99,6 +99,15 @@ class DoorsTest(sluice_daemon.DaemonTest):
         self.assertIn('sluice_deliveries_total{function="event",outcome="succeeded"} 1\n', figures)
         self.assertIn("sluice_http_events_unknown_bus_total 1\n", figures)
 
+    def test_put_events_that_come_twice_are_one_event(self):
+        """As botocore sends them again when the connection broke before the answer."""
+        body = json.dumps({"Entries": [{"Source": "shop", "DetailType": "paid", "Detail": "{}", "EventBusName": "orders"}]})
+        answers = [self.daemon.http("POST", "/", body, {**JSON11, "amz-sdk-invocation-id": "27c9a0d4-0000-4000-8000-000000000002"}) for _ in range(3)]
+        self.assertEqual({answer.body for answer in answers}, {answers[0].body})
+        self.assertEqual(json.loads(self.seen(1)[0])["id"], json.loads(answers[0].body)["Entries"][0]["EventId"])
+        self.put_events(json.loads(body)["Entries"][0])      # another request
+        self.daemon.wait_balance("event", accepted=2, succeeded=2, pending=0)
+
     def test_cloudevents(self):
         event = {"specversion": "1.0", "source": "shop/1", "type": "paid", "subject": "s", "partitionkey": "k", "data": {"n": 1}}
         answer = self.daemon.http("POST", "/events?bus=orders", json.dumps([{**event, "id": "1"}, event, {**event, "id": "2", "data": [1]}]),
