@@ -114,12 +114,15 @@ void report_put_begin(struct bytes *out, enum log_format format, const char *req
     put_record_end(out);
 }
 
-void report_put_end(struct bytes *out, enum log_format format, const struct report *report)
+void report_put_end(struct bytes *out, enum log_format format, const char *request_id, const struct report *report)
 {
     char text[REPORT_TEXT_MAX];
 
+    if (format == LOG_FORMAT_TEXT)
+        bytes_put_format(out, "END RequestId: %.*s\n", UUID_TEXT_LEN, request_id);
+    if (report == NULL)
+        return;
     if (format == LOG_FORMAT_TEXT) {
-        bytes_put_format(out, "END RequestId: %.*s\n", UUID_TEXT_LEN, report->request_id);
         bytes_put(out, text, report_text(report, text));
         bytes_put_char(out, '\n');
         return;
@@ -212,6 +215,6 @@ void report_begin(const struct report_log *log, const char *request_id)
 void report_end(const struct report_log *log, const struct report *report)
 {
     bytes_clear(log->text);
-    report_put_end(log->text, log->format, report);
+    report_put_end(log->text, log->format, report->request_id, report);
     write_lines(log);
 }
