@@ -113,7 +113,7 @@ struct http_answer_field { const char *name; struct view value; };      /* value
 void http_respond(struct http_exchange *exchange, unsigned status, const struct http_answer_field *fields, unsigned count, struct view body);
 /* Streamed: chunked (to HTTP/1.0 until the connection closes). */
 void http_begin(struct http_exchange *exchange, unsigned status, const struct http_answer_field *fields, unsigned count);
-void http_write(struct http_exchange *exchange, struct view piece);     /* an empty one is nothing; all of one pass of the loop leave together */
+void http_write(struct http_exchange *exchange, struct view piece);     /* an empty one is nothing; all of one callback of the loop leave together */
 size_t http_unsent(const struct http_exchange *exchange);
 void http_finish(struct http_exchange *exchange);
 /* Cuts the connection: what is begun cannot be ended truthfully. on_end comes from the loop, soon. */

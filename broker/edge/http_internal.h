@@ -3,7 +3,7 @@
  *   http_listener.c     accepts, admits, bounds the number of connections; entering and leaving
  *   http_connection.c   bytes in, deadlines, ends; from one request to the next
  *   http_take.c         requests out of bytes, and to the owner
- *   http_send.c         bytes out: at the end of a pass of the loop, one send a connection
+ *   http_send.c         bytes out: behind each of the loop's callbacks, one send a connection
  *   http_exchange.c     http.h's calls on a request and its answer
  *   http_parse.c, http_guard.c   bytes to messages; http_text.c: names and escapes
  *
@@ -17,7 +17,8 @@
  *
  * Callbacks may do anything, http_listener_close() included. So nothing is freed while one of the loop's calls is under way: a GONE connection waits
  * in listener->dead for http_leave(); and after each callback its caller asks whether the connection is GONE. Calls never call back: they put the
- * connection on listener->dirty, and http_listener's `pass` watcher, fed by hand with the lowest priority, runs when all else of this round has. */
+ * connection on listener->dirty, and http_listener's `pass` watcher, fed by hand with the highest priority, runs as soon as the loop's callback
+ * that made the call has returned: peers work on their answers, on other cores, while the rest of the round is served. */
 #ifndef SLUICE_EDGE_HTTP_INTERNAL_H
 #define SLUICE_EDGE_HTTP_INTERNAL_H
 
@@ -34,7 +35,7 @@ enum {
      * which takes the answer from a peer that still sends. Until that was quiet for so long, and at most: */
     HTTP_LINGER_QUIET_MS = 2000, HTTP_LINGER_MS = 30000,
     HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */
-    HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_PASS = 512, /* then the rest of the loop has its turn */
+    HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_ROUND = 512, /* then the rest of the loop has its turn */
     HTTP_UNSENT_BYTES_MAX = 64 << 20,    /* of a streamed answer whose writer does not heed http_unsent(): cut off */
     HTTP_BODY_PROVEN_BYTES = 256 << 10,  /* before so much of a body has come, its declared length is not believed */
 };
@@ -51,7 +52,7 @@ enum http_answer_state { ANSWER_NONE, ANSWER_BEGUN, ANSWER_FINISHED, ANSWER_ABOR
 struct http_exchange {
     struct http_connection *connection;
     void *user;
-    struct http_section *head, *trailers;    /* trailers: NULL if none */
+    struct http_section *head, *trailers;    /* head: behind the exchange, in its block; trailers: NULL if none */
     struct http_span method, path, query;
     bool has_query, old, head_only;          /* head_only: HEAD */
     bool chunked_body, expects_continue;
@@ -105,6 +106,7 @@ struct http_listener {
     ev_timer accept_again;
     ev_prepare pass;                         /* never started: fed */
     ev_timer pass_again;
+    unsigned round, sends;                   /* of the loop; and how much was sent in it */
     bool closed, failing, paused;
     unsigned entered;
     size_t bodies_bytes;                     /* collected, of all connections */

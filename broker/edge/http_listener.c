@@ -220,7 +220,7 @@ enum sluice_err http_listen(struct ev_loop *loop, const char *text, const struct
     ev_io_init(&listener->acceptable, on_acceptable, listener->fd, EV_READ);
     ev_timer_init(&listener->accept_again, on_accept_again, 0., 0.);
     ev_prepare_init(&listener->pass, http_pass);
-    ev_set_priority(&listener->pass, EV_MINPRI);
+    ev_set_priority(&listener->pass, EV_MAXPRI);
     ev_timer_init(&listener->pass_again, http_pass_again, 0., 0.);
     ev_set_priority(&listener->pass_again, EV_MINPRI);
     listener->acceptable.data = listener->accept_again.data = listener->pass.data = listener->pass_again.data = listener;

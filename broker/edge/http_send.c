@@ -98,12 +98,18 @@ void http_connection_send(struct http_connection *connection)
         http_connection_advance(connection);
 }
 
-/* What was written since the last pass goes now: one send a connection. A peer that pipelines has its next request served by it, which makes its
- * connection dirty again; so that many such peers do not keep the loop to themselves, there is an end to a pass. */
+/* What was written since the last pass, mostly in one callback of the loop, goes now: one send a connection. A peer that pipelines has its next
+ * request served by it, which makes its connection dirty again; so that many such peers do not keep the loop to themselves, a round of the loop
+ * has an end to them. */
 static void pass(struct http_listener *listener)
 {
+    unsigned round = ev_iteration(listener->loop);
+
     http_enter(listener);
-    for (unsigned i = 0; i < HTTP_SENDS_PER_PASS && !list_empty(&listener->dirty); i++) {
+    if (listener->round != round)
+        listener->sends = 0;
+    listener->round = round;
+    for (; listener->sends < HTTP_SENDS_PER_ROUND && !list_empty(&listener->dirty); listener->sends++) {
         struct http_connection *connection = LIST_OWNER(listener->dirty.next, struct http_connection, dirty);
         list_remove(&connection->dirty);
         http_connection_send(connection);

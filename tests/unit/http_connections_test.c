@@ -120,7 +120,7 @@ TEST(peers_that_pipeline_do_not_keep_the_loop_to_themselves)
         served_max = owner.requests - before > served_max ? owner.requests - before : served_max;
     }
     EXPECT_EQ(PEERS * REQUESTS, owner.ended);
-    EXPECT(served_max <= HTTP_SENDS_PER_PASS + PEERS);
+    EXPECT(served_max <= HTTP_SENDS_PER_ROUND + PEERS);
     for (unsigned i = 0; i < PEERS; i++)
         peer_close(&peers[i]);
     bytes_done(&all);
