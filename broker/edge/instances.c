@@ -25,6 +25,7 @@ struct instances {
     char *bus_url;
     int null_fd;                                 /* stdin of native and lambda instances */
     struct arena *arena;                         /* of one start */
+    struct ev_prepare pass_end;                  /* what was captured goes to the log files; of the lowest priority, as spawner.c's */
     struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
     char scratch[READ_BYTES];                    /* what pipe_read() reads into, on behalf of all */
 };
@@ -465,12 +466,22 @@ struct captures *instances_captures(const struct instances *instances)
 
 enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out)
 {
+    captures_flush(instances->captures);
     return captures_tail(instances->captures, function, bytes_max, out);
 }
 
 uint64_t instances_log_position(const struct instances *instances, const char *function)
 {
+    captures_flush(instances->captures);
     return captures_position(instances->captures, function);
+}
+
+static void on_pass_end(struct ev_loop *loop, struct ev_prepare *watcher, int revents)
+{
+    struct instances *instances = watcher->data;
+
+    (void)loop, (void)revents;
+    captures_flush(instances->captures);
 }
 
 enum sluice_err instances_new(struct ev_loop *loop, const char *program, const char *data_dir, const char *bus_url,
@@ -501,6 +512,10 @@ enum sluice_err instances_new(struct ev_loop *loop, const char *program, const c
         instances_free(instances);
         return err;
     }
+    ev_prepare_init(&instances->pass_end, on_pass_end);
+    ev_set_priority(&instances->pass_end, EV_MINPRI);
+    instances->pass_end.data = instances;
+    ev_prepare_start(loop, &instances->pass_end);
     *ret_instances = instances;
     return SLUICE_OK;
 }
@@ -509,6 +524,7 @@ void instances_free(struct instances *instances)
 {
     if (instances == NULL)
         return;
+    ev_prepare_stop(instances->loop, &instances->pass_end);
     spawner_stop(instances->spawner);
     for (size_t i = 0; i < TABLE_BUCKETS; i++)
         while (instances->buckets[i] != NULL) {
