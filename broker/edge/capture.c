@@ -27,6 +27,8 @@ struct captures {
     char *directory;
     struct rotated *rotated;         /* few: those that wrote more than all their files hold */
     struct capture *buckets[CAPTURE_BUCKETS];
+    void (*on_line)(void *ctx, uint64_t instance, struct view line);
+    void *on_line_ctx;
     struct bytes lines;              /* formatted, not written yet */
     struct capture *lines_of;        /* whose they are; NULL: there are none */
     int64_t time_ms;                 /* `time` as text: many lines are of one millisecond */
@@ -80,6 +82,12 @@ void captures_free(struct captures *captures)
     bytes_done(&captures->lines);
     free(captures->directory);
     free(captures);
+}
+
+void captures_listen(struct captures *captures, void (*on_line)(void *ctx, uint64_t instance, struct view line), void *ctx)
+{
+    captures->on_line = on_line;
+    captures->on_line_ctx = ctx;
 }
 
 struct capture *capture_open(struct captures *captures, const char *function)
@@ -248,8 +256,10 @@ static void time_set(struct captures *captures)
 /* A line of the function's own. */
 static void line_take(struct capture *capture, struct captured *captured, uint64_t instance, struct view text, bool cut)
 {
-    if (captured->on_line != NULL)
-        captured->on_line(captured->ctx, instance, text);
+    const struct captures *all = capture->all;
+
+    if (captured->told && all->on_line != NULL)
+        all->on_line(all->on_line_ctx, instance, text);
     line_put(capture, instance, text, cut);
 }
 

@@ -19,14 +19,15 @@ struct capture;                      /* those of one function; open while it has
 struct captured {                    /* the stream of one instance: zero at first, done with captured_done() */
     struct bytes line;               /* begun, its end not read yet */
     bool cutting;                    /* what follows, up to the line's end, is beyond the limit */
-    struct bytes tail;               /* see captured_tail() */
-    void (*on_line)(void *ctx, uint64_t instance, struct view line); /* NULL: nobody listens. Each whole line, before it is in the file */
-    void *ctx;
+    bool told;                       /* to captures_listen()'s listener */
+    struct bytes tail;               /* see tail_view() */
 };
 
 /* Makes `directory` if it is missing. */
 enum sluice_err captures_new(const char *directory, struct captures **ret_captures, struct sluice_error *reterr);
 void captures_free(struct captures *captures);       /* NULL is fine; every capture must have been closed */
+/* Who hears each whole line of the streams that are `told`, before it waits for the file. NULL: nobody. */
+void captures_listen(struct captures *captures, void (*on_line)(void *ctx, uint64_t instance, struct view line), void *ctx);
 
 struct capture *capture_open(struct captures *captures, const char *function); /* counted; NULL: out of memory */
 void capture_close(struct capture *capture);
