@@ -31,9 +31,9 @@ struct captures {
     void *on_line_ctx;
     struct bytes lines;              /* formatted, not written yet */
     struct capture *lines_of;        /* whose they are; NULL: there are none */
-    int64_t time_ms;                 /* `time` as text: many lines are of one millisecond */
-    char time[TIME_TEXT_MAX];
-    size_t time_len;
+    struct bytes head;               /* of the next lines: time and instance */
+    size_t time_len;                 /* in head; 0: none yet */
+    int64_t time_ms;                 /* which it is: many lines are of one millisecond */
 };
 
 struct capture {
@@ -80,6 +80,7 @@ void captures_free(struct captures *captures)
         free(rotated);
     }
     bytes_done(&captures->lines);
+    bytes_done(&captures->head);
     free(captures->directory);
     free(captures);
 }
@@ -222,7 +223,7 @@ void captures_flush(struct captures *captures)
 /* ---- lines ---- */
 
 /* The lines of one function wait at a time: theirs stay in order, and mostly one function talks. */
-static void line_put(struct capture *capture, uint64_t instance, struct view text, bool cut)
+static void line_put(struct capture *capture, struct view text, bool cut)
 {
     struct captures *all = capture->all;
     struct bytes *lines = &all->lines;
@@ -230,10 +231,7 @@ static void line_put(struct capture *capture, uint64_t instance, struct view tex
     if (all->lines_of != capture || lines->len >= WRITE_BYTES)
         captures_flush(all);
     all->lines_of = capture;
-    bytes_put(lines, all->time, all->time_len);
-    bytes_put_char(lines, ' ');
-    bytes_put_number(lines, instance, 10);
-    bytes_put_char(lines, ' ');
+    bytes_put_view(lines, bytes_view(&all->head));
     bytes_put_view(lines, text);
     if (cut)
         bytes_put(lines, cut_mark, sizeof cut_mark - 1);
@@ -241,16 +239,24 @@ static void line_put(struct capture *capture, uint64_t instance, struct view tex
 }
 
 /* For the lines that follow. */
-static void time_set(struct captures *captures)
+static void head_set(struct captures *captures, uint64_t instance)
 {
+    struct bytes *head = &captures->head;
+    char time[TIME_TEXT_MAX];
     struct timespec now;
 
     (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail with this clock */
     int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-    if (captures->time_len > 0 && captures->time_ms == now_ms)
-        return;
-    captures->time_ms = now_ms;
-    captures->time_len = time_to_text(now_ms, true, captures->time);
+    if (captures->time_len == 0 || captures->time_ms != now_ms) {
+        bytes_clear(head);
+        bytes_put(head, time, time_to_text(now_ms, true, time));
+        captures->time_len = head->len;
+        captures->time_ms = now_ms;
+    }
+    head->len = captures->time_len;
+    bytes_put_char(head, ' ');
+    bytes_put_number(head, instance, 10);
+    bytes_put_char(head, ' ');
 }
 
 /* A line of the function's own. */
@@ -260,7 +266,7 @@ static void line_take(struct capture *capture, struct captured *captured, uint64
 
     if (captured->told && all->on_line != NULL)
         all->on_line(all->on_line_ctx, instance, text);
-    line_put(capture, instance, text, cut);
+    line_put(capture, text, cut);
 }
 
 static void line_finish(struct capture *capture, struct captured *captured, uint64_t instance, bool cut)
@@ -287,7 +293,7 @@ void capture_feed(struct capture *capture, struct captured *captured, uint64_t i
 {
     const char *at = data.data, *end = data.data + data.len;
 
-    time_set(capture->all);
+    head_set(capture->all, instance);
     tail_put(&captured->tail, data);
     while (at < end) {
         const char *line_break = memchr(at, '\n', (size_t)(end - at));
@@ -309,7 +315,7 @@ void capture_feed(struct capture *capture, struct captured *captured, uint64_t i
 void capture_end(struct capture *capture, struct captured *captured, uint64_t instance)
 {
     if (captured->line.len > 0) {
-        time_set(capture->all);
+        head_set(capture->all, instance);
         line_finish(capture, captured, instance, false);
     }
 }
@@ -327,8 +333,8 @@ void capture_note(struct capture *capture, uint64_t instance, const char *format
 
 void capture_line(struct capture *capture, uint64_t instance, struct view line)
 {
-    time_set(capture->all);
-    line_put(capture, instance, line, false);
+    head_set(capture->all, instance);
+    line_put(capture, line, false);
 }
 
 void captured_done(struct captured *captured)
