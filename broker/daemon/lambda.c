@@ -191,18 +191,18 @@ enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const str
     struct instance_info info;
     uint32_t id;
     char stream[96];
-    const char *address;
+    uint16_t port;
 
     /* Only those that keep scale.min are provisioned; one above them is, to itself, of a function without. */
     if (!engine_instance_find(broker->engine, instance, &id, &info) || !info.provisioned)
         started.scale_min = 0;
-    enum sluice_err err = runtime_open(broker->runtime, instance, &started, &address, reterr);
+    enum sluice_err err = runtime_open(broker->runtime, instance, &started, &port, reterr);
     if (err != SLUICE_OK)
         return err;
     arena_reset(broker->environment);
     log_stream_name(stream, sizeof stream);
     const char *const *environment =
-        lambda_environment(broker->environment, &started, instance, address, broker->http_url[0] == '\0' ? NULL : broker->http_url, stream);
+        lambda_environment(broker->environment, &started, instance, port, broker->http_url[0] == '\0' ? NULL : broker->http_url, stream);
     err = instances_start(broker->instances, instance, function, environment, reterr);
     if (err != SLUICE_OK)
         runtime_close(broker->runtime, instance);

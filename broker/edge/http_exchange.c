@@ -69,7 +69,7 @@ struct http_exchange *http_exchange_new(struct http_connection *connection, cons
         .chunked_body = head->chunked,
         .expects_continue = head->expects_continue && (head->chunked || head->length > 0),
         .length = head->length,
-        .body_bytes_max = connection->listener->limits.body_bytes_max,
+        .body_bytes_max = http_server_of(connection)->limits.body_bytes_max,
     };
     if (exchange->has_query)
         exchange->query = span_of(head->query, head->text);
@@ -213,16 +213,16 @@ void http_pause_body(struct http_exchange *exchange, bool paused)
 
 /* ---- the answer ---- */
 
-static const char *date_text(struct http_listener *listener)
+static const char *date_text(struct http_server *server)
 {
     time_t now = time(NULL);
     struct tm parts;
 
-    if (now != listener->date_s && gmtime_r(&now, &parts) != NULL) {
-        listener->date_s = now;
-        (void)strftime(listener->date, sizeof listener->date, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    if (now != server->date_s && gmtime_r(&now, &parts) != NULL) {
+        server->date_s = now;
+        (void)strftime(server->date, sizeof server->date, "%a, %d %b %Y %H:%M:%S GMT", &parts);
     }
-    return listener->date;
+    return server->date;
 }
 
 static void put_status(struct http_connection *connection, unsigned status)
@@ -234,7 +234,7 @@ static void put_status(struct http_connection *connection, unsigned status)
     bytes_put_char(out, ' ');
     bytes_put_text(out, http_status_text(status));
     bytes_put_text(out, "\r\nDate: ");
-    bytes_put_text(out, date_text(connection->listener));
+    bytes_put_text(out, date_text(http_server_of(connection)));
     bytes_put_text(out, "\r\n");
 }
 

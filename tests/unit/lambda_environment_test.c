@@ -28,7 +28,7 @@ static struct config_function function_of(const char *const *environment)
 
 static const char *const *environment_of(struct arena *arena, const struct config_function *function)
 {
-    return lambda_environment(arena, function, 17, "127.0.0.1:40001", "http://127.0.0.1:4566", "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef");
+    return lambda_environment(arena, function, 17, 40001, "http://127.0.0.1:4566", "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef");
 }
 
 TEST(the_documented_variables_are_there)
@@ -68,7 +68,7 @@ TEST(they_follow_the_configuration)
     function.runtime = RUNTIME_NODEJS;
     function.command = node_command;
     function.handler = NULL;
-    const char *const *environment = lambda_environment(arena, &function, 17, "127.0.0.1:1", NULL, "s");
+    const char *const *environment = lambda_environment(arena, &function, 17, 1, NULL, "s");
     EXPECT_TEXT("512", value_of(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
     EXPECT_TEXT("provisioned-concurrency", value_of(environment, "AWS_LAMBDA_INITIALIZATION_TYPE"));
     EXPECT_TEXT("4", value_of(environment, "AWS_LAMBDA_MAX_CONCURRENCY"));

@@ -60,14 +60,14 @@ static const char *runtime_directory(struct arena *arena, const struct config_fu
     return arena_format(arena, "%.*s", (int)(slash - bootstrap), bootstrap);
 }
 
-static void put_platform(struct variables *variables, const struct config_function *function, const char *runtime_address,
+static void put_platform(struct variables *variables, const struct config_function *function, uint16_t runtime_port,
                          const char *log_stream)
 {
     static const char *const executions[] = { [RUNTIME_NODEJS] = "AWS_Lambda_nodejs", [RUNTIME_PYTHON] = "AWS_Lambda_python" };
     struct arena *arena = variables->arena;
     int64_t memory_mb = function->memory_bytes > 0 ? function->memory_bytes >> 20 : MEMORY_MB_DEFAULT;
 
-    put(variables, "AWS_LAMBDA_RUNTIME_API", runtime_address);
+    put(variables, "AWS_LAMBDA_RUNTIME_API", arena_format(arena, "127.0.0.1:%u", runtime_port));
     put(variables, "_HANDLER", function->handler != NULL ? function->handler : "bootstrap");
     put(variables, "LAMBDA_TASK_ROOT", function->directory);
     put(variables, "LAMBDA_RUNTIME_DIR", runtime_directory(arena, function));
@@ -127,7 +127,7 @@ static void put_defaults(struct variables *variables, const char *endpoint_url)
 }
 
 const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance,
-                                      const char *runtime_address, const char *endpoint_url, const char *log_stream)
+                                      uint16_t runtime_port, const char *endpoint_url, const char *log_stream)
 {
     size_t given = 0;
 
@@ -137,7 +137,7 @@ const char *const *lambda_environment(struct arena *arena, const struct config_f
     variables.items = arena_alloc(arena, (variables.room + 1) * sizeof *variables.items);
     put(&variables, SLUICE_ENV_FUNCTION, function->name);
     put(&variables, SLUICE_ENV_INSTANCE, arena_format(arena, "%" PRIu64, instance));
-    put_platform(&variables, function, runtime_address, log_stream);
+    put_platform(&variables, function, runtime_port, log_stream);
     for (size_t i = 0; i < given; i++) {
         const char *variable = function->environment[i], *equals = strchr(variable, '=');
         if (equals != NULL && !variables_has(&variables, variable, (size_t)(equals - variable)))

@@ -56,9 +56,9 @@ struct runtime_events {
 enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api, struct sluice_error *reterr);
 void runtime_api_free(struct runtime_api *api);
 
-/* Before the process is started: clients that find nobody listening exit. ret_address: "127.0.0.1:PORT" of this instance, lives until runtime_close().
+/* Before the process is started: clients that find nobody listening exit. *ret_port: on 127.0.0.1, of this instance.
  * `function` is copied. SLUICE_ELIMIT: no descriptor or port. */
-enum sluice_err runtime_open(struct runtime_api *api, uint64_t instance, const struct config_function *function, const char **ret_address,
+enum sluice_err runtime_open(struct runtime_api *api, uint64_t instance, const struct config_function *function, uint16_t *ret_port,
                              struct sluice_error *reterr);
 void runtime_started(struct runtime_api *api, uint64_t instance, pid_t pid);    /* leader of its process group */
 /* Answers a parked `next` of the instance; there is one (the engine counts them). */
@@ -80,7 +80,7 @@ void runtime_telemetry(struct runtime_api *api, uint64_t instance, const char *t
 /* lambda_environment.c: the whole environment of a Lambda function's process (documented variables, AWS_ENDPOINT_URL when `endpoint_url` is not
  * NULL, then the function's own; and whose process it is, by which the spawner finds what left its group), NULL-terminated, in the arena. */
 struct arena;
-const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance, const char *runtime_address,
+const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance, uint16_t runtime_port,
                                       const char *endpoint_url, const char *log_stream);
 
 #endif
