@@ -423,4 +423,4 @@ class Cost(MemoryTest):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv)
+    unittest.main(verbosity=2)

@@ -23,6 +23,7 @@ struct bench {
 struct bench_options {
     unsigned concurrency;                /* 0: 1 */
     const char *directory;
+    bool provisioned;
     bool not_started;                    /* runtime_started() is left to the test */
     pid_t pid;                           /* 0: the test's own process */
 };

@@ -301,7 +301,7 @@ static void storm_run(uint64_t seed, struct storm *totals)
                                      .on_init_error = on_init_error };
     struct config_function function = { .name = "f", .directory = "/", .concurrency = storm.concurrency };
     ASSERT(runtime_api_new(storm.loop, &events, &storm.api, &error) == SLUICE_OK);
-    ASSERT(runtime_open(storm.api, INSTANCE, &function, &storm.port, &error) == SLUICE_OK);
+    ASSERT(runtime_open(storm.api, INSTANCE, &function, false, &storm.port, &error) == SLUICE_OK);
     runtime_started(storm.api, INSTANCE, getpid());
     for (unsigned i = 0; i < CLIENTS; i++)
         storm.clients[i].fd = -1;

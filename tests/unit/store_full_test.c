@@ -125,7 +125,7 @@ static bool given_small_disk(char dir[256])
     if ((unshare(CLONE_NEWNS) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) &&
         mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("tmpfs", dir, "tmpfs", 0, "size=48m") == 0)
         return true;
-    printf("skip: no right to mount a small file system: %s\n", strerror(errno));
+    test_skip("no right to mount a small file system: %s", strerror(errno));
     return false;
 }
 

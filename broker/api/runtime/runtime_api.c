@@ -115,7 +115,7 @@ static char *put_text(char **at, const char *text)
     return start;
 }
 
-static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t id, const struct config_function *function)
+static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t id, const struct config_function *function, bool provisioned)
 {
     const char *handler = function->handler != NULL ? function->handler : "",
                *directory = function->directory != NULL ? function->directory : "/";
@@ -127,7 +127,7 @@ static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t i
     instance->api = api;
     instance->id = id;
     instance->concurrency = function->concurrency;
-    instance->provisioned = function->scale_min > 0;
+    instance->provisioned = provisioned;
     instance->opened_us = clock_now().mono.us;
     list_init(&instance->parked);
     list_init(&instance->in_resting);
@@ -166,11 +166,11 @@ static unsigned connections_max(const struct config_function *function)
     return wanted < RUNTIME_CONNECTIONS_MAX ? wanted : RUNTIME_CONNECTIONS_MAX;
 }
 
-enum sluice_err runtime_open(struct runtime_api *api, uint64_t id, const struct config_function *function, uint16_t *ret_port,
-                             struct sluice_error *reterr)
+enum sluice_err runtime_open(struct runtime_api *api, uint64_t id, const struct config_function *function, bool provisioned,
+                             uint16_t *ret_port, struct sluice_error *reterr)
 {
     ASSERT(instance_find(api, id) == NULL);
-    struct runtime_instance *instance = instance_new(api, id, function);
+    struct runtime_instance *instance = instance_new(api, id, function, provisioned);
     if (instance == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for a Runtime API", function->name);
     enum sluice_err err = http_listen(api->http, "127.0.0.1:0", instance, &instance->listener, reterr);
