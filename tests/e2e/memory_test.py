@@ -287,7 +287,7 @@ LAMBDA = """
 import time
 def handler(event, context):
     held = b"x" * (event["mb"] << 20)
-    time.sleep(event.get("s", 0.03))  # longer than what passes between two looks at its memory
+    time.sleep(event.get("s", 0.12))  # longer than what passes between two looks at its memory
     return len(held)
 """
 

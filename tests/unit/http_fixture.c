@@ -263,6 +263,13 @@ static void on_end(void *ctx, struct http_exchange *exchange, enum http_end end)
         owner_close(owner);
 }
 
+static bool on_admit(void *ctx, int fd)
+{
+    struct owner *owner = ctx;
+
+    return owner->admit == NULL || owner->admit(ctx, fd);
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     (void)loop, (void)watcher, (void)events;
@@ -276,7 +283,7 @@ void answer_parked(struct owner *owner, size_t index, const char *body)
 
 bool owner_open(struct owner *owner, const char *address, const struct http_limits *limits)
 {
-    struct http_handler handler = { .ctx = owner, .on_head = on_head, .on_body = on_body, .on_request = on_request,
+    struct http_handler handler = { .admit = on_admit, .on_head = on_head, .on_body = on_body, .on_request = on_request,
                                     .on_drained = on_drained, .on_end = on_end };
     struct sluice_error error;
 
@@ -284,7 +291,9 @@ bool owner_open(struct owner *owner, const char *address, const struct http_limi
     ASSERT(owner->loop != NULL);
     ev_timer_init(&owner->tick, on_tick, 0.002, 0.002); /* no step waits longer */
     ev_timer_start(owner->loop, &owner->tick);
-    if (http_listen(owner->loop, address, limits, &handler, &owner->listener, &error) == SLUICE_OK)
+    owner->server = http_server_new(owner->loop, limits, &handler);
+    ASSERT(owner->server != NULL);
+    if (http_listen(owner->server, address, owner, &owner->listener, &error) == SLUICE_OK)
         return true;
     (void)fprintf(stderr, "%s\n", error.text);
     return false;
@@ -293,6 +302,7 @@ bool owner_open(struct owner *owner, const char *address, const struct http_limi
 void owner_done(struct owner *owner)
 {
     owner_close(owner);
+    (void)http_server_free(owner->server);
     owner->mistakes += owner->heads != owner->ended;
     VEC_DONE(&owner->parked);
     bytes_done(&owner->last);

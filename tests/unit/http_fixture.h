@@ -15,7 +15,9 @@ enum { HTTP_ENDS = HTTP_CLOSED + 1, SOURCE_BYTES = 8 << 20, SOURCE_PIECE_BYTES =
 struct owner {
     struct ev_loop *loop;
     ev_timer tick;
+    struct http_server *server;
     struct http_listener *listener;      /* NULL: closed */
+    bool (*admit)(void *ctx, int fd);    /* NULL: all */
     bool close_in_end;                   /* http_listener_close() from on_end */
     /* What it saw. */
     unsigned heads, requests, drained, ended, ends[HTTP_ENDS], admits;

@@ -722,7 +722,7 @@ TEST(with_the_spawner_all_instances_are_lost_and_others_start_later)
 
 TEST(a_burst_of_invocations_leaks_nothing)
 {
-    enum { BURST = 200 };
+    enum { BURST = 100 };
     given_instances();
     unsigned fds = fds_open();
     for (unsigned round = 0; round < 3; round++) {
