@@ -77,6 +77,12 @@ struct deferred {
     uint32_t candidate;       /* EXACT, once looked for: the predicate that it may be, or IMAGE_NONE */
 };
 
+/* The fields of an envelope: where they are among the paths is found once for each image. */
+enum envelope_node {
+    NODE_VERSION, NODE_SOURCE, NODE_DETAIL_TYPE, NODE_ACCOUNT, NODE_REGION, NODE_ID, NODE_TIME, NODE_RESOURCES,
+    NODE_DETAIL, ENVELOPE_NODES,
+};
+
 /* Rules that match, as bits; summaries have a bit for each word below that is not zero, so that a few among a million are found
  * without looking at all. */
 enum { FOUND_LEVELS = 3 };
@@ -86,6 +92,7 @@ struct match_scratch {
     bool found_any;                /* some rule is found */
     uint64_t grown_for;            /* the number of the image that there is room for; with a larger one before there is more */
     const struct image *image;
+    uint32_t envelope[ENVELOPE_NODES]; /* of the image that there is room for: nodes, or IMAGE_NONE where no rule looks */
     const uint64_t *dead;          /* a bit for each rule of the image that was removed; or NULL */
     VEC(uint32_t) predicates;      /* epoch: it is true */
     VEC(uint32_t) remainders;      /* 2 * epoch + truth */
@@ -157,6 +164,7 @@ void walk_json_portable(struct match_scratch *state, uint32_t node, struct view 
 void walk_json_vector(struct match_scratch *state, uint32_t node, struct view text);
 void walk_mpack(struct match_scratch *state, uint32_t node, struct view value);
 void walk_event(struct match_scratch *state, const struct event *event);
+void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_NODES]);
 
 void walk_open_object(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);
 void walk_open_array(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);

@@ -106,6 +106,7 @@ static __attribute__((noinline)) void state_grow(struct match_scratch *state, co
         found = found / 64 + 1;
         ZEROED_ROOM(&state->found[level], found);
     }
+    walk_find_envelope(image, state->envelope);
     state->grown_for = image->number;
 }
 

@@ -78,41 +78,45 @@ void walk_json(struct match_scratch *state, uint32_t node, struct view text)
 
 /* ---- the envelope ---- */
 
-/* The path of an envelope field if any rule looks at it. */
-static bool wanted(const struct match_scratch *state, const char *name, uint32_t *ret_node)
+static const char *const envelope_names[ENVELOPE_NODES] = {
+    [NODE_VERSION] = "version", [NODE_SOURCE] = "source", [NODE_DETAIL_TYPE] = "detail-type", [NODE_ACCOUNT] = "account",
+    [NODE_REGION] = "region", [NODE_ID] = "id", [NODE_TIME] = "time", [NODE_RESOURCES] = "resources", [NODE_DETAIL] = "detail",
+};
+
+void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_NODES])
 {
-    *ret_node = walk_step(state->image, 0, view_of(name));
-    return *ret_node != IMAGE_NONE;
+    for (size_t i = 0; i < ENVELOPE_NODES; i++)
+        ret_nodes[i] = walk_step(image, 0, view_of(envelope_names[i]));
 }
 
-static void put_text(struct match_scratch *state, const char *name, struct view text, const char *otherwise)
+static void put_text(struct match_scratch *state, enum envelope_node field, struct view text, const char *otherwise)
 {
-    uint32_t node;
+    uint32_t node = state->envelope[field];
 
-    if (wanted(state, name, &node) && state->image->nodes[node].path != IMAGE_NONE)
+    if (node != IMAGE_NONE && state->image->nodes[node].path != IMAGE_NONE)
         evaluate_string(state, state->image->nodes[node].path, 0, text.data != NULL ? text : view_of(otherwise));
 }
 
 void walk_event(struct match_scratch *state, const struct event *event)
 {
     char buffer[ENVELOPE_FIELD_BYTES_MAX + 1], time[TIME_TEXT_MAX];
-    uint32_t node;
+    const uint32_t *nodes = state->envelope;
 
-    put_text(state, "version", VIEW_LITERAL("0"), "");
-    put_text(state, "source", event->source, "");
-    put_text(state, "detail-type", event->detail_type, "");
-    put_text(state, "account", event->account, EVENT_ACCOUNT_DEFAULT);
-    put_text(state, "region", event->region, EVENT_REGION_DEFAULT);
-    if (wanted(state, "id", &node))
-        put_text(state, "id", event_id_text(event, buffer), "");
-    if (event->has_time && wanted(state, "time", &node))
-        put_text(state, "time", (struct view){ .data = time, .len = time_to_text(event->time_ms, false, time) }, "");
-    if (event->resources.data != NULL && wanted(state, "resources", &node))
-        walk_mpack(state, node, event->resources);
-    if (event->detail.data != NULL && wanted(state, "detail", &node)) {
-        if (event->detail_format == DETAIL_JSON)
-            walk_json(state, node, event->detail);
-        else
-            walk_mpack(state, node, event->detail);
-    }
+    put_text(state, NODE_VERSION, VIEW_LITERAL("0"), "");
+    put_text(state, NODE_SOURCE, event->source, "");
+    put_text(state, NODE_DETAIL_TYPE, event->detail_type, "");
+    put_text(state, NODE_ACCOUNT, event->account, EVENT_ACCOUNT_DEFAULT);
+    put_text(state, NODE_REGION, event->region, EVENT_REGION_DEFAULT);
+    if (nodes[NODE_ID] != IMAGE_NONE)
+        put_text(state, NODE_ID, event_id_text(event, buffer), "");
+    if (event->has_time && nodes[NODE_TIME] != IMAGE_NONE)
+        put_text(state, NODE_TIME, (struct view){ .data = time, .len = time_to_text(event->time_ms, false, time) }, "");
+    if (event->resources.data != NULL && nodes[NODE_RESOURCES] != IMAGE_NONE)
+        walk_mpack(state, nodes[NODE_RESOURCES], event->resources);
+    if (event->detail.data == NULL || nodes[NODE_DETAIL] == IMAGE_NONE)
+        return;
+    if (event->detail_format == DETAIL_JSON)
+        walk_json(state, nodes[NODE_DETAIL], event->detail);
+    else
+        walk_mpack(state, nodes[NODE_DETAIL], event->detail);
 }

@@ -1,5 +1,6 @@
 #include "schemas/codec/envelope.h"
 #include "schemas/codec/ids.h"
+#include "schemas/codec/utf8.h"
 
 #include <inttypes.h>
 

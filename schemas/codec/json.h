@@ -14,6 +14,8 @@ enum json_kind { JSON_ANY, JSON_OBJECT };
  * `depth_max` (at most JSON_DEPTH_MAX) deep. SLUICE_EINVAL: the reason with its line and column. */
 enum { JSON_DEPTH_MAX = 1000 };
 enum sluice_err json_check(struct view text, enum json_kind kind, unsigned depth_max, struct sluice_error *reterr);
+/* The same without the quick way that vectors give (json_blocks.h), for tests to hold the two against each other. */
+enum sluice_err json_check_tokens(struct view text, enum json_kind kind, unsigned depth_max, struct sluice_error *reterr);
 
 /* Appends checked JSON with every line break between tokens as a space, so that it is one line. */
 void json_put_line(struct bytes *out, struct view checked);

@@ -3,6 +3,7 @@
 #include <msgpack/pack.h>
 
 #include "schemas/codec/byte_order.h"
+#include "schemas/codec/utf8.h"
 
 enum { MPACK_HEAD_BYTES_MAX = 9 };
 

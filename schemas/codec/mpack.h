@@ -77,8 +77,6 @@ void mpack_put_map(struct bytes *out, uint32_t count);
 size_t mpack_put_array_open(struct bytes *out);
 void mpack_put_array_close(struct bytes *out, size_t offset, uint32_t count);
 
-bool utf8_valid(struct view text);
-
 /* Most tokens of a message are small integers and short text: these are read in place, all others by the slow half. */
 bool mpack_read_slow(struct mpack_reader *reader, struct mpack_token *ret_token);
 static inline bool mpack_read(struct mpack_reader *reader, struct mpack_token *ret_token)

@@ -2,6 +2,7 @@
 #include "schemas/codec/base64.h"
 #include "schemas/codec/json.h"
 #include "schemas/codec/mpack.h"
+#include "schemas/codec/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>

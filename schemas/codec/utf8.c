@@ -1,5 +1,4 @@
 #include "schemas/codec/utf8.h"
-#include "schemas/codec/mpack.h"
 
 bool utf8_valid(struct view text)
 {

@@ -6,6 +6,8 @@
 
 #include <endian.h>
 
+bool utf8_valid(struct view text);
+
 #define UTF8_HIGH_BITS UINT64_C(0x8080808080808080)
 
 /* Eight bytes as a number whose lowest byte is the first in memory. */

@@ -5,6 +5,7 @@
 #include "broker/core/number.h"
 #include "broker/core/scan.h"
 #include "schemas/codec/mpack.h"
+#include "schemas/codec/utf8.h"
 
 static bool put_string(struct scan *scan, struct bytes *out)
 {

@@ -1,6 +1,8 @@
 /* json_fuzz.c - JSON text at the door: what json_check() passes, the readers and writers behind it must bear. */
 #include "schemas/codec/json.h"
+#include "schemas/codec/json_blocks.h"
 #include "schemas/codec/mpack.h"
+#include "schemas/codec/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { SHALLOW = 5 };
@@ -19,6 +21,17 @@ static void string_returns(struct view text)
         MUST(view_equals(bytes_view(&decoded), text));
     bytes_done(&json);
     bytes_done(&decoded);
+}
+
+/* Both ways of checking agree, whatever the processor has. */
+static void ways_agree(struct view text)
+{
+    bool container = json_check_tokens(text, JSON_ANY, JSON_BLOCKS_DEPTH_MAX, NULL) == SLUICE_OK &&
+                     memchr("{[", text.data[strspn(text.data, " \t\r\n")], 2) != NULL;
+
+    for (enum json_blocks_level level = JSON_BLOCKS_AVX2; level <= json_blocks_level_max(); level++)
+        for (unsigned depth = SHALLOW; depth <= JSON_DEPTH_MAX; depth += JSON_DEPTH_MAX - SHALLOW)
+            MUST(json_blocks_valid(level, text, depth) == (container && json_check_tokens(text, JSON_ANY, depth, NULL) == SLUICE_OK));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -46,6 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
             (void)json_string_decode(value, &decoded); /* false is an answer too */
         }
     }
+    ways_agree(text);
     string_returns(text);
     bytes_done(&line);
     bytes_done(&decoded);

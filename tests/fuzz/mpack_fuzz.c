@@ -1,6 +1,7 @@
 /* mpack_fuzz.c - MessagePack from outside: the walker, the typed reads, the check of a detail and its way to JSON. */
 #include "schemas/codec/envelope.h"
 #include "schemas/codec/json.h"
+#include "schemas/codec/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);

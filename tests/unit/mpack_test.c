@@ -1,4 +1,5 @@
 #include "schemas/codec/mpack.h"
+#include "schemas/codec/utf8.h"
 #include "tests/test.h"
 
 #include <math.h>

@@ -6,6 +6,7 @@
  *
  * /events?bus=NAME puts them on another bus than the default one. 202 {"accepted": N, "refused": [{"index", "code", "message"}]}; if none was
  * accepted, the status says why. OPTIONS with WebHook-Request-Origin is answered as the webhook specification wants. */
+#include "schemas/codec/utf8.h"
 #include "broker/api/cloudevents/attributes.h"
 
 #include <stdio.h>

@@ -2,6 +2,7 @@
  *
  * Members that would be empty are left out. Header names are in lower case, values of one name are joined by commas; cookies stand apart. A
  * body is text if its type says so and it is UTF-8; else base64. */
+#include "schemas/codec/utf8.h"
 #include "broker/api/routes/routes.h"
 
 #include <ctype.h>

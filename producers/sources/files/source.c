@@ -16,6 +16,7 @@
 #include "producers/sources/files/tree.h"
 #include "schemas/codec/json.h"
 #include "schemas/codec/mpack.h"
+#include "schemas/codec/utf8.h"
 #include "sluice/producer.h"
 
 #define EVENT_SOURCE "files"
