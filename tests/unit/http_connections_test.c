@@ -98,6 +98,29 @@ TEST(many_pipelined_requests_are_all_answered)
     DONE(owner);
 }
 
+/* Both requests are served in one round of the loop. */
+TEST(an_answer_leaves_before_the_next_request_of_the_round_is_served)
+{
+    struct owner owner;
+    struct peer peers[2];
+    unsigned answered = 0;
+
+    OPEN(owner, 0);
+    for (unsigned i = 0; i < 2; i++)
+        CONNECT(peers[i], owner);
+    UNTIL(&owner, http_listener_connections(owner.listener) == 2);
+    for (unsigned i = 0; i < 2; i++) {
+        owner.looked_at[i] = peers[i].fd;
+        EXPECT_EQ(sizeof GET("/look") - 1, send(peers[i].fd, GET("/look"), sizeof GET("/look") - 1, 0));
+    }
+    for (unsigned i = 0; i < 2; i++)
+        answered += view_is(peer_reply(&peers[i]).body, "yes");
+    EXPECT_EQ(1, answered);
+    for (unsigned i = 0; i < 2; i++)
+        peer_close(&peers[i]);
+    DONE(owner);
+}
+
 TEST(peers_that_pipeline_do_not_keep_the_loop_to_themselves)
 {
     enum { PEERS = 8, REQUESTS = 1000 };

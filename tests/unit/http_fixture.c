@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,9 @@ static void on_request(void *ctx, struct http_exchange *exchange)
         VEC_PUSH(&owner->parked, exchange);
     } else if (path_is(exchange, "/stream")) {
         http_finish(exchange);
+    } else if (path_is(exchange, "/look")) {
+        struct pollfd looked_at[] = { { .fd = owner->looked_at[0], .events = POLLIN }, { .fd = owner->looked_at[1], .events = POLLIN } };
+        answer(exchange, poll(looked_at, 2, 0) > 0 ? VIEW_LITERAL("yes") : VIEW_LITERAL("no"));
     } else if (path_is(exchange, "/sink") || path_is(exchange, "/pause")) {
         (void)snprintf(text, sizeof text, "%zu", seen->body_bytes);
         answer(exchange, view_of(text));
