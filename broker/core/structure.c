@@ -48,13 +48,14 @@ static inline __attribute__((always_inline)) struct structure_block block_of(str
     structure->escapes = any != 0;
 
 /* For those that cannot read a part of a block. */
-#define PADDED(at, left)                                                                                                 \
-    char padded[STRUCTURE_BLOCK_BYTES];                                                                                  \
-    if (left < STRUCTURE_BLOCK_BYTES) {                                                                                  \
-        memset(padded, ' ', sizeof padded);                                                                              \
-        memcpy(padded, at, left);                                                                                        \
-        at = padded;                                                                                                     \
-    }
+static inline const char *whole_block(const char *at, size_t left, char room[STRUCTURE_BLOCK_BYTES])
+{
+    if (left >= STRUCTURE_BLOCK_BYTES)
+        return at;
+    memset(room, ' ', STRUCTURE_BLOCK_BYTES);
+    memcpy(room, at, left);
+    return room;
+}
 
 /* ---- eight bytes at a time, anywhere ---- */
 
@@ -69,9 +70,10 @@ static uint64_t equal_bytes(uint64_t word, unsigned char c)
 
 static struct raw raw_portable(const char *at, size_t left, const struct structure_names *names)
 {
+    char room[STRUCTURE_BLOCK_BYTES];
     struct raw raw = { 0 };
-    PADDED(at, left)
 
+    at = whole_block(at, left, room);
     for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 8) {
         const unsigned char *bytes = (const unsigned char *)at + i;
         uint64_t word = 0;
@@ -101,9 +103,10 @@ static inline struct raw raw_sse2(const char *at, size_t left, const struct stru
 {
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), fold = _mm_set1_epi8(0x20);
     const __m128i open = _mm_set1_epi8('{'), close = _mm_set1_epi8('}');
+    char room[STRUCTURE_BLOCK_BYTES];
     struct raw raw = { 0 };
-    PADDED(at, left)
 
+    at = whole_block(at, left, room);
     for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + i)), folded = _mm_or_si128(bytes, fold);
         raw.quotes |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)) << i;
@@ -132,9 +135,10 @@ static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2
     const __m256i nibble = _mm256_set1_epi8(15);
     const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\'), fold = _mm256_set1_epi8(0x20);
     const __m256i open = _mm256_set1_epi8('{'), close = _mm256_set1_epi8('}');
+    char room[STRUCTURE_BLOCK_BYTES];
     struct raw raw = { 0 };
-    PADDED(at, left)
 
+    at = whole_block(at, left, room);
     for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 32) {
         __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)(at + i)), folded = _mm256_or_si256(bytes, fold);
         raw.quotes |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, quote)) << i;

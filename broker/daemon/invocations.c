@@ -343,8 +343,11 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     invocation->begun_us = clock_now().mono.us;
     invocation->error_type[0] = '\0';
     invocation->request_id[0] = '\0';
-    if (request_id != NULL)
-        (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", request_id);
+    if (request_id != NULL) {
+        size_t id_len = strlen(request_id);
+        ASSERT(id_len < sizeof invocation->request_id);
+        memcpy(invocation->request_id, request_id, id_len + 1);
+    }
     if (invocation->reported && runner->ready)
         begin_write(invocations, runner, request_id);
 }

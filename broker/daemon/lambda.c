@@ -182,7 +182,7 @@ enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const str
     char stream[96];
 
     process.provisioned = engine_instance_find(broker->engine, instance, &id, &info) && info.provisioned;
-    enum sluice_err err = runtime_open(broker->runtime, instance, function, process.provisioned, &process.runtime_address, reterr);
+    enum sluice_err err = runtime_open(broker->runtime, instance, function, process.provisioned, &process.runtime_port, reterr);
     if (err != SLUICE_OK)
         return err;
     arena_reset(broker->environment);

@@ -1,7 +1,6 @@
 #include "broker/edge/report.h"
 
-#include <stdarg.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "broker/base/assert.h"
 #include "broker/edge/log.h"
@@ -55,37 +54,50 @@ struct view report_error_type(struct view type)
     return view_begins(type, "Function.") ? VIEW_LITERAL("Function.Unknown") : VIEW_LITERAL("Runtime.Unknown");
 }
 
-static size_t text_add(char text[REPORT_TEXT_MAX], size_t len, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static size_t text_add(char text[REPORT_TEXT_MAX], size_t len, const char *format, ...)
+/* Lines go into every log by the thousand: numbers not by way of a format. */
+static void put_amount(struct bytes *out, const char *name, int64_t amount, const char *unit)
 {
-    va_list args;
-
-    va_start(args, format);
-    int added = vsnprintf(text + len, REPORT_TEXT_MAX - len, format, args);
-    va_end(args);
-    ASSERT(added >= 0 && len + (size_t)added < REPORT_TEXT_MAX);
-    return len + (size_t)added;
+    bytes_put_text(out, name);
+    bytes_put_number(out, (uint64_t)amount, 10);
+    bytes_put_text(out, unit);
 }
 
-size_t report_text(const struct report *report, char ret_text[REPORT_TEXT_MAX])
+/* Milliseconds with two decimals, rounded. */
+static void put_duration(struct bytes *out, const char *name, int64_t us)
 {
-    size_t len = text_add(ret_text, 0,
-                          "REPORT RequestId: %.*s\tDuration: %.2f ms\tBilled Duration: %lld ms\tMemory Size: %lld MB\tMax Memory Used: %lld MB\t",
-                          UUID_TEXT_LEN, report->request_id, (double)report->duration_us / 1000, (long long)report_billed_ms(report),
-                          (long long)report_memory_size_mib(report), (long long)report_memory_used_mib(report));
+    uint64_t hundredths = ((uint64_t)us + 5) / 10;
+    const char decimals[] = { '.', (char)('0' + hundredths / 10 % 10), (char)('0' + hundredths % 10) };
 
+    bytes_put_text(out, name);
+    bytes_put_number(out, hundredths / 100, 10);
+    bytes_put(out, decimals, sizeof decimals);
+    bytes_put_text(out, " ms\t");
+}
+
+static void put_id(struct bytes *out, const char *before, const char *request_id)
+{
+    bytes_put_text(out, before);
+    bytes_put(out, request_id, strnlen(request_id, UUID_TEXT_LEN));
+}
+
+void report_put(const struct report *report, struct bytes *out)
+{
+    put_id(out, "REPORT RequestId: ", report->request_id);
+    put_duration(out, "\tDuration: ", report->duration_us);
+    put_amount(out, "Billed Duration: ", report_billed_ms(report), " ms\t");
+    put_amount(out, "Memory Size: ", report_memory_size_mib(report), " MB\t");
+    put_amount(out, "Max Memory Used: ", report_memory_used_mib(report), " MB\t");
     if (report->init_us >= 0)
-        len = text_add(ret_text, len, "Init Duration: %.2f ms\t", (double)report->init_us / 1000);
+        put_duration(out, "Init Duration: ", report->init_us);
     switch (report->status) {
     case REPORT_SUCCESS: break;
-    case REPORT_TIMEOUT: len = text_add(ret_text, len, "Status: timeout\t"); break;
-    case REPORT_ERROR: {
-        struct view type = report_error_type(report->error_type);
-        len = text_add(ret_text, len, "Status: error\tError Type: %.*s\t", VIEW_ARGS(type));
+    case REPORT_TIMEOUT: bytes_put_text(out, "Status: timeout\t"); break;
+    case REPORT_ERROR:
+        bytes_put_text(out, "Status: error\tError Type: ");
+        bytes_put_view(out, report_error_type(report->error_type));
+        bytes_put_char(out, '\t');
         break;
     }
-    }
-    return len;
 }
 
 /* ---- lines, as text or as records ---- */
@@ -106,7 +118,8 @@ static void put_record_end(struct bytes *out)
 void report_put_begin(struct bytes *out, enum log_format format, const char *request_id)
 {
     if (format == LOG_FORMAT_TEXT) {
-        bytes_put_format(out, "START RequestId: %.*s Version: $LATEST\n", UUID_TEXT_LEN, request_id);
+        put_id(out, "START RequestId: ", request_id);
+        bytes_put_text(out, " Version: $LATEST\n");
         return;
     }
     put_record_head(out, "platform.start");
@@ -116,14 +129,14 @@ void report_put_begin(struct bytes *out, enum log_format format, const char *req
 
 void report_put_end(struct bytes *out, enum log_format format, const char *request_id, const struct report *report)
 {
-    char text[REPORT_TEXT_MAX];
-
-    if (format == LOG_FORMAT_TEXT)
-        bytes_put_format(out, "END RequestId: %.*s\n", UUID_TEXT_LEN, request_id);
+    if (format == LOG_FORMAT_TEXT) {
+        put_id(out, "END RequestId: ", request_id);
+        bytes_put_char(out, '\n');
+    }
     if (report == NULL)
         return;
     if (format == LOG_FORMAT_TEXT) {
-        bytes_put(out, text, report_text(report, text));
+        report_put(report, out);
         bytes_put_char(out, '\n');
         return;
     }
@@ -170,22 +183,15 @@ static void put_init_failed(struct bytes *out, enum log_format format, const str
 
 /* ---- into the log ---- */
 
-enum { LINES_MAX = 2 };
-
 static void write_lines(const struct report_log *log)
 {
-    struct view lines[LINES_MAX];
-    unsigned count = 0;
-
     ASSERT(!log->text->failed);
     for (const char *at = log->text->data, *end = at + log->text->len; at < end;) {
         const char *line_break = memchr(at, '\n', (size_t)(end - at));
         ASSERT(line_break != NULL);
-        ASSERT(count < LINES_MAX);
-        lines[count++] = (struct view){ at, (size_t)(line_break - at) };
+        capture_line(log->capture, log->instance, (struct view){ at, (size_t)(line_break - at) });
         at = line_break + 1;
     }
-    capture_lines(log->capture, log->instance, lines, count);
 }
 
 void report_init_start(const struct report_log *log, const struct report_init *init)

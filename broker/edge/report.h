@@ -23,7 +23,7 @@
 #include "broker/edge/capture.h"
 #include "schemas/codec/ids.h"
 
-enum { REPORT_TEXT_MAX = 512, ERROR_TYPE_BYTES_MAX = 128 };
+enum { ERROR_TYPE_BYTES_MAX = 128 };
 
 enum report_status { REPORT_SUCCESS, REPORT_ERROR, REPORT_TIMEOUT };
 
@@ -44,8 +44,8 @@ int64_t report_memory_used_mib(const struct report *report); /* rounded up */
 bool report_error_is_known(struct view type);
 /* The type of an error as Lambda's logs show it: Runtime.Name and Function.Name as they are, others as *.Unknown. */
 struct view report_error_type(struct view type);
-/* The REPORT line. Returns its length. */
-size_t report_text(const struct report *report, char ret_text[REPORT_TEXT_MAX]);
+/* The REPORT line, without a line break. */
+void report_put(const struct report *report, struct bytes *out);
 
 /* An init of protocol lambda. */
 struct report_init {

@@ -247,7 +247,6 @@ INLINE bool check_block(struct check *check, struct view text, size_t block, con
     tokens.closing = kinds->quotes & ~tokens.inside;
     uint64_t outside = ~(tokens.inside | tokens.closing), spaces = kinds->spaces & outside, controls = kinds->controls & outside;
     check->bad |= kinds->controls & tokens.inside;
-    check->high |= kinds->high;
     if (__builtin_expect(controls != 0, 0)) {
         check->bad |= !line_breaks_or_tabs(text, block, controls);
         spaces |= controls;
@@ -274,6 +273,9 @@ INLINE bool check_block(struct check *check, struct view text, size_t block, con
     struct check check = { .depth_max = depth_max };                                                                         \
     for (size_t block = 0; block <= text.len && check.bad == 0; block += BLOCK_BYTES) {                                      \
         struct kinds kinds = kinds_of(text.data + block, text.len - block);                                                  \
+        check.high |= kinds.high;                                                                                            \
+        if (check.in_string != 0 && (kinds.quotes | kinds.backslashes | kinds.controls | check.escaped) == 0)                 \
+            continue; /* nothing but a string's inside */                                                                    \
         if (__builtin_expect((kinds.backslashes | check.escaped) != 0, 0)) {                                                 \
             uint64_t escaped = escaped_bits(kinds.backslashes, &check.escaped);                                              \
             check.bad |= !escapes_valid(text, block, escaped);                                                               \

@@ -30,8 +30,7 @@ class Runtime:
 
     def start_function(self, rules="", name="f", **more):
         keys = function(**{"code": "code", **self.keys, **more})
-        self.daemon = sluice_daemon.Daemon(f"functions: {json.dumps({name: keys})}\n{rules}", http=True)
-        self.addCleanup(self.daemon.close)
+        self.daemon = self.prepare(f"functions: {json.dumps({name: keys})}\n{rules}", http=True)
         shutil.copytree(FUNCTIONS / self.code, self.daemon.folder / "code")
         self.daemon.start()
         return self.daemon

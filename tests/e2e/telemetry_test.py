@@ -27,8 +27,7 @@ def handler(event, context):
 
 class TelemetryTest(sluice_daemon.DaemonTest):
     def test_an_agent_hears_of_its_functions_life(self):
-        daemon = sluice_daemon.Daemon(CONFIG, http=True)
-        self.addCleanup(daemon.close)
+        daemon = self.prepare(CONFIG, http=True)
         shutil.copytree(FUNCTION, daemon.folder / "code")
         daemon.start()
         first = json.loads(daemon.invoke("f", {"say": "a line \"of\" its own"}).body)["id"]
@@ -55,8 +54,7 @@ class TelemetryTest(sluice_daemon.DaemonTest):
 
     def test_only_those_that_keep_scale_min_are_provisioned(self):
         """Two at once: one finds the instance that waits, for the other one is started."""
-        daemon = sluice_daemon.Daemon(PROVISIONED, http=True)
-        self.addCleanup(daemon.close)
+        daemon = self.prepare(PROVISIONED, http=True)
         (daemon.folder / "code").mkdir()
         (daemon.folder / "code" / "app.py").write_text(BOTH)
         daemon.start()

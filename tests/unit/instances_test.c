@@ -333,14 +333,21 @@ TEST(a_lambda_process_has_the_environment_it_was_given_and_both_outputs_are_log)
     done();
 }
 
-TEST(an_input_larger_than_the_pipe_arrives_whole_or_is_left)
+static struct bytes larger_than_a_pipe(void)
 {
     struct bytes large = { 0 };
 
     EXPECT(bytes_reserve(&large, 5 << 20));
     memset(large.data, 'x', 5 << 20);
     large.len = 5 << 20;
+    return large;
+}
+
+TEST(an_input_larger_than_the_pipe_arrives_whole_or_is_left)
+{
+    struct bytes large = larger_than_a_pipe();
     struct view line = bytes_view(&large);
+
     given_instances();
     start_shell(1, PROTOCOL_STDIO, "wc -c >&2");
     start_shell(2, PROTOCOL_STDIO, "exit 0");
@@ -638,12 +645,9 @@ TEST(stop_closes_stdin_and_terminates)
 
 TEST(stop_cuts_no_input_short)
 {
-    struct bytes large = { 0 };
-
-    EXPECT(bytes_reserve(&large, 5 << 20));
-    memset(large.data, 'x', 5 << 20);
-    large.len = 5 << 20;
+    struct bytes large = larger_than_a_pipe();
     struct view line = bytes_view(&large);
+
     given_instances();
     start_shell(1, PROTOCOL_STDIO, "trap '' TERM; echo $$ >t1; mv t1 first; while [ ! -e go ]; do :; done; wc -c >&2");
     start_shell(2, PROTOCOL_STDIO_LINES, "trap '' TERM; echo $$ >t2; mv t2 second; while [ ! -e go ]; do :; done; wc -c >&2");
@@ -722,7 +726,7 @@ TEST(with_the_spawner_all_instances_are_lost_and_others_start_later)
 
 TEST(a_burst_of_invocations_leaks_nothing)
 {
-    enum { BURST = 200 };
+    enum { BURST = 100 };
     given_instances();
     unsigned fds = fds_open();
     for (unsigned round = 0; round < 3; round++) {

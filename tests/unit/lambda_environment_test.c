@@ -31,7 +31,7 @@ static struct config_function function_of(const char *const *environment)
 static const char *const *environment_of(struct arena *arena, const struct config_function *function)
 {
     return lambda_environment(arena, function, &(struct lambda_process){
-        .instance = 17, .runtime_address = "127.0.0.1:40001", .endpoint_url = "http://127.0.0.1:4566",
+        .instance = 17, .runtime_port = 40001, .endpoint_url = "http://127.0.0.1:4566",
         .log_stream = "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef" });
 }
 
@@ -73,7 +73,7 @@ TEST(they_follow_the_configuration)
     function.command = node_command;
     function.handler = NULL;
     const char *const *environment = lambda_environment(arena, &function, &(struct lambda_process){
-        .instance = 17, .provisioned = true, .runtime_address = "127.0.0.1:1", .log_stream = "s" });
+        .instance = 17, .provisioned = true, .runtime_port = 1, .log_stream = "s" });
     EXPECT_TEXT("512", value_of(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
     EXPECT_TEXT("provisioned-concurrency", value_of(environment, "AWS_LAMBDA_INITIALIZATION_TYPE"));
     EXPECT_TEXT("4", value_of(environment, "AWS_LAMBDA_MAX_CONCURRENCY"));
@@ -84,7 +84,7 @@ TEST(they_follow_the_configuration)
     function.log_format = LOG_FORMAT_JSON;
     function.log_level = "DEBUG";
     function.command = wrapped_command;
-    environment = lambda_environment(arena, &function, &(struct lambda_process){ .instance = 17, .runtime_address = "127.0.0.1:1", .log_stream = "s" });
+    environment = lambda_environment(arena, &function, &(struct lambda_process){ .instance = 17, .runtime_port = 1, .log_stream = "s" });
     EXPECT_TEXT("/usr/share/sluice/runtimes/nodejs", value_of(environment, "LAMBDA_RUNTIME_DIR"));
     EXPECT_TEXT("JSON", value_of(environment, "AWS_LAMBDA_LOG_FORMAT"));
     EXPECT_TEXT("DEBUG", value_of(environment, "AWS_LAMBDA_LOG_LEVEL"));

@@ -36,6 +36,7 @@ struct runtime_api {
     struct runtime_events events;
     struct map instances;                    /* id -> struct runtime_instance * */
     struct peer_finder *peers;
+    struct http_server *http;                /* whose listeners the instances have */
     uint64_t trace_key, traces;              /* for made trace ids */
     struct list resting;                     /* instances that have used up their looks of this second: see admit() */
     ev_timer rested;
@@ -91,14 +92,12 @@ struct runtime_instance {
     struct runtime_api *api;
     uint64_t id;
     struct http_listener *listener;
-    struct http_handler handler;
-    char address[32];                        /* "127.0.0.1:PORT" */
     pid_t pid;                               /* 0: not told yet */
     unsigned pins;                           /* callbacks on the stack that still look at it */
     bool closed;                             /* runtime_close() was called: freed with the last pin */
     bool ending;                             /* runtime_shutdown() was called: no more work */
     bool parting;                            /* its extensions have had their time: the runtime's requests are closed */
-    ev_timer extensions_late;                /* runs while extensions are waited for */
+    struct ev_timer *late;                   /* runs while extensions are waited for; NULL: they are not */
     bool stranger_logged;
     struct list in_resting;
     int64_t looks_s;                         /* the second in which `looks` descriptors were looked at for it */
@@ -120,6 +119,9 @@ struct runtime_instance {
 
 static inline void instance_pin(struct runtime_instance *instance) { instance->pins++; }
 void instance_unpin(struct runtime_instance *instance);
+
+/* ---- runtime_api.c ---- */
+bool runtime_admit(void *ctx, int fd);
 
 /* ---- routes.c ---- */
 extern const struct http_handler runtime_handler;
@@ -180,7 +182,7 @@ bool extensions_at_work(const struct extensions *extensions);   /* one or more t
 struct extensions *extensions_free(struct extensions *extensions);
 
 /* ---- shutdown.c ---- */
-void shutdown_init(struct runtime_instance *instance);
+void shutdown_end(struct runtime_instance *instance);           /* nothing is waited for any more */
 enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char *reason, int64_t deadline_ms);
 /* An extension may have come to its end. May call back: the instance must be pinned. */
 void shutdown_look(struct runtime_instance *instance);

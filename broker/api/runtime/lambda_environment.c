@@ -68,7 +68,7 @@ static void put_platform(struct variables *variables, const struct config_functi
     struct arena *arena = variables->arena;
     int64_t memory_mb = function->memory_bytes > 0 ? function->memory_bytes >> 20 : MEMORY_MB_DEFAULT;
 
-    put(variables, "AWS_LAMBDA_RUNTIME_API", process->runtime_address);
+    put(variables, "AWS_LAMBDA_RUNTIME_API", arena_format(arena, "127.0.0.1:%u", process->runtime_port));
     put(variables, "_HANDLER", function->handler != NULL ? function->handler : "bootstrap");
     put(variables, "LAMBDA_TASK_ROOT", function->directory);
     put(variables, "LAMBDA_RUNTIME_DIR", runtime_directory(arena, function));

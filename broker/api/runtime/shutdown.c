@@ -7,13 +7,23 @@
  * its extensions are done. */
 #include "broker/api/runtime/instance.h"
 
+#include <stdlib.h>
+
 #include "broker/base/assert.h"
 #include "broker/edge/log.h"
+
+void shutdown_end(struct runtime_instance *instance)
+{
+    if (instance->late != NULL)
+        ev_timer_stop(instance->api->loop, instance->late);
+    free(instance->late);
+    instance->late = NULL;
+}
 
 static void part(struct runtime_instance *instance)
 {
     instance->parting = true;
-    ev_timer_stop(instance->api->loop, &instance->extensions_late);
+    shutdown_end(instance);
     LIST_EACH(at, &instance->parked)
         http_abort(LIST_OWNER(at, struct call, link)->exchange);
 }
@@ -38,10 +48,13 @@ static void on_late(struct ev_loop *loop, ev_timer *watcher, int revents)
     instance_unpin(instance);
 }
 
-void shutdown_init(struct runtime_instance *instance)
+static void wait_for_extensions(struct runtime_instance *instance, int64_t left_ms)
 {
-    ev_init(&instance->extensions_late, on_late);
-    instance->extensions_late.data = instance;
+    instance->late = malloc(sizeof *instance->late);
+    ASSERT(instance->late != NULL);
+    ev_timer_init(instance->late, on_late, (double)left_ms / 1000, 0.);
+    instance->late->data = instance;
+    ev_timer_start(instance->api->loop, instance->late);
 }
 
 enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char *reason, int64_t deadline_ms)
@@ -56,8 +69,7 @@ enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char
     if (first)
         extensions_shutdown(instance, reason, deadline_ms);
     if (first && left_ms > 0 && extensions_at_work(instance->extensions)) {
-        ev_timer_set(&instance->extensions_late, (double)left_ms / 1000, 0.);
-        ev_timer_start(instance->api->loop, &instance->extensions_late);
+        wait_for_extensions(instance, left_ms);
         return RUNTIME_WAITS;
     }
     part(instance);
@@ -67,6 +79,6 @@ enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char
 void shutdown_look(struct runtime_instance *instance)
 {
     ASSERT(instance->pins > 0);
-    if (!instance->closed && ev_is_active(&instance->extensions_late) && !extensions_at_work(instance->extensions))
+    if (!instance->closed && instance->late != NULL && !extensions_at_work(instance->extensions))
         part_and_tell(instance);
 }
