@@ -158,9 +158,10 @@ static void last_set(struct invocations *invocations, const struct runner *runne
         return;
     invocations->last.report = *report;
     memcpy(invocations->last.request_id, report->request_id, sizeof invocations->last.request_id);
-    (void)snprintf(invocations->last.error_type, sizeof invocations->last.error_type, "%.*s", VIEW_ARGS(report->error_type));
+    ASSERT(report->error_type.len < sizeof invocations->last.error_type); /* it is one of an invocation's */
+    memcpy(invocations->last.error_type, report->error_type.data, report->error_type.len);
     invocations->last.report.request_id = invocations->last.request_id;
-    invocations->last.report.error_type = view_of(invocations->last.error_type);
+    invocations->last.report.error_type.data = invocations->last.error_type;
 }
 
 /* ---- one invocation's end ---- */
@@ -440,7 +441,7 @@ void invocations_on_report(struct invocations *invocations, void (*on_report)(vo
 void invocations_put_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out)
 {
     const struct runner *runner = runner_find(invocations, instance);
-    bool last = invocations->last.instance == instance;
+    bool last = instance != 0 && invocations->last.instance == instance;
     enum log_format format = last ? invocations->last.format : runner != NULL ? runner->format : LOG_FORMAT_TEXT;
 
     report_put_begin(out, format, request_id);

@@ -169,8 +169,8 @@ static void put_init_failed(struct bytes *out, enum log_format format, const str
     struct view type = timeout ? (struct view){ 0 } : report_error_type(error_type);
 
     if (format == LOG_FORMAT_TEXT) {
-        bytes_put_format(out, "INIT_REPORT Init Duration: %.2f ms\tPhase: %s\tStatus: %s", (double)duration_us / 1000, report_phase(init),
-                         timeout ? "timeout" : "error");
+        put_duration(out, "INIT_REPORT Init Duration: ", duration_us);
+        bytes_put_format(out, "Phase: %s\tStatus: %s", report_phase(init), timeout ? "timeout" : "error");
         if (type.len > 0)
             bytes_put_format(out, "\tError Type: %.*s", VIEW_ARGS(type));
         bytes_put_char(out, '\n');
@@ -183,13 +183,15 @@ static void put_init_failed(struct bytes *out, enum log_format format, const str
 
 /* ---- into the log ---- */
 
+/* Out of memory: they are lost, as output is. */
 static void write_lines(const struct report_log *log)
 {
-    ASSERT(!log->text->failed);
+    if (log->text->failed)
+        return;
     for (const char *at = log->text->data, *end = at + log->text->len; at < end;) {
         const char *line_break = memchr(at, '\n', (size_t)(end - at));
         ASSERT(line_break != NULL);
-        capture_line(log->capture, log->instance, (struct view){ at, (size_t)(line_break - at) });
+        capture_line(log->capture, log->instance, (struct view){ .data = at, .len = (size_t)(line_break - at) });
         at = line_break + 1;
     }
 }

@@ -97,7 +97,7 @@ struct runtime_instance {
     bool closed;                             /* runtime_close() was called: freed with the last pin */
     bool ending;                             /* runtime_shutdown() was called: no more work */
     bool parting;                            /* its extensions have had their time: the runtime's requests are closed */
-    struct ev_timer *late;                   /* runs while extensions are waited for; NULL: they are not */
+    ev_timer *extensions_late;               /* runs while extensions are waited for; NULL: they are not */
     bool stranger_logged;
     struct list in_resting;
     int64_t looks_s;                         /* the second in which `looks` descriptors were looked at for it */
@@ -182,10 +182,10 @@ bool extensions_at_work(const struct extensions *extensions);   /* one or more t
 struct extensions *extensions_free(struct extensions *extensions);
 
 /* ---- shutdown.c ---- */
-void shutdown_end(struct runtime_instance *instance);           /* nothing is waited for any more */
 enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char *reason, int64_t deadline_ms);
 /* An extension may have come to its end. May call back: the instance must be pinned. */
 void shutdown_look(struct runtime_instance *instance);
+void shutdown_forget(struct runtime_instance *instance);        /* its extensions are waited for no longer */
 
 /* ---- platform_records.c ---- */
 void platform_init_start(const struct runtime_instance *instance, struct bytes *record);

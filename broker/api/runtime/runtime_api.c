@@ -200,7 +200,7 @@ void runtime_started(struct runtime_api *api, uint64_t id, pid_t pid)
 static void instance_close(struct runtime_instance *instance)
 {
     instance->closed = true;
-    shutdown_end(instance);
+    shutdown_forget(instance);
     list_remove(&instance->in_resting);
     instance_pin(instance);
     http_listener_close(instance->listener);

@@ -12,18 +12,19 @@
 #include "broker/base/assert.h"
 #include "broker/edge/log.h"
 
-void shutdown_end(struct runtime_instance *instance)
+void shutdown_forget(struct runtime_instance *instance)
 {
-    if (instance->late != NULL)
-        ev_timer_stop(instance->api->loop, instance->late);
-    free(instance->late);
-    instance->late = NULL;
+    if (instance->extensions_late == NULL)
+        return;
+    ev_timer_stop(instance->api->loop, instance->extensions_late);
+    free(instance->extensions_late);
+    instance->extensions_late = NULL;
 }
 
 static void part(struct runtime_instance *instance)
 {
     instance->parting = true;
-    shutdown_end(instance);
+    shutdown_forget(instance);
     LIST_EACH(at, &instance->parked)
         http_abort(LIST_OWNER(at, struct call, link)->exchange);
 }
@@ -48,13 +49,16 @@ static void on_late(struct ev_loop *loop, ev_timer *watcher, int revents)
     instance_unpin(instance);
 }
 
-static void wait_for_extensions(struct runtime_instance *instance, int64_t left_ms)
+/* False: out of memory. Most instances never need the timer, so none has it from its start. */
+static bool wait_begin(struct runtime_instance *instance, int64_t left_ms)
 {
-    instance->late = malloc(sizeof *instance->late);
-    ASSERT(instance->late != NULL);
-    ev_timer_init(instance->late, on_late, (double)left_ms / 1000, 0.);
-    instance->late->data = instance;
-    ev_timer_start(instance->api->loop, instance->late);
+    instance->extensions_late = malloc(sizeof *instance->extensions_late);
+    if (instance->extensions_late == NULL)
+        return false;
+    ev_timer_init(instance->extensions_late, on_late, (double)left_ms / 1000, 0.);
+    instance->extensions_late->data = instance;
+    ev_timer_start(instance->api->loop, instance->extensions_late);
+    return true;
 }
 
 enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char *reason, int64_t deadline_ms)
@@ -68,10 +72,8 @@ enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char
         telemetry_flush(instance->telemetry);
     if (first)
         extensions_shutdown(instance, reason, deadline_ms);
-    if (first && left_ms > 0 && extensions_at_work(instance->extensions)) {
-        wait_for_extensions(instance, left_ms);
+    if (first && left_ms > 0 && extensions_at_work(instance->extensions) && wait_begin(instance, left_ms))
         return RUNTIME_WAITS;
-    }
     part(instance);
     return extensions_alive(instance->extensions) ? RUNTIME_HAS_EXTENSIONS : RUNTIME_NO_EXTENSIONS;
 }
@@ -79,6 +81,6 @@ enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char
 void shutdown_look(struct runtime_instance *instance)
 {
     ASSERT(instance->pins > 0);
-    if (!instance->closed && instance->late != NULL && !extensions_at_work(instance->extensions))
+    if (!instance->closed && instance->extensions_late != NULL && !extensions_at_work(instance->extensions))
         part_and_tell(instance);
 }
