@@ -24,21 +24,22 @@ struct invocation {
     char request_id[UUID_TEXT_LEN + 1];
 };
 
-struct runner {                      /* one instance */
+struct runner {                      /* one instance; there are thousands that wait: no holes */
     uint64_t instance;
+    uint32_t function;               /* in usage */
     enum function_protocol protocol;
-    int64_t memory_limit_bytes;
+    enum function_runtime runtime;
+    enum log_format format;
     bool reports, ready, killed;
     bool exited;                     /* stdio: its process has, at `exit_us` */
+    bool provisioned, repeats_init;  /* as instance_info */
     bool init_over;                  /* failed, and told; or it was told to end before */
     bool cold;                       /* its init is not billed yet */
-    struct report_init init;         /* protocol lambda; its function's name is in usage */
-    enum log_format format;
+    int64_t memory_limit_bytes;
     int64_t started_us, init_us;     /* init once it is ready */
     int64_t busy_until_us;           /* end of the last invocation */
     int64_t exit_us;
     int64_t memory_bytes, memory_looked_us; /* the last peak, and when */
-    uint32_t function;               /* in usage */
     struct capture *capture;
     VEC(struct invocation) open;     /* from open_at, oldest first */
     size_t open_at;
@@ -132,6 +133,12 @@ static void on_save_soon(struct ev_loop *loop, struct ev_timer *watcher, int eve
 static struct report_log log_of(struct invocations *invocations, const struct runner *runner)
 {
     return (struct report_log){ .capture = runner->capture, .instance = runner->instance, .format = runner->format, .text = &invocations->line };
+}
+
+static struct report_init init_of(const struct invocations *invocations, const struct runner *runner)
+{
+    return (struct report_init){ .function = usage_function_name(invocations->usage, runner->function), .runtime = runner->runtime,
+                                 .provisioned = runner->provisioned, .again = runner->repeats_init };
 }
 
 static void begin_write(struct invocations *invocations, const struct runner *runner, const char *request_id)
@@ -267,19 +274,19 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
 
     ASSERT(runner != NULL);
     bool told = function->memory_bytes == 0 && function->protocol == PROTOCOL_LAMBDA;
-    *runner = (struct runner){ .instance = instance, .protocol = function->protocol,
+    *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .runtime = function->runtime,
+                               .provisioned = info->provisioned, .repeats_init = info->repeats_init,
                                .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes,
                                .reports = function->report, .format = function->log_format, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
-    runner->init = (struct report_init){ .function = usage_function_name(invocations->usage, runner->function), .runtime = function->runtime,
-                                         .provisioned = info->provisioned, .again = info->repeats_init };
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
     ASSERT(runner->capture != NULL);
     map_put(&invocations->runners, instance, (uint64_t)(uintptr_t)runner);
     if (!runner->reports || runner->protocol != PROTOCOL_LAMBDA)
         return;
     struct report_log log = log_of(invocations, runner);
-    report_init_start(&log, &runner->init);
+    struct report_init init = init_of(invocations, runner);
+    report_init_start(&log, &init);
 }
 
 void invocations_init_failed(struct invocations *invocations, uint64_t instance, enum report_status status, struct view error_type)
@@ -293,7 +300,8 @@ void invocations_init_failed(struct invocations *invocations, uint64_t instance,
     if (!runner->reports)
         return;
     struct report_log log = log_of(invocations, runner);
-    report_init_failed(&log, &runner->init, status, error_type, clock_now().mono.us - runner->started_us);
+    struct report_init init = init_of(invocations, runner);
+    report_init_failed(&log, &init, status, error_type, clock_now().mono.us - runner->started_us);
 }
 
 void invocations_stopped(struct invocations *invocations, uint64_t instance)
