@@ -177,6 +177,13 @@ class LogTest(sluice_daemon.DaemonTest):
         report = lines[-1]
         self.assertEqual((report["type"], report["record"]["status"], report["record"]["errorType"]), ("platform.report", "error", "Runtime.Unknown"))
 
+    def test_another_format_is_for_another_process(self):
+        self.invoke("jspython")
+        self.daemon.configure(FUNCTIONS.replace("level: debug", "level: info"))
+        def debug_is_left_out():
+            return "whispered" not in self.invoke("jspython")[1]
+        self.daemon.wait_for(debug_is_left_out, "a process with the new level")
+
     def test_json_of_an_init_that_failed_and_of_a_process(self):
         self.invoke("jsthrows")
         report = [json.loads(line) for line in self.lines("jsthrows") if "platform.initReport" in line]
