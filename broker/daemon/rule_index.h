@@ -19,8 +19,6 @@ struct rule_index *rule_index_free(struct rule_index *index);
 struct match_set *rule_index_open(const struct broker *broker, const char *bus, uint64_t fingerprint);
 /* Begins the next piece of work if there is some and the thread is free; once a turn. */
 void rule_index_turn(struct rule_index *index);
-/* In place of config_file_free() at a reload: the thread may still read it. */
-void rule_index_retire(struct rule_index *index, struct config_file *config);
 /* Removes files of buses that are no more. At the start. */
 void rule_index_tidy(const struct broker *broker);
 
