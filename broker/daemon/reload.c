@@ -14,6 +14,8 @@
 
 enum {
     NICENESS = 5,                /* of the worker: behind the loop and the committer, before merges */
+    STAMP_MS = 20,               /* a file's time of change may be that much too early, on a kernel of 100 ticks a second with some to spare */
+    AGE_MS_MAX = 1000,
     WATCHES_MAX = 64,            /* files; a folder of more still tells of itself, and a changed file in it needs a SIGHUP */
 };
 static const double STILL_S = 0.3; /* a file is written in pieces: read it again once it has been still for so long */
@@ -28,6 +30,7 @@ struct reload {
     bool asked;                  /* since it began */
     atomic_bool given_up;        /* the daemon ends: the worker skips what it has not begun */
     struct now began;
+    struct mono changed;         /* the last change of a file that was seen */
 
     /* The worker's while it prepares or frees, else the loop's. */
     struct preparation *preparation;
@@ -58,16 +61,32 @@ static void on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
 
 static void on_still(struct ev_loop *loop, ev_timer *watcher, int events)
 {
-    (void)events;
-    ev_timer_stop(loop, watcher);
-    (void)reload_ask(watcher->data);
-}
-
-static void on_changed(struct ev_loop *loop, ev_stat *watcher, int events)
-{
     struct reload *reload = watcher->data;
 
     (void)events;
+    ev_timer_stop(loop, watcher);
+    if (reload->changed.us >= reload->began.mono.us) /* else somebody has asked since, and got what has changed */
+        (void)reload_ask(reload);
+}
+
+static int64_t changed_wall_ms(const ev_stat *watch)
+{
+    return (int64_t)watch->attr.st_ctim.tv_sec * 1000 + watch->attr.st_ctim.tv_nsec / 1000000;
+}
+
+/* Somebody who changes a file and asks is often heard before the kernel tells of the file: when it changed is what counts. A change
+ * less than STAMP_MS before a reload began counts as one after it, because the clock of the stamps is coarse. */
+static void on_changed(struct ev_loop *loop, ev_stat *watcher, int events)
+{
+    struct reload *reload = watcher->data;
+    struct now now = clock_now();
+    int64_t age_ms = watcher->attr.st_nlink == 0 ? 0 : now.wall_ms - changed_wall_ms(watcher) - STAMP_MS;
+
+    (void)events;
+    if (age_ms < 0 || age_ms > AGE_MS_MAX) /* an old file was moved here, or the clock was set */
+        age_ms = 0;
+    if (reload->changed.us < now.mono.us - age_ms * 1000)
+        reload->changed.us = now.mono.us - age_ms * 1000;
     ev_timer_again(loop, &reload->soon);
 }
 
@@ -100,8 +119,8 @@ static void watch_path(struct reload *reload, const char *path, int64_t read_wal
     watch->data = reload;
     ev_stat_start(reload->broker->loop, watch);
     /* It may have changed since it was read, while nobody watched it. */
-    if (watch->attr.st_nlink > 0 && (int64_t)watch->attr.st_ctim.tv_sec * 1000 + watch->attr.st_ctim.tv_nsec / 1000000 > read_wall_ms)
-        ev_timer_again(reload->broker->loop, &reload->soon);
+    if (watch->attr.st_nlink > 0 && changed_wall_ms(watch) > read_wall_ms)
+        on_changed(reload->broker->loop, watch, 0);
 }
 
 static bool is_read(const struct reload *reload, const char *path)
@@ -165,7 +184,7 @@ static struct config_file *load(struct reload *reload)
     FILE *stream = open_memstream(&text, &len);
 
     ASSERT(stream != NULL);
-    struct config_file *file = config_file_load(options->config_path, options->runtimes, stream, NULL);
+    struct config_file *file = config_file_load_until(&reload->given_up, options->config_path, options->runtimes, stream, NULL);
     (void)fclose(stream);
     bytes_put(&reload->errors, text, len);
     free(text);
