@@ -4,7 +4,8 @@
  * when it is whole and of just the rules of the configuration; a damaged or stale one is refused with a line, the rules are compiled
  * anew and saved again. The files are a cache: they may be removed at any time, and a backup goes without them.
  *
- * One piece of work is under way at a time (engine_rules_work()), on a thread of low priority. */
+ * One piece of work is under way at a time (engine_rules_work()), on a thread of low priority, which also frees what it has taken the
+ * place of. A reload (reload.h) may come at any time; what was made of the rules before it is thrown away. */
 #ifndef SLUICE_DAEMON_RULE_INDEX_H
 #define SLUICE_DAEMON_RULE_INDEX_H
 
