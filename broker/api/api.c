@@ -298,13 +298,10 @@ enum sluice_err api_open(struct ev_loop *loop, const char *address, const struct
     api->loopback = address_is_loopback(api->host);
     list_init(&api->calls);
     api->once = once_new(loop);
-    enum sluice_err err = http_listen(loop, address, NULL,
-                                      &(struct http_handler){ .ctx = api,
-                                                              .on_head = api_head,
-                                                              .on_request = api_request,
-                                                              .on_drained = api_drained,
-                                                              .on_end = api_end },
-                                      &api->listener, reterr);
+    api->http = http_server_new(loop, NULL, &(struct http_handler){
+        .on_head = api_head, .on_request = api_request, .on_drained = api_drained, .on_end = api_end });
+    ASSERT(api->http != NULL);
+    enum sluice_err err = http_listen(api->http, address, api, &api->listener, reterr);
     if (err != SLUICE_OK) {
         api_close(api);
         return err;
@@ -319,6 +316,7 @@ void api_close(struct api *api)
     if (api == NULL)
         return;
     http_listener_close(api->listener);
+    api->http = http_server_free(api->http);
     ASSERT(list_empty(&api->calls));
     publishings_close(api);
     invocations_close(api);

@@ -39,6 +39,7 @@ struct once;
 struct api {
     struct ev_loop *loop;
     struct api_hands hands;
+    struct http_server *http;
     struct http_listener *listener;
     char host[256];                      /* of its address, as configured */
     bool loopback;

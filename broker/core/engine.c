@@ -106,11 +106,8 @@ struct engine *engine_free(struct engine *engine)
         }
         LIST_EACH(at, &function->invokes)
             free(LIST_OWNER(at, struct invoke, in_function));
-        LIST_EACH(at, &function->instances) {
-            struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-            VEC_DONE(&instance->wants);
-            free(instance);
-        }
+        LIST_EACH(at, &function->instances)
+            free(LIST_OWNER(at, struct instance, in_function));
         function_free(function);
     }
     LIST_EACH(at, &engine->early)

@@ -77,7 +77,7 @@ struct instance {
     struct list in_free;         /* has room for work: the most recently busy first; in no list: no room */
     struct list leases;
     unsigned slots;              /* stdio, stdio-lines: deliveries it can still take; native: see wants */
-    VEC(unsigned) wants;         /* native, lambda: parked requests, events_max each */
+    unsigned wants, events_max;  /* native, lambda: parked requests, and what the most modest of them takes */
     unsigned leased;
     uint64_t done;
     int64_t pid, started_wall_ms;

@@ -99,7 +99,7 @@ static struct instance_info instance_info_of(const struct instance *instance)
                                   .started_wall_ms = instance->started_wall_ms,
                                   .since = instance->started,
                                   .leased = instance->leased,
-                                  .parked = (unsigned)instance->wants.count,
+                                  .parked = instance->wants,
                                   .done = instance->done,
                                   .provisioned = instance->provisioned,
                                   .attached = instance->attached,

@@ -68,7 +68,7 @@ void instance_set_state(struct instance *instance, enum instance_state state)
  * Attached ones do not age: they take turns. */
 void instance_update_free(struct instance *instance)
 {
-    bool room = instance->state != INSTANCE_DRAINING && (instance->slots > 0 || instance->wants.count > 0);
+    bool room = instance->state != INSTANCE_DRAINING && (instance->slots > 0 || instance->wants > 0);
 
     if (room && list_empty(&instance->in_free) && instance->attached)
         list_push(&instance->function->free_attached, &instance->in_free);
@@ -122,7 +122,6 @@ void instance_free(struct engine *engine, struct instance *instance)
     list_remove(&instance->in_function);
     list_remove(&instance->in_free);
     (void)map_remove(&engine->instances, instance->id, NULL);
-    VEC_DONE(&instance->wants);
     free(instance);
 }
 
@@ -199,7 +198,8 @@ enum sluice_err engine_instance_wants(struct engine *engine, uint64_t id, unsign
         return SLUICE_ELIMIT;
     if (instance->attached)
         attached_place_add(instance);
-    VEC_PUSH(&instance->wants, events_max);
+    if (instance->wants++ == 0 || events_max < instance->events_max)
+        instance->events_max = events_max;
     instance_is_up(engine, instance, now);
     instance_update_free(instance);
     function_touch(engine, instance->function);
@@ -210,9 +210,9 @@ void engine_instance_wants_cancel(struct engine *engine, uint64_t id)
 {
     struct instance *instance = instance_find(engine, id);
 
-    if (instance == NULL || instance->wants.count == 0)
+    if (instance == NULL || instance->wants == 0)
         return;
-    instance->wants.count--;
+    instance->wants--;
     if (instance->attached)
         attached_place_end(instance);
     instance_update_free(instance);

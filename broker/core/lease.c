@@ -43,7 +43,7 @@ static struct lease *lease_new(struct engine *engine, struct instance *instance,
     switch (instance->protocol) {
     case PROTOCOL_STDIO: instance->slots = 0; break;
     case PROTOCOL_STDIO_LINES: instance->slots -= lease->places; break;
-    case PROTOCOL_NATIVE: case PROTOCOL_LAMBDA: instance->wants.count--; break;
+    case PROTOCOL_NATIVE: case PROTOCOL_LAMBDA: instance->wants--; break;
     }
     if (instance->state == INSTANCE_READY)
         instance_set_state(instance, INSTANCE_BUSY);

@@ -1,13 +1,14 @@
 /* Several events at once. What one event costs on a large set is mostly waiting: for the line of the table, then for the predicate that it
  * names, then for the rule. So the values of all events are found first and asked for in memory; then what those lines name is asked for,
- * event by event, and at last the values are evaluated, with everything at hand. On a small set all is at hand anyway, and only the next
- * event's text is asked for in advance. */
+ * event by event, and at last the values are evaluated, with everything at hand. On a small set all is at hand anyway, and only the text of
+ * the next events is asked for in advance. */
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
 #include "broker/core/match_set.h"
 
 enum {
     LINE_BYTES = 64,
+    FETCH_AHEAD = 2,             /* events whose text is on its way while one is matched */
     FETCH_BYTES_MAX = 4096,      /* of the next event's text: beyond that the processor has seen where it goes */
     DEFER_SLOTS_MIN = 1 << 18,   /* 2 MiB: of fewer slots what is used is in the core's own memory, and deferring costs more than it saves */
     VALUES_MAX = 256,            /* of one event; with more it is matched as ever, and memory stays small */
@@ -98,8 +99,8 @@ static void match_deferred(const struct match_set *set, struct match_scratch *st
     state->deferred.count = 0;
     state->texts_kept = true;
     for (size_t i = 0; i < count; i++) {
-        if (i + 1 < count)
-            fetch_text(&sources[i + 1]);
+        if (i + FETCH_AHEAD < count)
+            fetch_text(&sources[i + FETCH_AHEAD]);
         pending[i] = defer_event(&set->base->image, state, &sources[i]);
     }
     for (size_t i = 0; i < state->deferred.count; i++)
@@ -136,8 +137,8 @@ static void match_all(const struct match_set *set, struct match_scratch *state, 
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        if (i + 1 < count)
-            fetch_text(&sources[i + 1]);
+        if (i + FETCH_AHEAD < count)
+            fetch_text(&sources[i + FETCH_AHEAD]);
         match_plain(set, state, &sources[i], &ret_answers[i]);
     }
 }

@@ -23,8 +23,8 @@ static unsigned lease_size(const struct function *function, const struct instanc
     case PROTOCOL_STDIO_LINES: size = instance->slots; break;
     case PROTOCOL_LAMBDA: size = 1; break;
     case PROTOCOL_NATIVE:
-        if (instance->wants.items[instance->wants.count - 1] < size)
-            size = instance->wants.items[instance->wants.count - 1];
+        if (instance->events_max < size)
+            size = instance->events_max;
         break;
     }
     return size < room ? size : room;

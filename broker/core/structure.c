@@ -31,24 +31,31 @@ static inline __attribute__((always_inline)) struct structure_block block_of(str
     return (struct structure_block){ .quotes = raw.quotes, .marks = names | opens | closes, .opens = opens, .closes = closes };
 }
 
-/* The last, incomplete block is padded with spaces in a buffer of its own: nothing behind the text is read. */
+/* Nothing behind the text is read. `raw_of` is given where a block begins and how many bytes are left; where those are fewer than a block, the
+ * rest counts as spaces. */
 #define SCAN_BODY(raw_of, parity_of)                                                                                     \
     struct carry carry = { 0 };                                                                                          \
-    size_t whole = text.len / STRUCTURE_BLOCK_BYTES;                                                                     \
-    char last[STRUCTURE_BLOCK_BYTES];                                                                                    \
     uint64_t any = 0;                                                                                                    \
-    memset(last, ' ', sizeof last);                                                                                      \
-    if (text.len % STRUCTURE_BLOCK_BYTES != 0)                                                                           \
-        memcpy(last, text.data + whole * STRUCTURE_BLOCK_BYTES, text.len % STRUCTURE_BLOCK_BYTES);                       \
-    for (size_t i = 0; i <= whole; i++) {                                                                                \
-        struct raw raw = raw_of(i < whole ? text.data + i * STRUCTURE_BLOCK_BYTES : last, names);                               \
+    size_t count = text.len / STRUCTURE_BLOCK_BYTES + 1;                                                                 \
+    for (size_t i = 0; i < count; i++) {                                                                                 \
+        struct raw raw = raw_of(text.data + i * STRUCTURE_BLOCK_BYTES, text.len - i * STRUCTURE_BLOCK_BYTES, names);     \
         any |= raw.backslashes;                                                                                          \
         if (__builtin_expect((raw.backslashes | carry.escaped) != 0, 0))                                                 \
-            raw.quotes &= ~escaped_bits(raw.backslashes, &carry.escaped);                                                        \
+            raw.quotes &= ~escaped_bits(raw.backslashes, &carry.escaped);                                                \
         structure->blocks[i] = block_of(raw, &carry, parity_of(raw.quotes));                                             \
     }                                                                                                                    \
-    structure->count = whole + 1;                                                                                        \
+    structure->count = count;                                                                                            \
     structure->escapes = any != 0;
+
+/* For those that cannot read a part of a block. */
+static inline const char *whole_block(const char *at, size_t left, char room[STRUCTURE_BLOCK_BYTES])
+{
+    if (left >= STRUCTURE_BLOCK_BYTES)
+        return at;
+    memset(room, ' ', STRUCTURE_BLOCK_BYTES);
+    memcpy(room, at, left);
+    return room;
+}
 
 /* ---- eight bytes at a time, anywhere ---- */
 
@@ -61,10 +68,12 @@ static uint64_t equal_bytes(uint64_t word, unsigned char c)
     return (zero >> 7) * UINT64_C(0x0102040810204080) >> 56;
 }
 
-static struct raw raw_portable(const char *at, const struct structure_names *names)
+static struct raw raw_portable(const char *at, size_t left, const struct structure_names *names)
 {
+    char room[STRUCTURE_BLOCK_BYTES];
     struct raw raw = { 0 };
 
+    at = whole_block(at, left, room);
     for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 8) {
         const unsigned char *bytes = (const unsigned char *)at + i;
         uint64_t word = 0;
@@ -90,12 +99,14 @@ static void scan_portable(struct structure *structure, struct view text, const s
 
 /* ---- 16, 32, 64 bytes at a time ---- */
 
-static inline struct raw raw_sse2(const char *at, const struct structure_names *names)
+static inline struct raw raw_sse2(const char *at, size_t left, const struct structure_names *names)
 {
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), fold = _mm_set1_epi8(0x20);
     const __m128i open = _mm_set1_epi8('{'), close = _mm_set1_epi8('}');
+    char room[STRUCTURE_BLOCK_BYTES];
     struct raw raw = { 0 };
 
+    at = whole_block(at, left, room);
     for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(at + i)), folded = _mm_or_si128(bytes, fold);
         raw.quotes |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)) << i;
@@ -117,15 +128,17 @@ static void scan_sse2(struct structure *structure, struct view text, const struc
     SCAN_BODY(raw_sse2, between_quotes)
 }
 
-static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2(const char *at, const struct structure_names *names)
+static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2(const char *at, size_t left, const struct structure_names *names)
 {
     const __m256i low = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)names->low));
     const __m256i high = _mm256_broadcastsi128_si256(_mm_setr_epi8(1, 2, 4, 8, 16, 32, 64, (char)128, 0, 0, 0, 0, 0, 0, 0, 0));
     const __m256i nibble = _mm256_set1_epi8(15);
     const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\'), fold = _mm256_set1_epi8(0x20);
     const __m256i open = _mm256_set1_epi8('{'), close = _mm256_set1_epi8('}');
+    char room[STRUCTURE_BLOCK_BYTES];
     struct raw raw = { 0 };
 
+    at = whole_block(at, left, room);
     for (unsigned i = 0; i < STRUCTURE_BLOCK_BYTES; i += 32) {
         __m256i bytes = _mm256_loadu_si256((const __m256i *)(const void *)(at + i)), folded = _mm256_or_si256(bytes, fold);
         raw.quotes |= (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, quote)) << i;
@@ -144,11 +157,12 @@ __attribute__((target("avx2," STRING_BITS_CARRYLESS))) static void scan_avx2(str
     SCAN_BODY(raw_avx2, between_quotes_carryless)
 }
 
-static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct raw raw_avx512(const char *at, const struct structure_names *names)
+static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct raw raw_avx512(const char *at, size_t left, const struct structure_names *names)
 {
     const __m512i low = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)names->low));
     const __m512i high = _mm512_broadcast_i32x4(_mm_setr_epi8(1, 2, 4, 8, 16, 32, 64, (char)128, 0, 0, 0, 0, 0, 0, 0, 0));
-    __m512i bytes = _mm512_loadu_si512(at), folded = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
+    __mmask64 there = left >= STRUCTURE_BLOCK_BYTES ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
+    __m512i bytes = _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, at), folded = _mm512_or_si512(bytes, _mm512_set1_epi8(0x20));
 
     __m512i groups = _mm512_shuffle_epi8(high, _mm512_and_si512(_mm512_srli_epi16(bytes, 4), _mm512_set1_epi8(15)));
     return (struct raw){ .quotes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')),

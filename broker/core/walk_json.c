@@ -50,6 +50,13 @@ INLINE size_t marks_take(struct marks *marks)
     return at;
 }
 
+/* Closing brackets whose opening one is not the bracket right before them. A pair with nothing nested in it cannot end what is around it, and most
+ * pairs are such: adding carries a bit from each opening bracket over what is between to the next bracket. */
+INLINE uint64_t closes_of_more(uint64_t opens, uint64_t closes)
+{
+    return closes & ~(opens + (opens | ~(opens | closes)));
+}
+
 /* The opening bracket was taken: takes all up to its closing one. */
 INLINE void skip_container(struct marks *marks)
 {
@@ -58,17 +65,18 @@ INLINE void skip_container(struct marks *marks)
 
     for (;;) {
         const struct structure_block *block = &marks->blocks[marks->block];
-        uint64_t opens = block->opens & below, closes = block->closes & below;
-        size_t closes_count = (size_t)__builtin_popcountll(closes), number = 0;
-        for (uint64_t left = closes; closes_count >= depth && left != 0; left &= left - 1) { /* it may end at one of these */
-            uint64_t below_it = (left & -left) - 1;
-            if (++number == depth + (size_t)__builtin_popcountll(opens & below_it)) {
-                marks->bits = block->marks & ~below_it & ~(below_it + 1);
-                marks->behind = marks->block * STRUCTURE_BLOCK_BYTES + (unsigned)__builtin_ctzll(left) + 1;
-                return;
+        uint64_t opens = block->opens & below, closes = block->closes & below, may_end = closes_of_more(opens, closes);
+        if ((size_t)__builtin_popcountll(may_end) >= depth) {
+            for (; may_end != 0; may_end &= may_end - 1) {
+                uint64_t upto = may_end ^ (may_end - 1);
+                if ((size_t)__builtin_popcountll(closes & upto) == depth + (size_t)__builtin_popcountll(opens & upto)) {
+                    marks->bits = block->marks & ~upto;
+                    marks->behind = marks->block * STRUCTURE_BLOCK_BYTES + (unsigned)__builtin_ctzll(may_end) + 1;
+                    return;
+                }
             }
         }
-        depth += (size_t)__builtin_popcountll(opens) - closes_count;
+        depth += (size_t)__builtin_popcountll(opens) - (size_t)__builtin_popcountll(closes);
         if (marks->block + 1 >= marks->blocks_count) {
             marks->bits = 0;
             marks->behind = marks->len;

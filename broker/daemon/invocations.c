@@ -47,7 +47,7 @@ struct invocations {
     struct worker saver;
     struct ev_timer save_soon;
     uint64_t last_instance;          /* whose invocation ended last, and what was said of it */
-    char last_report[2 * REPORT_TEXT_MAX];
+    struct bytes last_report;
     void (*on_report)(void *ctx, uint64_t instance, const struct report *report);
     void *on_report_ctx;
 };
@@ -191,7 +191,7 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     struct usage_sums sums = sums_of(&report, invocation->reported);
 
     if (invocation->reported) {
-        report_end(runner->capture, runner->instance, &report, invocations->last_report);
+        report_end(runner->capture, runner->instance, &report, &invocations->last_report);
         invocations->last_instance = runner->instance;
         if (invocations->on_report != NULL)
             invocations->on_report(invocations->on_report_ctx, runner->instance, &report);
@@ -270,7 +270,9 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     invocation->request_id[0] = '\0';
     if (!invocation->reported)
         return;
-    (void)snprintf(invocation->request_id, sizeof invocation->request_id, "%s", request_id);
+    size_t id_len = strlen(request_id);
+    ASSERT(id_len < sizeof invocation->request_id);
+    memcpy(invocation->request_id, request_id, id_len + 1);
     if (runner->ready)
         report_begin(runner->capture, instance, request_id);
 }
@@ -346,7 +348,7 @@ void invocations_on_report(struct invocations *invocations, void (*on_report)(vo
 
 struct view invocations_last_report(const struct invocations *invocations, uint64_t instance)
 {
-    return instance != 0 && invocations->last_instance == instance ? view_of(invocations->last_report) : VIEW_LITERAL("");
+    return instance != 0 && invocations->last_instance == instance ? bytes_view(&invocations->last_report) : VIEW_LITERAL("");
 }
 
 const struct usage *invocations_usage(const struct invocations *invocations)
@@ -393,5 +395,6 @@ void invocations_free(struct invocations *invocations)
     }
     map_done(&invocations->runners);
     usage_free(invocations->usage);
+    bytes_done(&invocations->last_report);
     free(invocations);
 }

@@ -18,7 +18,7 @@
 
 struct invocations;
 
-enum { INVOCATIONS_LOOK_REPORTED_MS = 20, INVOCATIONS_LOOK_SUMMED_MS = 1000 };
+enum { INVOCATIONS_LOOK_REPORTED_MS = 100, INVOCATIONS_LOOK_SUMMED_MS = 1000 };
 
 enum sluice_err invocations_new(struct ev_loop *loop, struct mailbox *mailbox, struct instances *instances, const char *data,
                                 struct invocations **ret_invocations, struct sluice_error *reterr);

@@ -187,22 +187,19 @@ static void log_stream_name(char *out, size_t size)
 
 enum sluice_err lambda_start(struct broker *broker, uint64_t instance, const struct config_function *function, struct sluice_error *reterr)
 {
-    struct config_function started = *function;
+    struct lambda_process process = { .instance = instance, .endpoint_url = broker->http_url[0] == '\0' ? NULL : broker->http_url };
     struct instance_info info;
     uint32_t id;
     char stream[96];
-    const char *address;
 
-    /* Only those that keep scale.min are provisioned; one above them is, to itself, of a function without. */
-    if (!engine_instance_find(broker->engine, instance, &id, &info) || !info.provisioned)
-        started.scale_min = 0;
-    enum sluice_err err = runtime_open(broker->runtime, instance, &started, &address, reterr);
+    process.provisioned = engine_instance_find(broker->engine, instance, &id, &info) && info.provisioned;
+    enum sluice_err err = runtime_open(broker->runtime, instance, function, process.provisioned, &process.runtime_port, reterr);
     if (err != SLUICE_OK)
         return err;
     arena_reset(broker->environment);
     log_stream_name(stream, sizeof stream);
-    const char *const *environment =
-        lambda_environment(broker->environment, &started, instance, address, broker->http_url[0] == '\0' ? NULL : broker->http_url, stream);
+    process.log_stream = stream;
+    const char *const *environment = lambda_environment(broker->environment, function, &process);
     err = instances_start(broker->instances, instance, function, environment, reterr);
     if (err != SLUICE_OK)
         runtime_close(broker->runtime, instance);

@@ -3,16 +3,11 @@
 #include <ev.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "broker/base/assert.h"
 #include "broker/base/map.h"
-#include "broker/edge/bus_peer.h"
-#include "broker/edge/log.h"
+#include "broker/edge/bus_listen.h"
 #include "schemas/codec/mpack.h"
-
-enum { ACCEPT_PAUSE_MS = 100 };  /* after a failed accept: out of descriptors, most likely */
 
 /* A held request. */
 struct request {
@@ -35,22 +30,12 @@ struct bus_bond {
     uint64_t reached;            /* the last lease that was given to the system whole, as far as that was looked at */
     VEC(struct handed) handed;   /* those after it, in order */
 };
-struct listener {
-    struct bus_door *door;
-    enum frame_kind kind;
-    const char *url;             /* in nng's words; for the log */
-    nng_stream_listener *stream_listener;
-    nng_aio *aio;
-    struct mail mail;
-    bool accepting;              /* or pausing; else waits for fewer peers */
-    bool pausing, failing;
-};
 
 struct bus_door {
     struct bus_events events;
     struct bus_peers peers;
     char *token;
-    VEC(struct listener *) listeners;
+    struct bus_listeners *listeners;
     struct map requests;         /* id -> struct request * */
     struct map bonds;            /* instance -> struct bus_bond * */
     uint64_t request_last, refused;
@@ -239,8 +224,6 @@ static bool token_equals(const char *expected, struct view token)
     return differs == 0;
 }
 
-static void accept_again(struct bus_door *door); /* there is room again */
-
 static void take_hello(struct bus_door *door, struct bus_peer *peer, const struct bus_frame *frame)
 {
     struct view token = door->message.hello.token;
@@ -252,7 +235,7 @@ static void take_hello(struct bus_door *door, struct bus_peer *peer, const struc
         return;
     }
     bus_peer_greeted(peer);
-    accept_again(door);
+    bus_listeners_again(door->listeners);
     if (!answer_begin(&answer, peer, frame->ids, 8, SLUICE_OK, NULL))
         return;
     mpack_put_uint(answer.out, PUBLISH_WINDOW_BATCHES_MAX);
@@ -370,6 +353,7 @@ static void peer_gone(void *ctx, struct bus_peer *peer)
 
     while (!list_empty(&peer->held)) {
         struct request *request = LIST_OWNER(peer->held.next, struct request, link);
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): request_free() takes it out of the list */
         (void)map_remove(&door->requests, request->id, NULL);
         if (!door->closing)
             door->events.on_gone(door->events.ctx, request->id);
@@ -384,134 +368,13 @@ static void peer_gone(void *ctx, struct bus_peer *peer)
         door->events.on_lost(door->events.ctx, instance, reached);
 }
 
-/* ---- listeners ---- */
-
-static void accept_completed(void *arg) /* on an nng thread */
-{
-    struct listener *listener = arg;
-    mailbox_post(listener->door->peers.mailbox, &listener->mail);
-}
-
-static void accept_start(struct listener *listener)
-{
-    bool full = listener->door->peers.count >= BUS_PEERS_MAX;
-
-    listener->accepting = !full && (listener->kind == FRAME_IPC || listener->door->peers.strangers < BUS_STRANGERS_MAX);
-    if (listener->accepting)
-        nng_stream_listener_accept(listener->stream_listener, listener->aio);
-    else if (full)
-        log_format(LOG_WARN, "event=bus-full peers=%u reason=\"new connections on %s wait until others end\"",
-                   listener->door->peers.count, listener->url);
-}
-
-static void accept_pause(struct listener *listener, int nng_err)
-{
-    if (!listener->failing)
-        log_format(LOG_ERROR, "event=accept-failed on=%s reason=\"%s\" next=\"tried again every %d ms\"", listener->url,
-                   nng_strerror(nng_err), ACCEPT_PAUSE_MS);
-    listener->failing = listener->pausing = true;
-    nng_sleep_aio(ACCEPT_PAUSE_MS, listener->aio);
-}
-
-static void peer_add(struct listener *listener, nng_stream *stream)
-{
-    uint64_t uid;
-    bool local = listener->kind == FRAME_IPC;
-
-    if (local && (nng_stream_get_uint64(stream, NNG_OPT_IPC_PEER_UID, &uid) != 0 || (uid != 0 && uid != geteuid()))) {
-        log_format(LOG_WARN, "event=peer-refused reason=\"another user's process on the bus socket\"");
-        nng_stream_free(stream);
-        return;
-    }
-    if (!bus_peer_new(&listener->door->peers, stream, listener->kind, local))
-        log_format(LOG_ERROR, "event=peer-refused reason=\"out of memory\"");
-}
-
-static void accept_news(struct mail *mail)
-{
-    struct listener *listener = LIST_OWNER(mail, struct listener, mail);
-    int result = nng_aio_result(listener->aio);
-    bool paused = listener->pausing;
-
-    listener->pausing = listener->accepting = false;
-    if (listener->door->closing) {
-        if (!paused && result == 0)
-            nng_stream_free(nng_aio_get_output(listener->aio, 0));
-        return;
-    }
-    if (!paused && result != 0) {
-        accept_pause(listener, result);
-        return;
-    }
-    if (!paused) {
-        listener->failing = false;
-        peer_add(listener, nng_aio_get_output(listener->aio, 0));
-    }
-    accept_start(listener);
-}
-
-static void accept_again(struct bus_door *door)
-{
-    if (door->closing)
-        return;
-    for (size_t i = 0; i < door->listeners.count; i++) {
-        struct listener *listener = door->listeners.items[i];
-        if (!listener->accepting && !listener->pausing)
-            accept_start(listener);
-    }
-}
+/* ---- open and close ---- */
 
 static void peer_freed(void *ctx)
 {
-    accept_again(ctx);
+    struct bus_door *door = ctx;
+    bus_listeners_again(door->listeners);
 }
-
-static void listener_free(struct listener *listener)
-{
-    if (listener->stream_listener != NULL)
-        nng_stream_listener_free(listener->stream_listener);
-    if (listener->aio != NULL)
-        nng_aio_free(listener->aio);
-    free(listener);
-}
-
-static int listener_start(struct listener *listener)
-{
-    int result = nng_stream_listener_alloc(&listener->stream_listener, listener->url);
-
-    if (result == 0)
-        result = nng_aio_alloc(&listener->aio, accept_completed, listener);
-    if (result == 0 && listener->kind == FRAME_IPC) {
-        result = nng_stream_listener_set_int(listener->stream_listener, NNG_OPT_IPC_PERMISSIONS, S_IRUSR | S_IWUSR);
-    } else if (result == 0) {
-        /* Without it a host that vanished stays "connected". */
-        (void)nng_stream_listener_set_bool(listener->stream_listener, NNG_OPT_TCP_KEEPALIVE, true);
-        (void)nng_stream_listener_set_bool(listener->stream_listener, NNG_OPT_TCP_NODELAY, true);
-    }
-    return result == 0 ? nng_stream_listener_listen(listener->stream_listener) : result;
-}
-
-static enum sluice_err listen_on(struct bus_door *door, const char *url, struct sluice_error *reterr)
-{
-    struct listener *listener = calloc(1, sizeof *listener);
-    ASSERT(listener != NULL);
-
-    listener->door = door;
-    listener->url = url;
-    listener->kind = strncmp(url, "ipc://", 6) == 0 ? FRAME_IPC : FRAME_TCP;
-    listener->mail.deliver = accept_news;
-    int result = listener_start(listener);
-    if (result != 0) {
-        listener_free(listener);
-        return sluice_fail(reterr, SLUICE_EIO, "cannot listen on %s: %s; choose another address under listen.bus", url,
-                           nng_strerror(result));
-    }
-    VEC_PUSH(&door->listeners, listener);
-    accept_start(listener);
-    return SLUICE_OK;
-}
-
-/* ---- open and close ---- */
 
 /* Twice: acks of a commit do not wait for the work that the owner's turn does next; what that turn answers goes at its end. */
 static void on_turn(struct ev_loop *loop, ev_prepare *watcher, int events)
@@ -529,6 +392,7 @@ enum sluice_err bus_door_open(struct mailbox *mailbox, const struct bus_options 
     ASSERT(door != NULL);
 
     bus_peers_init(&door->peers, mailbox);
+    door->listeners = bus_listeners_new(&door->peers);
     door->peers.ctx = door;
     door->peers.on_frame = take_frame;
     door->peers.on_gone = peer_gone;
@@ -546,7 +410,7 @@ enum sluice_err bus_door_open(struct mailbox *mailbox, const struct bus_options 
         ASSERT(door->token != NULL);
     }
     for (size_t i = 0; options->listeners[i] != NULL; i++) {
-        enum sluice_err err = listen_on(door, options->listeners[i], reterr);
+        enum sluice_err err = bus_listeners_add(door->listeners, options->listeners[i], reterr);
         if (err != SLUICE_OK) {
             bus_door_close(door);
             return err;
@@ -563,25 +427,20 @@ void bus_door_close(struct bus_door *door)
     struct mailbox *mailbox = door->peers.mailbox;
 
     door->closing = true;
-    for (size_t i = 0; i < door->listeners.count; i++) {
-        nng_stream_listener_close(door->listeners.items[i]->stream_listener);
-        nng_aio_stop(door->listeners.items[i]->aio);
-    }
+    bus_listeners_stop(door->listeners);
     bus_peers_flush(&door->peers);
     LIST_EACH(at, &door->peers.all)
         peer_gone(door, LIST_OWNER(at, struct bus_peer, link));
     bus_peers_close(&door->peers);
     ev_prepare_stop(mailbox_loop(mailbox), &door->turn_begin);
     ev_prepare_stop(mailbox_loop(mailbox), &door->turn_end);
-    for (size_t i = 0; i < door->listeners.count; i++)
-        listener_free(door->listeners.items[i]);
+    bus_listeners_free(door->listeners);
     ASSERT(door->requests.count == 0);
     ASSERT(door->bonds.count == 0);
     ASSERT(door->peers.input_bytes == 0);
     map_done(&door->requests);
     map_done(&door->bonds);
     bus_message_done(&door->message);
-    VEC_DONE(&door->listeners);
     free(door->token);
     free(door);
 }

@@ -12,7 +12,7 @@
  * A consumer that attached is bound to its connection: only that one may ask for its work, hand in its results, or detach; and over tcp
  * nothing else is served to a `next`.
  * At a limit: too many held requests or bytes of one peer or of all: SLUICE_ELIMIT to the peer, nothing taken. A peer that does not
- * read its answers is not read from (bus_peer.h). No more connections than BUS_PEERS_MAX: they wait in the system's queue. */
+ * read its answers is not read from (bus_peer.h). Of connections there are no more than bus_listen.h lets in. */
 #ifndef SLUICE_EDGE_BUS_DOOR_H
 #define SLUICE_EDGE_BUS_DOOR_H
 
@@ -22,8 +22,6 @@
 struct bus_door;
 
 enum {
-    BUS_STRANGERS_MAX = 128,                /* over tcp and without a good hello yet; others wait in the system's queue, and keep nobody out */
-    BUS_PEERS_MAX = 16384,
     BUS_PEER_REQUESTS_MAX = 4096,           /* held, of one peer; its credit is PUBLISH_WINDOW_BATCHES_MAX */
     BUS_PEER_BYTES_MAX = 128 << 20,         /* of held requests, and what is between them; twice the credit of largest batches */
     BUS_REQUESTS_MAX = 65536,               /* held, of all */

@@ -27,7 +27,13 @@ struct captures {
     char *directory;
     struct rotated *rotated;         /* few: those that wrote more than all their files hold */
     struct capture *buckets[CAPTURE_BUCKETS];
-    struct bytes lines;              /* formatted, not written yet; empty between calls */
+    void (*on_line)(void *ctx, uint64_t instance, struct view line);
+    void *on_line_ctx;
+    struct bytes lines;              /* formatted, not written yet */
+    struct capture *lines_of;        /* whose they are; NULL: there are none */
+    struct bytes head;               /* of the next lines: time and instance */
+    size_t time_len;                 /* in head; 0: none yet */
+    int64_t time_ms;                 /* which it is: many lines are of one millisecond */
 };
 
 struct capture {
@@ -74,8 +80,15 @@ void captures_free(struct captures *captures)
         free(rotated);
     }
     bytes_done(&captures->lines);
+    bytes_done(&captures->head);
     free(captures->directory);
     free(captures);
+}
+
+void captures_listen(struct captures *captures, void (*on_line)(void *ctx, uint64_t instance, struct view line), void *ctx)
+{
+    captures->on_line = on_line;
+    captures->on_line_ctx = ctx;
 }
 
 struct capture *capture_open(struct captures *captures, const char *function)
@@ -102,6 +115,8 @@ void capture_close(struct capture *capture)
     ASSERT(capture->users > 0);
     if (--capture->users > 0)
         return;
+    if (capture->all->lines_of == capture)
+        captures_flush(capture->all);
     struct capture **link = bucket_of(capture->all, capture->function);
     while (*link != capture)
         link = &(*link)->next;
@@ -189,62 +204,79 @@ static bool log_write(struct capture *capture, struct view lines)
     return true;
 }
 
-static void lines_flush(struct capture *capture)
+void captures_flush(struct captures *captures)
 {
-    struct bytes *lines = &capture->all->lines;
+    struct capture *capture = captures->lines_of;
+    struct bytes *lines = &captures->lines;
 
+    if (capture == NULL)
+        return;
     bool written = !lines->failed && log_write(capture, bytes_view(lines));
     if (!written && !capture->failing)
         log_format(LOG_ERROR, "function=%s event=output-lost reason=\"%s\" msg=\"until its log can be written\"", capture->function,
                    lines->failed ? "out of memory" : strerror(errno));
     capture->failing = !written;
+    captures->lines_of = NULL;
     bytes_clear(lines);
 }
 
 /* ---- lines ---- */
 
-struct line_head { char text[TIME_TEXT_MAX + 24]; size_t len; };
-
-static struct line_head line_head(uint64_t instance)
+/* The lines of one function wait at a time: theirs stay in order, and mostly one function talks. */
+static void line_put(struct capture *capture, struct view text, bool cut)
 {
-    struct line_head head;
-    struct timespec now;
+    struct captures *all = capture->all;
+    struct bytes *lines = &all->lines;
 
-    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail with this clock */
-    head.len = time_to_text((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, true, head.text);
-    head.len += (size_t)snprintf(head.text + head.len, sizeof head.text - head.len, " %llu ", (unsigned long long)instance);
-    return head;
-}
-
-static void line_put(struct capture *capture, const struct line_head *head, struct view text, bool cut)
-{
-    struct bytes *lines = &capture->all->lines;
-
-    bytes_put(lines, head->text, head->len);
+    if (all->lines_of != capture || lines->len >= WRITE_BYTES)
+        captures_flush(all);
+    all->lines_of = capture;
+    bytes_put_view(lines, bytes_view(&all->head));
     bytes_put_view(lines, text);
     if (cut)
         bytes_put(lines, cut_mark, sizeof cut_mark - 1);
     bytes_put_char(lines, '\n');
-    if (lines->len >= WRITE_BYTES)
-        lines_flush(capture);
+}
+
+/* For the lines that follow. */
+static void head_set(struct captures *captures, uint64_t instance)
+{
+    struct bytes *head = &captures->head;
+    char time[TIME_TEXT_MAX];
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail with this clock */
+    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (captures->time_len == 0 || captures->time_ms != now_ms) {
+        bytes_clear(head);
+        bytes_put(head, time, time_to_text(now_ms, true, time));
+        captures->time_len = head->len;
+        captures->time_ms = now_ms;
+    }
+    head->len = captures->time_len;
+    bytes_put_char(head, ' ');
+    bytes_put_number(head, instance, 10);
+    bytes_put_char(head, ' ');
 }
 
 /* A line of the function's own. */
-static void line_take(struct capture *capture, struct captured *captured, uint64_t instance, const struct line_head *head, struct view text, bool cut)
+static void line_take(struct capture *capture, struct captured *captured, uint64_t instance, struct view text, bool cut)
 {
-    if (captured->on_line != NULL)
-        captured->on_line(captured->ctx, instance, text);
-    line_put(capture, head, text, cut);
+    const struct captures *all = capture->all;
+
+    if (captured->told && all->on_line != NULL)
+        all->on_line(all->on_line_ctx, instance, text);
+    line_put(capture, text, cut);
 }
 
-static void line_finish(struct capture *capture, struct captured *captured, uint64_t instance, const struct line_head *head, bool cut)
+static void line_finish(struct capture *capture, struct captured *captured, uint64_t instance, bool cut)
 {
-    line_take(capture, captured, instance, head, bytes_view(&captured->line), cut);
+    line_take(capture, captured, instance, bytes_view(&captured->line), cut);
     bytes_clear(&captured->line);
 }
 
 /* A part of a line, without its line break. */
-static void line_extend(struct capture *capture, struct captured *captured, uint64_t instance, const struct line_head *head, struct view part)
+static void line_extend(struct capture *capture, struct captured *captured, uint64_t instance, struct view part)
 {
     size_t room = LOG_LINE_BYTES_MAX - captured->line.len;
 
@@ -253,41 +285,38 @@ static void line_extend(struct capture *capture, struct captured *captured, uint
     bytes_put(&captured->line, part.data, part.len < room ? part.len : room);
     if (part.len > room) {
         captured->cutting = true;
-        line_finish(capture, captured, instance, head, true);
+        line_finish(capture, captured, instance, true);
     }
 }
 
 void capture_feed(struct capture *capture, struct captured *captured, uint64_t instance, struct view data)
 {
-    struct line_head head = line_head(instance);
     const char *at = data.data, *end = data.data + data.len;
 
+    head_set(capture->all, instance);
     tail_put(&captured->tail, data);
     while (at < end) {
         const char *line_break = memchr(at, '\n', (size_t)(end - at));
         struct view part = { .data = at, .len = (size_t)((line_break != NULL ? line_break : end) - at) };
         /* Most lines come whole and are copied once. */
         if (line_break != NULL && captured->line.len == 0 && !captured->cutting && part.len <= LOG_LINE_BYTES_MAX) {
-            line_take(capture, captured, instance, &head, part, false);
+            line_take(capture, captured, instance, part, false);
         } else {
-            line_extend(capture, captured, instance, &head, part);
+            line_extend(capture, captured, instance, part);
             if (line_break != NULL && !captured->cutting)
-                line_finish(capture, captured, instance, &head, false);
+                line_finish(capture, captured, instance, false);
             if (line_break != NULL)
                 captured->cutting = false;
         }
         at = line_break != NULL ? line_break + 1 : end;
     }
-    if (capture->all->lines.len > 0)
-        lines_flush(capture);
 }
 
 void capture_end(struct capture *capture, struct captured *captured, uint64_t instance)
 {
     if (captured->line.len > 0) {
-        struct line_head head = line_head(instance);
-        line_finish(capture, captured, instance, &head, false);
-        lines_flush(capture);
+        head_set(capture->all, instance);
+        line_finish(capture, captured, instance, false);
     }
 }
 
@@ -299,16 +328,13 @@ void capture_note(struct capture *capture, uint64_t instance, const char *format
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    capture_lines(capture, instance, &(struct view){ .data = text, .len = strlen(text) }, 1);
+    capture_line(capture, instance, view_of(text));
 }
 
-void capture_lines(struct capture *capture, uint64_t instance, const struct view *lines, unsigned count)
+void capture_line(struct capture *capture, uint64_t instance, struct view line)
 {
-    struct line_head head = line_head(instance);
-
-    for (unsigned i = 0; i < count; i++)
-        line_put(capture, &head, lines[i], false);
-    lines_flush(capture);
+    head_set(capture->all, instance);
+    line_put(capture, line, false);
 }
 
 void captured_done(struct captured *captured)

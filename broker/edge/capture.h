@@ -2,6 +2,8 @@
  *
  *   2026-11-21T23:14:00.123Z 17 text of the line            time read, instance, text
  *
+ * Lines wait in memory for captures_flush(), which the end of each pass of the loop calls: one write for all that was said meanwhile, by the
+ * function and about it. A crash of ours loses those of that pass.
  * A line longer than LOG_LINE_BYTES_MAX is cut, with " [cut]" at its end. A file that would grow over LOG_FILE_BYTES_MAX is renamed and
  * a new one begun; LOG_FILES_KEPT are kept, so a flood costs disk bandwidth, never disk space. When the disk takes no more, lines are
  * lost, which is said once on stderr: output never stops a function. */
@@ -17,32 +19,36 @@ struct capture;                      /* those of one function; open while it has
 struct captured {                    /* the stream of one instance: zero at first, done with captured_done() */
     struct bytes line;               /* begun, its end not read yet */
     bool cutting;                    /* what follows, up to the line's end, is beyond the limit */
-    struct bytes tail;               /* see captured_tail() */
-    void (*on_line)(void *ctx, uint64_t instance, struct view line); /* NULL: nobody listens. Each whole line, before it is in the file */
-    void *ctx;
+    bool told;                       /* to captures_listen()'s listener */
+    struct bytes tail;               /* see tail_view() */
 };
 
 /* Makes `directory` if it is missing. */
 enum sluice_err captures_new(const char *directory, struct captures **ret_captures, struct sluice_error *reterr);
 void captures_free(struct captures *captures);       /* NULL is fine; every capture must have been closed */
+/* Who hears each whole line of the streams that are `told`, before it waits for the file. NULL: nobody. */
+void captures_listen(struct captures *captures, void (*on_line)(void *ctx, uint64_t instance, struct view line), void *ctx);
 
 struct capture *capture_open(struct captures *captures, const char *function); /* counted; NULL: out of memory */
 void capture_close(struct capture *capture);
-/* Takes what was read; whole lines go to the file before it returns. */
+/* Takes what was read. */
 void capture_feed(struct capture *capture, struct captured *captured, uint64_t instance, struct view data);
 /* The stream has ended: a last line without a line break is written too. */
 void capture_end(struct capture *capture, struct captured *captured, uint64_t instance);
 /* A line of our own, between the function's. */
 void capture_note(struct capture *capture, uint64_t instance, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Several, with one write; no line breaks in them. */
-void capture_lines(struct capture *capture, uint64_t instance, const struct view *lines, unsigned count);
+/* No line break in it. */
+void capture_line(struct capture *capture, uint64_t instance, struct view line);
+
+/* What waits goes to its file. */
+void captures_flush(struct captures *captures);
 
 /* Keeps the last OUTPUT_TAIL_BYTES of all that was put. */
 void tail_put(struct bytes *tail, struct view data);
 struct view tail_view(const struct bytes *tail);
 void captured_done(struct captured *captured);
 
-/* The last `bytes_max` bytes of the function's files, from the beginning of a line. SLUICE_ENOTFOUND: none yet. */
+/* Of what was flushed: the last `bytes_max` bytes of the function's files, from the beginning of a line. SLUICE_ENOTFOUND: none yet. */
 enum sluice_err captures_tail(const struct captures *captures, const char *function, size_t bytes_max, struct bytes *out);
 /* How many bytes were ever written to its files, as far as is known: grows by one with each while the daemon runs. */
 uint64_t captures_position(const struct captures *captures, const char *function);

@@ -7,8 +7,9 @@
  * buffer and then in the socket, so answers keep the order of requests and nobody can make us hold more than one body.
  * Translates and bounds; knows no path and no JSON. Strict where smuggling begins: Content-Length with Transfer-Encoding, two lengths, a bare
  * LF, "Host :", no Host, obs-fold, a bad chunk size are 400 and the end of the connection (http_guard.h). The parser sits behind http_parse.h.
- * A connection that waits holds no buffer: a parked request is its head and some 700 bytes.
+ * A connection that waits holds no buffer: a parked request is its head and some 500 bytes. A listener is 150: an instance has one each.
  *
+ * A server is what ports of one kind share: limits, handler, timer. Each port is a listener of its own, with its own ctx.
  * All calls and callbacks on the loop's thread. Callbacks come from the loop, and once more from http_listener_close() (on_end). Calls may be made
  * from inside a callback. Views of a request (method, path, headers, body) live until its exchange ends. */
 #ifndef SLUICE_EDGE_HTTP_H
@@ -22,6 +23,7 @@
 #include "schemas/codec/view.h"
 #include "sluice/error.h"
 
+struct http_server;
 struct http_listener;
 struct http_exchange;
 
@@ -55,8 +57,11 @@ enum http_end {
     HTTP_CLOSED,                     /* by http_abort() or http_listener_close() */
 };
 
+/* `ctx` is the listener's. */
 struct http_handler {
-    void *ctx;
+    /* Asked once for each accepted connection, before anything is read; false: it is closed. For listeners that serve one process only. NULL: all
+     * are let in. */
+    bool (*admit)(void *ctx, int fd);
     /* The request's line and headers are here, the body is not. May set http_set_user(), http_limit_body(), http_stream_body(), or answer:
      * then on_request is not called, the body is read and thrown away up to its limit, or the connection closed. An answer that is only begun
      * changes nothing: body and on_request come. NULL: every body is collected. "Expect: 100-continue" is answered after it, unless it answered. */
@@ -73,17 +78,20 @@ struct http_handler {
     void (*on_end)(void *ctx, struct http_exchange *exchange, enum http_end end);
 };
 
+/* Limits (NULL: the defaults) and handler are copied. NULL: out of memory. */
+struct http_server *http_server_new(struct ev_loop *loop, const struct http_limits *limits, const struct http_handler *handler);
+struct http_server *http_server_free(struct http_server *server);       /* its listeners are closed; not from a callback. NULL is fine; returns NULL */
 /* `address`: "127.0.0.1:4566", "[::1]:0"; port 0: any free one, http_listener_port() tells. SLUICE_EINVAL: no such address; SLUICE_EIO. */
-enum sluice_err http_listen(struct ev_loop *loop, const char *address, const struct http_limits *limits, const struct http_handler *handler,
-                            struct http_listener **ret_listener, struct sluice_error *reterr);
+enum sluice_err http_listen(struct http_server *server, const char *address, void *ctx, struct http_listener **ret_listener,
+                            struct sluice_error *reterr);
+/* Other bounds than the server's limits say, for this listener. */
+void http_listener_bound(struct http_listener *listener, unsigned connections_max, size_t bodies_bytes_max);
 /* Stops listening and closes its connections; what they had parked ends with HTTP_CLOSED. NULL is fine. */
 void http_listener_close(struct http_listener *listener);
 uint16_t http_listener_port(const struct http_listener *listener);
 unsigned http_listener_connections(const struct http_listener *listener);
 /* Who connects meanwhile waits in the kernel's queue, and is accepted later. */
 void http_listener_pause(struct http_listener *listener, bool paused);
-/* Asked once for each accepted connection, before anything is read; false: it is closed. For listeners that serve one process only. */
-void http_listener_admit(struct http_listener *listener, bool (*admit)(void *ctx, int fd), void *ctx);
 
 /* ---- the request ---- */
 struct view http_method(const struct http_exchange *exchange);          /* "GET" */
@@ -113,7 +121,7 @@ struct http_answer_field { const char *name; struct view value; };      /* value
 void http_respond(struct http_exchange *exchange, unsigned status, const struct http_answer_field *fields, unsigned count, struct view body);
 /* Streamed: chunked (to HTTP/1.0 until the connection closes). */
 void http_begin(struct http_exchange *exchange, unsigned status, const struct http_answer_field *fields, unsigned count);
-void http_write(struct http_exchange *exchange, struct view piece);     /* an empty one is nothing; all of one pass of the loop leave together */
+void http_write(struct http_exchange *exchange, struct view piece);     /* an empty one is nothing; all of one callback of the loop leave together */
 size_t http_unsent(const struct http_exchange *exchange);
 void http_finish(struct http_exchange *exchange);
 /* Cuts the connection: what is begun cannot be ended truthfully. on_end comes from the loop, soon. */

@@ -6,30 +6,26 @@
 
 #include "broker/base/assert.h"
 #include "broker/edge/http_internal.h"
-#include "broker/edge/log.h"
 
-/* ---- deadlines ---- */
+/* ---- what is awaited of it ---- */
 
-int64_t http_now_ms(void)
+static bool is_watched(const struct http_connection *connection, int event)
 {
-    return clock_now().mono.us / 1000;
+    return ev_is_active(&connection->socket) && (connection->socket.events & event) != 0;
 }
 
-/* The timer is moved only if it would fire too late: a request that follows another costs no work on timers at all. */
-void http_deadline(struct http_connection *connection)
+void http_watch(struct http_connection *connection, int event, bool wanted)
 {
-    struct ev_loop *loop = connection->listener->loop;
-    int64_t by = connection->read_by_ms;
+    struct ev_loop *loop = http_server_of(connection)->loop;
+    int events = ev_is_active(&connection->socket) ? connection->socket.events & (EV_READ | EV_WRITE) : 0;
 
-    if (connection->send_by_ms != 0 && (by == 0 || connection->send_by_ms < by))
-        by = connection->send_by_ms;
-    if (by == 0 || (ev_is_active(&connection->timer) && connection->timer_ms <= by))
+    if (wanted == ((events & event) != 0))
         return;
-    int64_t after = by - http_now_ms();
-    ev_timer_stop(loop, &connection->timer);
-    ev_timer_set(&connection->timer, after > 0 ? (double)after / 1000. : 0., 0.);
-    ev_timer_start(loop, &connection->timer);
-    connection->timer_ms = by;
+    events = wanted ? events | event : events & ~event;
+    ev_io_stop(loop, &connection->socket);
+    ev_io_modify(&connection->socket, events);
+    if (events != 0)
+        ev_io_start(loop, &connection->socket);
 }
 
 static void read_within(struct http_connection *connection, int64_t ms)
@@ -38,25 +34,32 @@ static void read_within(struct http_connection *connection, int64_t ms)
     http_deadline(connection);
 }
 
+void http_connection_busy(struct http_connection *connection)
+{
+    ASSERT(connection->state != CONNECTION_GONE);
+    list_remove(&connection->link);
+    list_push(&connection->listener->busy, &connection->link);
+}
+
 /* ---- ends ---- */
 
 static void exchange_end(struct http_connection *connection, enum http_end end)
 {
-    struct http_listener *listener = connection->listener;
+    const struct http_handler *handler = &http_server_of(connection)->handler;
     struct http_exchange *exchange = connection->exchange;
 
     if (exchange == NULL)
         return;
     connection->exchange = NULL;
     exchange->answer = ANSWER_ABORTED; /* its calls do nothing from here on */
-    if (listener->handler.on_end != NULL)
-        listener->handler.on_end(listener->handler.ctx, exchange, end);
+    if (handler->on_end != NULL)
+        handler->on_end(connection->listener->ctx, exchange, end);
     http_exchange_free(exchange);
 }
 
 void http_connection_close(struct http_connection *connection, enum http_end end)
 {
-    struct http_listener *listener = connection->listener;
+    struct http_server *server = http_server_of(connection);
     struct linger reset = { .l_onoff = 1, .l_linger = 0 };
 
     if (connection->state == CONNECTION_GONE)
@@ -65,14 +68,12 @@ void http_connection_close(struct http_connection *connection, enum http_end end
     bool cut = http_connection_unsent(connection) > 0 ||
                (connection->exchange != NULL && connection->exchange->answer != ANSWER_NONE && !connection->exchange->chunked_answer && end != HTTP_DONE);
     connection->state = CONNECTION_GONE;
-    ev_io_stop(listener->loop, &connection->readable);
-    ev_io_stop(listener->loop, &connection->writable);
-    ev_timer_stop(listener->loop, &connection->timer);
-    list_remove(&connection->idle);
+    ev_io_stop(server->loop, &connection->socket);
+    heap_remove(&server->deadlines, &connection->deadline);
     list_remove(&connection->dirty);
     list_remove(&connection->link);
-    list_push(&listener->dead, &connection->link);
-    listener->count--;
+    list_push(&server->dead, &connection->link);
+    connection->listener->count--;
     exchange_end(connection, end);
     if (cut)
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset); /* if not, it ends as well, only less truthfully */
@@ -106,7 +107,7 @@ void http_stop_taking(struct http_connection *connection)
     connection->closing = true;
     connection->state = CONNECTION_LINGER;
     connection->read_by_ms = 0; /* until the answer is sent, that has its own deadline */
-    list_remove(&connection->idle);
+    http_connection_busy(connection);
     http_connection_dirty(connection);
 }
 
@@ -141,7 +142,8 @@ static void linger(struct http_connection *connection)
     (void)shutdown(connection->fd, SHUT_WR); /* fails if the peer is gone, which its read says, too */
     connection->linger_until_ms = http_now_ms() + HTTP_LINGER_MS;
     read_within(connection, HTTP_LINGER_QUIET_MS);
-    list_insert_after(&connection->listener->idle, &connection->idle); /* the first to go when there are too many */
+    list_remove(&connection->link);
+    list_insert_after(&connection->listener->idle, &connection->link); /* the first to go when there are too many */
 }
 
 /* The answer has left, and so has its request. */
@@ -153,8 +155,9 @@ static void next_request(struct http_connection *connection)
     }
     connection->state = CONNECTION_IDLE;
     http_parse_init(&connection->parse);
-    list_push(&connection->listener->idle, &connection->idle);
-    read_within(connection, connection->listener->limits.idle_ms);
+    list_remove(&connection->link);
+    list_push(&connection->listener->idle, &connection->link);
+    read_within(connection, http_server_of(connection)->limits.idle_ms);
 }
 
 static void forget_input(struct http_connection *connection)
@@ -168,7 +171,7 @@ static void forget_input(struct http_connection *connection)
 static int64_t body_wait_ms(const struct http_connection *connection)
 {
     const struct http_exchange *exchange = connection->exchange;
-    int64_t wait_ms = connection->listener->limits.request_ms;
+    int64_t wait_ms = http_server_of(connection)->limits.request_ms;
 
     if (exchange == NULL || exchange->streamed)
         return wait_ms;
@@ -180,15 +183,14 @@ static int64_t body_wait_ms(const struct http_connection *connection)
 /* Starts or stops reading, and sets the time by which there must be something to read. */
 static void await_input(struct http_connection *connection)
 {
-    const struct http_limits *limits = &connection->listener->limits;
-    struct ev_loop *loop = connection->listener->loop;
+    const struct http_limits *limits = &http_server_of(connection)->limits;
     bool read = !connection->ended;
 
     switch (connection->state) {
     case CONNECTION_IDLE:
         if (http_connection_kept(connection) > 0) {
             connection->state = CONNECTION_HEAD;
-            list_remove(&connection->idle);
+            http_connection_busy(connection);
             read_within(connection, limits->request_ms);
         }
         break;
@@ -211,10 +213,7 @@ static void await_input(struct http_connection *connection)
     case CONNECTION_GONE:
         return;
     }
-    if (read)
-        ev_io_start(loop, &connection->readable);
-    else
-        ev_io_stop(loop, &connection->readable);
+    http_watch(connection, EV_READ, read);
 }
 
 static void take_kept_input(struct http_connection *connection)
@@ -308,14 +307,10 @@ static void input_came(struct http_connection *connection, struct view came)
         keep_input(connection, (struct view){ .data = came.data + taken, .len = came.len - taken });
 }
 
-static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+static void read_some(struct http_connection *connection)
 {
-    struct http_connection *connection = watcher->data;
-    struct http_listener *listener = connection->listener;
     char buffer[HTTP_READ_BYTES];
 
-    (void)loop, (void)events;
-    http_enter(listener);
     ssize_t count = recv(connection->fd, buffer, sizeof buffer, 0);
     if (count == 0) {
         input_ended(connection);
@@ -326,18 +321,20 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
     } else if (errno != EAGAIN && errno != EINTR) {
         connection_lost(connection);
     }
-    http_leave(listener);
 }
 
-static void on_writable(struct ev_loop *loop, ev_io *watcher, int events)
+static void on_socket(struct ev_loop *loop, ev_io *watcher, int events)
 {
     struct http_connection *connection = watcher->data;
-    struct http_listener *listener = connection->listener;
+    struct http_server *server = http_server_of(connection);
 
-    (void)loop, (void)events;
-    http_enter(listener);
-    http_connection_send(connection);
-    http_leave(listener);
+    (void)loop;
+    http_enter(server);
+    if ((events & EV_WRITE) != 0)
+        http_connection_send(connection);
+    if ((events & EV_READ) != 0 && is_watched(connection, EV_READ)) /* what was sent may have changed that */
+        read_some(connection);
+    http_leave(server);
 }
 
 /* It is not read now, so nothing says that the peer has gone, but asking does. Inside a body that waits, an end of what the peer sends is none of
@@ -378,21 +375,14 @@ static void read_too_late(struct http_connection *connection)
     }
 }
 
-static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
+void http_deadline_passed(struct http_connection *connection, int64_t now_ms)
 {
-    struct http_connection *connection = watcher->data;
-    struct http_listener *listener = connection->listener;
-    int64_t now = http_now_ms();
-
-    (void)loop, (void)events;
-    http_enter(listener);
-    if (connection->send_by_ms != 0 && now >= connection->send_by_ms)
+    if (connection->send_by_ms != 0 && now_ms >= connection->send_by_ms)
         http_connection_close(connection, HTTP_TIMED_OUT);
-    else if (connection->read_by_ms != 0 && now >= connection->read_by_ms)
+    else if (connection->read_by_ms != 0 && now_ms >= connection->read_by_ms)
         read_too_late(connection);
     if (connection->state != CONNECTION_GONE)
         http_deadline(connection);
-    http_leave(listener);
 }
 
 /* ---- life ---- */
@@ -407,17 +397,12 @@ struct http_connection *http_connection_new(struct http_listener *listener, int 
     connection->fd = fd;
     list_init(&connection->link);
     list_init(&connection->dirty);
-    list_init(&connection->idle);
     http_parse_init(&connection->parse);
-    ev_io_init(&connection->readable, on_readable, fd, EV_READ);
-    ev_io_init(&connection->writable, on_writable, fd, EV_WRITE);
-    ev_timer_init(&connection->timer, on_timer, 0., 0.);
-    ev_set_priority(&connection->timer, EV_MINPRI + 1); /* after a stall of ours: what has come meanwhile is not late */
-    connection->readable.data = connection->writable.data = connection->timer.data = connection;
-    list_push(&listener->all, &connection->link);
-    list_push(&listener->idle, &connection->idle);
+    ev_io_init(&connection->socket, on_socket, fd, 0);
+    connection->socket.data = connection;
+    list_push(&listener->idle, &connection->link);
     listener->count++;
-    read_within(connection, listener->limits.idle_ms);
+    read_within(connection, http_server_of(connection)->limits.idle_ms);
     await_input(connection);
     return connection;
 }

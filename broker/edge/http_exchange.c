@@ -26,19 +26,20 @@ static struct view span_view(const struct http_section *section, struct http_spa
     return (struct view){ .data = section_text((struct http_section *)(uintptr_t)section) + span.at, .len = span.len };
 }
 
-static struct http_section *section_new(const struct http_head *head)
+static size_t section_bytes(const struct http_head *head)
 {
-    struct http_section *section = malloc(sizeof *section + head->count * sizeof section->fields[0] + head->text.len);
+    return sizeof(struct http_section) + head->count * sizeof(((struct http_section *)NULL)->fields[0]) + head->text.len;
+}
 
-    if (section == NULL)
-        return NULL;
+/* Of section_bytes(). */
+static void section_fill(struct http_section *section, const struct http_head *head)
+{
     section->count = head->count;
     for (unsigned i = 0; i < head->count; i++) {
         section->fields[i].name = span_of(head->fields[i].name, head->text);
         section->fields[i].value = span_of(head->fields[i].value, head->text);
     }
     memcpy(section_text(section), head->text.data, head->text.len);
-    return section;
 }
 
 static struct view section_find(const struct http_section *section, const char *name)
@@ -53,39 +54,43 @@ static struct view section_find(const struct http_section *section, const char *
 
 struct http_exchange *http_exchange_new(struct http_connection *connection, const struct http_head *head)
 {
-    struct http_exchange *exchange = calloc(1, sizeof *exchange);
+    struct http_exchange *exchange = malloc(sizeof *exchange + section_bytes(head));
 
-    if (exchange == NULL || (exchange->head = section_new(head)) == NULL) {
-        free(exchange);
+    if (exchange == NULL)
         return NULL;
-    }
-    exchange->connection = connection;
-    exchange->method = span_of(head->method, head->text);
-    exchange->path = span_of(head->path, head->text);
-    exchange->has_query = head->query.data != NULL;
+    *exchange = (struct http_exchange){
+        .connection = connection,
+        .head = (struct http_section *)(exchange + 1),
+        .method = span_of(head->method, head->text),
+        .path = span_of(head->path, head->text),
+        .has_query = head->query.data != NULL,
+        .old = head->old,
+        .head_only = view_is(head->method, "HEAD"),
+        .chunked_body = head->chunked,
+        .expects_continue = head->expects_continue && (head->chunked || head->length > 0),
+        .length = head->length,
+        .body_bytes_max = http_server_of(connection)->limits.body_bytes_max,
+    };
     if (exchange->has_query)
         exchange->query = span_of(head->query, head->text);
-    exchange->old = head->old;
-    exchange->head_only = view_is(head->method, "HEAD");
-    exchange->chunked_body = head->chunked;
-    exchange->expects_continue = head->expects_continue && (head->chunked || head->length > 0);
-    exchange->length = head->length;
-    exchange->body_bytes_max = connection->listener->limits.body_bytes_max;
+    section_fill(exchange->head, head);
     return exchange;
 }
 
 bool http_exchange_trailers(struct http_exchange *exchange, const struct http_head *trailers)
 {
-    if (trailers->count > 0)
-        exchange->trailers = section_new(trailers);
-    return trailers->count == 0 || exchange->trailers != NULL;
+    if (trailers->count == 0)
+        return true;
+    exchange->trailers = malloc(section_bytes(trailers));
+    if (exchange->trailers != NULL)
+        section_fill(exchange->trailers, trailers);
+    return exchange->trailers != NULL;
 }
 
 void http_exchange_free(struct http_exchange *exchange)
 {
     exchange->connection->listener->bodies_bytes -= exchange->body.capacity;
     bytes_done(&exchange->body);
-    free(exchange->head);
     free(exchange->trailers);
     free(exchange);
 }
@@ -208,29 +213,16 @@ void http_pause_body(struct http_exchange *exchange, bool paused)
 
 /* ---- the answer ---- */
 
-static const char *date_text(struct http_listener *listener)
+static const char *date_text(struct http_server *server)
 {
     time_t now = time(NULL);
     struct tm parts;
 
-    if (now != listener->date_s && gmtime_r(&now, &parts) != NULL) {
-        listener->date_s = now;
-        (void)strftime(listener->date, sizeof listener->date, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    if (now != server->date_s && gmtime_r(&now, &parts) != NULL) {
+        server->date_s = now;
+        (void)strftime(server->date, sizeof server->date, "%a, %d %b %Y %H:%M:%S GMT", &parts);
     }
-    return listener->date;
-}
-
-/* Numbers go into every answer: not by way of a format. */
-static void put_number(struct bytes *out, size_t number, unsigned base)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-
-    do {
-        digits[--at] = "0123456789abcdef"[number % base];
-        number /= base;
-    } while (number > 0);
-    bytes_put(out, digits + at, sizeof digits - at);
+    return server->date;
 }
 
 static void put_status(struct http_connection *connection, unsigned status)
@@ -238,30 +230,26 @@ static void put_status(struct http_connection *connection, unsigned status)
     struct bytes *out = &connection->out;
 
     bytes_put_text(out, "HTTP/1.1 ");
-    put_number(out, status, 10);
+    bytes_put_number(out, status, 10);
     bytes_put_char(out, ' ');
     bytes_put_text(out, http_status_text(status));
     bytes_put_text(out, "\r\nDate: ");
-    bytes_put_text(out, date_text(connection->listener));
+    bytes_put_text(out, date_text(http_server_of(connection)));
     bytes_put_text(out, "\r\n");
 }
 
 static void put_length(struct http_connection *connection, size_t length)
 {
     bytes_put_text(&connection->out, "Content-Length: ");
-    put_number(&connection->out, length, 10);
+    bytes_put_number(&connection->out, length, 10);
     bytes_put_text(&connection->out, "\r\n");
 }
 
 /* Those that say how long an answer is, and what becomes of the connection, are ours. */
 static bool field_is_ours(struct view name)
 {
-    static const char *const ours[] = { "content-length", "transfer-encoding", "connection", "keep-alive", "date", "trailer", "upgrade" };
-
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (http_name_is(name, ours[i]))
-            return true;
-    return false;
+    return http_name_is(name, "content-length") || http_name_is(name, "transfer-encoding") || http_name_is(name, "connection") ||
+           http_name_is(name, "keep-alive") || http_name_is(name, "date") || http_name_is(name, "trailer") || http_name_is(name, "upgrade");
 }
 
 static bool status_has_no_body(unsigned status)
@@ -378,7 +366,7 @@ void http_write(struct http_exchange *exchange, struct view piece)
         return;
     }
     if (exchange->chunked_answer) {
-        put_number(&connection->out, piece.len, 16);
+        bytes_put_number(&connection->out, piece.len, 16);
         bytes_put(&connection->out, "\r\n", 2);
     }
     bytes_put_view(&connection->out, piece);

@@ -1,7 +1,5 @@
 #include "broker/edge/http_guard.h"
 
-#include <strings.h>
-
 #define REFUSE(status_, reason_) ((struct http_refusal){ .status = (status_), .reason = (reason_) })
 #define FINE ((struct http_refusal){ 0 })
 
@@ -52,11 +50,6 @@ static bool cut_at(struct view text, char c, struct view *ret_before, struct vie
     *ret_before = (struct view){ .data = text.data, .len = (size_t)(at - text.data) };
     *ret_after = (struct view){ .data = at + 1, .len = text.len - ret_before->len - 1 };
     return true;
-}
-
-bool http_name_is(struct view name, const char *expected)
-{
-    return name.len == strlen(expected) && strncasecmp(name.data, expected, name.len) == 0;
 }
 
 bool http_field_valid(struct view name, struct view value)

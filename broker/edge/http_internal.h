@@ -1,9 +1,10 @@
 /* http_internal.h - what the files of the HTTP server share; its users see http.h.
  *
- *   http_listener.c     accepts, admits, bounds the number of connections; entering and leaving
+ *   http_server.c       what listeners share: life, deadlines; entering and leaving
+ *   http_listener.c     accepts, admits, bounds the number of connections
  *   http_connection.c   bytes in, deadlines, ends; from one request to the next
  *   http_take.c         requests out of bytes, and to the owner
- *   http_send.c         bytes out: at the end of a pass of the loop, one send a connection
+ *   http_send.c         bytes out: behind each of the loop's callbacks, one send a connection
  *   http_exchange.c     http.h's calls on a request and its answer
  *   http_parse.c, http_guard.c   bytes to messages; http_text.c: names and escapes
  *
@@ -16,13 +17,15 @@
  * and of an exchange's answer: NONE ──http_begin──> BEGUN ──http_finish──> FINISHED (http_respond: both), ABORTED from both.
  *
  * Callbacks may do anything, http_listener_close() included. So nothing is freed while one of the loop's calls is under way: a GONE connection waits
- * in listener->dead for http_leave(); and after each callback its caller asks whether the connection is GONE. Calls never call back: they put the
- * connection on listener->dirty, and http_listener's `pass` watcher, fed by hand with the lowest priority, runs when all else of this round has. */
+ * in server->dead for http_leave(); and after each callback its caller asks whether the connection is GONE. Calls never call back: they put the
+ * connection on server->dirty, and the server's `pass` watcher, fed by hand with the highest priority, runs as soon as the loop's callback
+ * that made the call has returned: peers work on their answers, on other cores, while the rest of the round is served. */
 #ifndef SLUICE_EDGE_HTTP_INTERNAL_H
 #define SLUICE_EDGE_HTTP_INTERNAL_H
 
 #include <time.h>
 
+#include "broker/base/heap.h"
 #include "broker/base/list.h"
 #include "broker/edge/http_parse.h"
 #include "schemas/codec/bytes.h"
@@ -34,7 +37,7 @@ enum {
      * which takes the answer from a peer that still sends. Until that was quiet for so long, and at most: */
     HTTP_LINGER_QUIET_MS = 2000, HTTP_LINGER_MS = 30000,
     HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */
-    HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_PASS = 512, /* then the rest of the loop has its turn */
+    HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_ROUND = 512, /* then the rest of the loop has its turn */
     HTTP_UNSENT_BYTES_MAX = 64 << 20,    /* of a streamed answer whose writer does not heed http_unsent(): cut off */
     HTTP_BODY_PROVEN_BYTES = 256 << 10,  /* before so much of a body has come, its declared length is not believed */
 };
@@ -51,7 +54,7 @@ enum http_answer_state { ANSWER_NONE, ANSWER_BEGUN, ANSWER_FINISHED, ANSWER_ABOR
 struct http_exchange {
     struct http_connection *connection;
     void *user;
-    struct http_section *head, *trailers;    /* trailers: NULL if none */
+    struct http_section *head, *trailers;    /* head: behind the exchange, in its block; trailers: NULL if none */
     struct http_span method, path, query;
     bool has_query, old, head_only;          /* head_only: HEAD */
     bool chunked_body, expects_continue;
@@ -67,8 +70,8 @@ struct http_exchange {
 enum http_connection_state { CONNECTION_IDLE, CONNECTION_HEAD, CONNECTION_BODY, CONNECTION_WHOLE, CONNECTION_LINGER, CONNECTION_GONE };
 
 struct http_connection {
-    struct list link;                        /* in listener->all, or ->dead */
-    struct list idle, dirty;                 /* in listener->idle and ->dirty, or in none */
+    struct list link;                        /* in listener->idle or ->busy; GONE: in server->dead */
+    struct list dirty;                       /* in server->dirty, or in none */
     struct http_listener *listener;
     struct http_exchange *exchange;          /* NULL: none, or its answer has left and the rest of its body is thrown away */
     enum http_connection_state state;
@@ -86,41 +89,58 @@ struct http_connection {
     int64_t body_from_ms;                    /* when its head was whole */
     int64_t read_by_ms, send_by_ms;          /* 0: no deadline */
     int64_t linger_until_ms;
-    ev_io readable, writable;
-    ev_timer timer;                          /* may be early, never late: see http_deadline() */
-    int64_t timer_ms;
+    ev_io socket;                            /* see http_watch() */
+    struct heap_node deadline;               /* in server->deadlines; may be early, never late: see http_deadline() */
 };
 
-struct http_listener {
+struct http_server {
     struct ev_loop *loop;
     struct http_handler handler;
     struct http_limits limits;
-    bool (*admit)(void *ctx, int fd);
-    void *admit_ctx;
-    int fd;
-    uint16_t port;
-    unsigned count;
-    struct list all, idle, dirty, dead;      /* idle: the longest first */
-    ev_io acceptable;
-    ev_timer accept_again;
+    struct list listeners, closed;           /* closed: freed by http_leave() */
+    struct list dirty, dead;                 /* connections */
     ev_prepare pass;                         /* never started: fed */
     ev_timer pass_again;
-    bool closed, failing, paused;
+    unsigned round, sends;                   /* of the loop; and how much was sent in it */
+    struct heap deadlines;                   /* of connections, ms */
+    ev_timer deadline;                       /* the first of them */
+    ev_timer accept_again;                   /* of all that fail to */
     unsigned entered;
-    size_t bodies_bytes;                     /* collected, of all connections */
     time_t date_s;
     char date[40];
 };
 
+struct http_listener {
+    struct http_server *server;
+    void *ctx;
+    struct list link;                        /* in server->listeners, or ->closed */
+    struct list idle, busy;                  /* connections; idle: the longest first */
+    ev_io acceptable;
+    int fd;
+    uint16_t port;
+    bool closed, failing, paused;
+    unsigned count, connections_max;
+    size_t bodies_bytes, bodies_bytes_max;   /* collected, of all connections */
+};
+
+static inline struct http_server *http_server_of(const struct http_connection *connection) { return connection->listener->server; }
 static inline size_t http_connection_kept(const struct http_connection *connection) { return connection->input.len - connection->input_at; }
 static inline size_t http_connection_unsent(const struct http_connection *connection) { return connection->out.len - connection->sent; }
+
+/* http_server.c */
 int64_t http_now_ms(void);
-void http_enter(struct http_listener *listener);
-void http_leave(struct http_listener *listener);     /* the last thing of a call from the loop: the listener may be freed by it */
+void http_enter(struct http_server *server);
+void http_leave(struct http_server *server);         /* the last thing of a call from the loop: connections and listeners may be freed by it */
+void http_deadline(struct http_connection *connection); /* after one of its deadlines was set */
+void http_deadline_passed(struct http_connection *connection, int64_t now_ms);     /* http_connection.c */
+
+/* http_listener.c */
+void http_accept_again(struct ev_loop *loop, ev_timer *watcher, int events);
 
 /* http_connection.c */
 struct http_connection *http_connection_new(struct http_listener *listener, int fd);   /* NULL: out of memory, fd is still the caller's */
 void http_connection_free(struct http_connection *connection);
+void http_connection_busy(struct http_connection *connection);
 void http_connection_close(struct http_connection *connection, enum http_end end);  /* on_end, if there is an exchange; GONE */
 /* Answers by itself, ends the exchange, and closes when that is sent. */
 void http_connection_refuse(struct http_connection *connection, unsigned status, const char *reason, enum http_end end);
@@ -128,7 +148,8 @@ void http_connection_refuse(struct http_connection *connection, unsigned status,
 void http_connection_advance(struct http_connection *connection);
 /* As the listener closes: an answer that is whole is sent as far as the socket takes it at once. */
 void http_connection_part(struct http_connection *connection);
-void http_deadline(struct http_connection *connection);
+/* Starts or stops to be told that it can be read, or written (EV_READ, EV_WRITE). */
+void http_watch(struct http_connection *connection, int event, bool wanted);
 
 /* No more of this connection: what still comes is thrown away, and once all is sent the connection ends. */
 void http_stop_taking(struct http_connection *connection);

@@ -11,44 +11,24 @@
 #include "broker/edge/http_internal.h"
 #include "broker/edge/log.h"
 
-/* ---- entering and leaving ---- */
-
-void http_enter(struct http_listener *listener)
-{
-    listener->entered++;
-}
-
-void http_leave(struct http_listener *listener)
-{
-    ASSERT(listener->entered > 0);
-    if (--listener->entered > 0)
-        return;
-    while (!list_empty(&listener->dead))
-        http_connection_free(LIST_OWNER(listener->dead.next, struct http_connection, link));
-    if (listener->closed) {
-        ASSERT(listener->bodies_bytes == 0);
-        (void)ev_clear_pending(listener->loop, &listener->pass);
-        free(listener);
-    }
-}
-
 /* ---- accepting ---- */
 
 static bool make_room(struct http_listener *listener)
 {
-    if (listener->count < listener->limits.connections_max)
+    if (listener->count < listener->connections_max)
         return true;
     if (list_empty(&listener->idle))
         return false;
-    http_connection_close(LIST_OWNER(listener->idle.next, struct http_connection, idle), HTTP_CLOSED);
-    return listener->count < listener->limits.connections_max;
+    http_connection_close(LIST_OWNER(listener->idle.next, struct http_connection, link), HTTP_CLOSED);
+    return listener->count < listener->connections_max;
 }
 
 static void connection_add(struct http_listener *listener, int fd)
 {
     int on = 1;
+    const struct http_handler *handler = &listener->server->handler;
 
-    if ((listener->admit != NULL && !listener->admit(listener->admit_ctx, fd)) || listener->closed) {
+    if ((handler->admit != NULL && !handler->admit(listener->ctx, fd)) || listener->closed) {
         (void)close(fd); /* it was never ours */
         return;
     }
@@ -65,21 +45,26 @@ static void connection_add(struct http_listener *listener, int fd)
 
 static void accept_pause(struct http_listener *listener)
 {
+    struct http_server *server = listener->server;
+
     if (!listener->failing)
         log_format(LOG_ERROR, "event=accept-failed on=http port=%u reason=\"%s\" next=\"tried again every %d ms\"", listener->port,
                    strerror(errno), HTTP_ACCEPT_PAUSE_MS);
     listener->failing = true;
-    ev_io_stop(listener->loop, &listener->acceptable);
-    ev_timer_set(&listener->accept_again, HTTP_ACCEPT_PAUSE_MS / 1000., 0.);
-    ev_timer_start(listener->loop, &listener->accept_again);
+    ev_io_stop(server->loop, &listener->acceptable);
+    if (!ev_is_active(&server->accept_again)) {
+        ev_timer_set(&server->accept_again, HTTP_ACCEPT_PAUSE_MS / 1000., 0.);
+        ev_timer_start(server->loop, &server->accept_again);
+    }
 }
 
 static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
 {
     struct http_listener *listener = watcher->data;
+    struct http_server *server = listener->server;
 
     (void)loop, (void)events;
-    http_enter(listener);
+    http_enter(server);
     for (unsigned i = 0; i < HTTP_ACCEPTS_PER_PASS && !listener->closed && !listener->paused; i++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
@@ -92,16 +77,19 @@ static void on_acceptable(struct ev_loop *loop, ev_io *watcher, int events)
             break;
         } /* else that one peer is gone already */
     }
-    http_leave(listener);
+    http_leave(server);
 }
 
-static void on_accept_again(struct ev_loop *loop, ev_timer *watcher, int events)
+void http_accept_again(struct ev_loop *loop, ev_timer *watcher, int events)
 {
-    struct http_listener *listener = watcher->data;
+    struct http_server *server = watcher->data;
 
     (void)events;
-    if (!listener->paused)
-        ev_io_start(loop, &listener->acceptable);
+    LIST_EACH(at, &server->listeners) {
+        struct http_listener *listener = LIST_OWNER(at, struct http_listener, link);
+        if (listener->failing && !listener->paused)
+            ev_io_start(loop, &listener->acceptable);
+    }
 }
 
 /* ---- opening ---- */
@@ -167,38 +155,11 @@ static int socket_listen(struct address *address)
     return fd;
 }
 
-static struct http_limits limits_or_defaults(const struct http_limits *given)
-{
-    struct http_limits limits = given != NULL ? *given : (struct http_limits){ 0 };
-
-    if (limits.connections_max == 0)
-        limits.connections_max = HTTP_CONNECTIONS_MAX;
-    if (limits.line_bytes_max == 0)
-        limits.line_bytes_max = HTTP_LINE_BYTES_MAX;
-    if (limits.head_bytes_max == 0)
-        limits.head_bytes_max = limits.line_bytes_max > HTTP_LINE_BYTES_MAX ? limits.line_bytes_max + HTTP_HEAD_BYTES_MAX : (size_t)HTTP_HEAD_BYTES_MAX;
-    if (limits.body_bytes_max == 0)
-        limits.body_bytes_max = HTTP_BODY_BYTES_MAX;
-    if (limits.bodies_bytes_max == 0)
-        limits.bodies_bytes_max = HTTP_BODIES_BYTES_MAX;
-    if (limits.idle_ms == 0)
-        limits.idle_ms = HTTP_IDLE_MS;
-    if (limits.request_ms == 0)
-        limits.request_ms = HTTP_REQUEST_MS;
-    if (limits.send_ms == 0)
-        limits.send_ms = HTTP_SEND_MS;
-    if (limits.line_bytes_max > limits.head_bytes_max)
-        limits.line_bytes_max = limits.head_bytes_max;
-    ASSERT(limits.head_bytes_max <= UINT32_MAX / 2); /* spans count in 32 bits, and so does the parser */
-    return limits;
-}
-
-enum sluice_err http_listen(struct ev_loop *loop, const char *text, const struct http_limits *limits, const struct http_handler *handler,
-                            struct http_listener **ret_listener, struct sluice_error *reterr)
+enum sluice_err http_listen(struct http_server *server, const char *text, void *ctx, struct http_listener **ret_listener,
+                            struct sluice_error *reterr)
 {
     struct address address;
 
-    ASSERT(handler->on_request != NULL);
     if (!parse_address(text, &address))
         return sluice_fail(reterr, SLUICE_EINVAL, "cannot listen on '%s': it is not ADDRESS:PORT, like 127.0.0.1:4566 or [::1]:4566", text);
     struct http_listener *listener = calloc(1, sizeof *listener);
@@ -209,39 +170,47 @@ enum sluice_err http_listen(struct ev_loop *loop, const char *text, const struct
         free(listener);
         return sluice_fail(reterr, SLUICE_EIO, "cannot listen on %s: %s; choose another address", text, strerror(errno));
     }
-    listener->loop = loop;
-    listener->handler = *handler;
-    listener->limits = limits_or_defaults(limits);
+    listener->server = server;
+    listener->ctx = ctx;
+    http_listener_bound(listener, server->limits.connections_max, server->limits.bodies_bytes_max);
     listener->port = ntohs(address.socket.any.sa_family == AF_INET ? address.socket.v4.sin_port : address.socket.v6.sin6_port);
-    list_init(&listener->all);
+    list_init(&listener->link);
     list_init(&listener->idle);
-    list_init(&listener->dirty);
-    list_init(&listener->dead);
+    list_init(&listener->busy);
+    list_push(&server->listeners, &listener->link);
     ev_io_init(&listener->acceptable, on_acceptable, listener->fd, EV_READ);
-    ev_timer_init(&listener->accept_again, on_accept_again, 0., 0.);
-    ev_prepare_init(&listener->pass, http_pass);
-    ev_set_priority(&listener->pass, EV_MINPRI);
-    ev_timer_init(&listener->pass_again, http_pass_again, 0., 0.);
-    ev_set_priority(&listener->pass_again, EV_MINPRI);
-    listener->acceptable.data = listener->accept_again.data = listener->pass.data = listener->pass_again.data = listener;
-    ev_io_start(loop, &listener->acceptable);
+    listener->acceptable.data = listener;
+    ev_io_start(server->loop, &listener->acceptable);
     *ret_listener = listener;
     return SLUICE_OK;
+}
+
+void http_listener_bound(struct http_listener *listener, unsigned connections_max, size_t bodies_bytes_max)
+{
+    listener->connections_max = connections_max;
+    listener->bodies_bytes_max = bodies_bytes_max;
+}
+
+static void part_all(struct list *connections)
+{
+    while (!list_empty(connections))
+        http_connection_part(LIST_OWNER(connections->next, struct http_connection, link));
 }
 
 void http_listener_close(struct http_listener *listener)
 {
     if (listener == NULL || listener->closed)
         return;
-    http_enter(listener);
+    struct http_server *server = listener->server;
+    http_enter(server);
     listener->closed = true;
-    ev_io_stop(listener->loop, &listener->acceptable);
-    ev_timer_stop(listener->loop, &listener->accept_again);
-    ev_timer_stop(listener->loop, &listener->pass_again);
+    ev_io_stop(server->loop, &listener->acceptable);
     (void)close(listener->fd); /* nothing was sent to it */
-    while (!list_empty(&listener->all))
-        http_connection_part(LIST_OWNER(listener->all.next, struct http_connection, link));
-    http_leave(listener);
+    part_all(&listener->busy);
+    part_all(&listener->idle);
+    list_remove(&listener->link);
+    list_push(&server->closed, &listener->link);
+    http_leave(server);
 }
 
 uint16_t http_listener_port(const struct http_listener *listener)
@@ -256,15 +225,11 @@ unsigned http_listener_connections(const struct http_listener *listener)
 
 void http_listener_pause(struct http_listener *listener, bool paused)
 {
+    struct ev_loop *loop = listener->server->loop;
+
     listener->paused = paused;
     if (paused)
-        ev_io_stop(listener->loop, &listener->acceptable);
-    else if (!ev_is_active(&listener->accept_again))
-        ev_io_start(listener->loop, &listener->acceptable);
-}
-
-void http_listener_admit(struct http_listener *listener, bool (*admit)(void *ctx, int fd), void *ctx)
-{
-    listener->admit = admit;
-    listener->admit_ctx = ctx;
+        ev_io_stop(loop, &listener->acceptable);
+    else if (!listener->failing || !ev_is_active(&listener->server->accept_again))
+        ev_io_start(loop, &listener->acceptable);
 }

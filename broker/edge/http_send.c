@@ -6,17 +6,17 @@
 
 void http_connection_dirty(struct http_connection *connection)
 {
-    struct http_listener *listener = connection->listener;
+    struct http_server *server = http_server_of(connection);
 
     if (connection->state == CONNECTION_GONE || !list_empty(&connection->dirty))
         return;
     /* Its reader keeps up, and its writer would write for ever: the rest of the loop has its turn first. */
     if (connection->draining) {
-        ev_io_start(listener->loop, &connection->writable);
+        http_watch(connection, EV_WRITE, true);
         return;
     }
-    list_push(&listener->dirty, &connection->dirty);
-    ev_feed_event(listener->loop, &listener->pass, EV_CUSTOM);
+    list_push(&server->dirty, &connection->dirty);
+    ev_feed_event(server->loop, &server->pass, EV_CUSTOM);
 }
 
 static void all_sent(struct http_connection *connection)
@@ -24,7 +24,7 @@ static void all_sent(struct http_connection *connection)
     bytes_done(&connection->out); /* a connection that waits holds no buffer */
     connection->sent = 0;
     connection->send_by_ms = 0;
-    ev_io_stop(connection->listener->loop, &connection->writable);
+    http_watch(connection, EV_WRITE, false);
 }
 
 /* A long stream would keep all it ever sent. */
@@ -42,7 +42,7 @@ static void forget_sent(struct http_connection *connection)
 static void send_some(struct http_connection *connection)
 {
     const struct bytes *out = &connection->out;
-    int64_t send_ms = connection->listener->limits.send_ms;
+    int64_t send_ms = http_server_of(connection)->limits.send_ms;
 
     if (out->failed) { /* out of memory: what is missing cannot be sent later */
         http_connection_close(connection, HTTP_CLOSED);
@@ -62,23 +62,23 @@ static void send_some(struct http_connection *connection)
     if (count > 0 || connection->send_by_ms == 0)
         connection->send_by_ms = http_now_ms() + send_ms;
     forget_sent(connection);
-    ev_io_start(connection->listener->loop, &connection->writable);
+    http_watch(connection, EV_WRITE, true);
     http_deadline(connection);
 }
 
 static void tell_drained(struct http_connection *connection)
 {
-    struct http_listener *listener = connection->listener;
+    const struct http_handler *handler = &http_server_of(connection)->handler;
     struct http_exchange *exchange = connection->exchange;
 
     if (exchange == NULL || exchange->answer != ANSWER_BEGUN || !exchange->drain_wanted ||
         http_connection_unsent(connection) > HTTP_UNSENT_HIGH_BYTES / 4)
         return;
     exchange->drain_wanted = false;
-    if (listener->handler.on_drained == NULL)
+    if (handler->on_drained == NULL)
         return;
     connection->draining = true;
-    listener->handler.on_drained(listener->handler.ctx, exchange);
+    handler->on_drained(connection->listener->ctx, exchange);
     connection->draining = false;
 }
 
@@ -91,29 +91,35 @@ void http_connection_send(struct http_connection *connection)
     if (http_connection_unsent(connection) > 0 || connection->out.failed)
         send_some(connection);
     else
-        ev_io_stop(connection->listener->loop, &connection->writable);
+        http_watch(connection, EV_WRITE, false);
     if (connection->state != CONNECTION_GONE)
         tell_drained(connection);
     if (connection->state != CONNECTION_GONE)
         http_connection_advance(connection);
 }
 
-/* What was written since the last pass goes now: one send a connection. A peer that pipelines has its next request served by it, which makes its
- * connection dirty again; so that many such peers do not keep the loop to themselves, there is an end to a pass. */
-static void pass(struct http_listener *listener)
+/* What was written since the last pass, mostly in one callback of the loop, goes now: one send a connection. A peer that pipelines has its next
+ * request served by it, which makes its connection dirty again; so that many such peers do not keep the loop to themselves, a round of the loop
+ * has an end to them. */
+static void pass(struct http_server *server)
 {
-    http_enter(listener);
-    for (unsigned i = 0; i < HTTP_SENDS_PER_PASS && !list_empty(&listener->dirty); i++) {
-        struct http_connection *connection = LIST_OWNER(listener->dirty.next, struct http_connection, dirty);
+    unsigned round = ev_iteration(server->loop);
+
+    http_enter(server);
+    if (server->round != round)
+        server->sends = 0;
+    server->round = round;
+    for (; server->sends < HTTP_SENDS_PER_ROUND && !list_empty(&server->dirty); server->sends++) {
+        struct http_connection *connection = LIST_OWNER(server->dirty.next, struct http_connection, dirty);
         list_remove(&connection->dirty);
         http_connection_send(connection);
     }
-    if (!list_empty(&listener->dirty) && !listener->closed) {
-        (void)ev_clear_pending(listener->loop, &listener->pass); /* those served here have fed it again, for now */
-        ev_timer_set(&listener->pass_again, 0., 0.);
-        ev_timer_start(listener->loop, &listener->pass_again);
+    if (!list_empty(&server->dirty)) {
+        (void)ev_clear_pending(server->loop, &server->pass); /* those served here have fed it again, for now */
+        ev_timer_set(&server->pass_again, 0., 0.);
+        ev_timer_start(server->loop, &server->pass_again);
     }
-    http_leave(listener);
+    http_leave(server);
 }
 
 void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events)

@@ -2,9 +2,9 @@
 
 static void take_head(struct http_connection *connection, const struct http_head *head)
 {
-    struct http_listener *listener = connection->listener;
+    const struct http_handler *handler = &http_server_of(connection)->handler;
 
-    list_remove(&connection->idle);
+    http_connection_busy(connection);
     connection->state = CONNECTION_BODY;
     connection->read_by_ms = 0;
     connection->body_from_ms = http_now_ms();
@@ -14,8 +14,8 @@ static void take_head(struct http_connection *connection, const struct http_head
         http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
         return;
     }
-    if (listener->handler.on_head != NULL)
-        listener->handler.on_head(listener->handler.ctx, exchange);
+    if (handler->on_head != NULL)
+        handler->on_head(connection->listener->ctx, exchange);
     if (connection->state == CONNECTION_GONE || connection->aborted || exchange->answer == ANSWER_FINISHED)
         return;
     if (!exchange->streamed && exchange->length > exchange->body_bytes_max) {
@@ -29,7 +29,7 @@ static void take_head(struct http_connection *connection, const struct http_head
 
 static void take_body(struct http_connection *connection, struct view piece)
 {
-    struct http_listener *listener = connection->listener;
+    const struct http_handler *handler = &http_server_of(connection)->handler;
     struct http_exchange *exchange = connection->exchange;
 
     if (http_answer_is_whole(connection)) {
@@ -38,18 +38,18 @@ static void take_body(struct http_connection *connection, struct view piece)
         else
             connection->drop_left -= piece.len;
     } else if (exchange->streamed) {
-        if (listener->handler.on_body != NULL)
-            listener->handler.on_body(listener->handler.ctx, exchange, piece);
+        if (handler->on_body != NULL)
+            handler->on_body(connection->listener->ctx, exchange, piece);
     } else if (exchange->body.len + piece.len > exchange->body_bytes_max) {
         http_connection_refuse(connection, 413, "the body is larger than it may be here", HTTP_REFUSED);
-    } else if (listener->bodies_bytes + piece.len > listener->limits.bodies_bytes_max || !http_exchange_collect(exchange, piece)) {
+    } else if (connection->listener->bodies_bytes + piece.len > connection->listener->bodies_bytes_max || !http_exchange_collect(exchange, piece)) {
         http_connection_refuse(connection, 503, "too many bytes of requests are held here; try again later", HTTP_REFUSED);
     }
 }
 
 static void take_end(struct http_connection *connection, const struct http_head *trailers)
 {
-    struct http_listener *listener = connection->listener;
+    const struct http_handler *handler = &http_server_of(connection)->handler;
 
     connection->state = CONNECTION_WHOLE;
     if (http_answer_is_whole(connection))
@@ -58,7 +58,7 @@ static void take_end(struct http_connection *connection, const struct http_head 
         http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
         return;
     }
-    listener->handler.on_request(listener->handler.ctx, connection->exchange);
+    handler->on_request(connection->listener->ctx, connection->exchange);
 }
 
 bool http_may_take(const struct http_connection *connection)
@@ -79,7 +79,7 @@ bool http_may_take(const struct http_connection *connection)
 
 size_t http_take(struct http_connection *connection, struct view input)
 {
-    const struct http_limits *limits = &connection->listener->limits;
+    const struct http_limits *limits = &http_server_of(connection)->limits;
     const struct http_parse_limits parse_limits = { .line_bytes_max = limits->line_bytes_max, .section_bytes_max = limits->head_bytes_max };
     struct http_parsed parsed;
     size_t taken = 0;

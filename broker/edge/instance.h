@@ -8,6 +8,7 @@
 #ifndef SLUICE_EDGE_INSTANCE_H
 #define SLUICE_EDGE_INSTANCE_H
 
+#include "broker/base/list.h"
 #include "broker/base/vec.h"
 #include "broker/edge/capture.h"
 #include "broker/edge/instances.h"
@@ -18,6 +19,21 @@ enum { READ_BYTES = 64 << 10, READS_PER_TURN_MAX = 4 }; /* a pipe holds 64 KiB; 
 enum instance_state { INSTANCE_STARTING, INSTANCE_RUNNING, INSTANCE_STOPPING, INSTANCE_GONE };
 
 struct leased { uint64_t lease; unsigned count, done; bool result_wanted; };
+
+struct stdio {                       /* of an instance that is spoken to by way of stdin and stdout */
+    struct ev_io input, output;      /* watch our ends of the pipes; .fd -1: closed */
+    int child_stdout_fd;             /* the child's end, until it has it */
+    int child_stdin_fd;              /* kept, never read from: it tells how much the process has not read. So no EPIPE either */
+    struct bytes unwritten;          /* input, from unwritten_at */
+    size_t unwritten_at;
+    uint64_t written_bytes;
+    VEC(struct leased) leases;       /* outstanding ones from leases_at, in order */
+    size_t leases_at;
+    struct bytes answer;             /* stdio: the tail of stdout, or all of it if its result is wanted; stdio-lines: a line begun */
+    uint64_t answer_bytes;           /* stdio: all of stdout */
+    bool input_ends;                 /* close stdin when all is written: see input_end() */
+    bool too_large;                  /* its answer: killed, further output ignored */
+};
 
 struct instance {
     struct instances *all;
@@ -30,31 +46,16 @@ struct instance {
     int pidfd;
     int64_t memory_bytes;            /* its limit; 0: none */
     struct memory_meter meter;       /* open once it was asked for */
-    int child_stdout_fd, child_stderr_fd; /* the child's ends, until it has them */
-    int child_stdin_fd;              /* kept, never read from: it tells how much the process has not read. So no EPIPE either */
-    struct ev_io input;              /* watches our ends of the pipes; .fd -1: closed */
-    struct ev_io output, errors;
-    struct ev_io ended;              /* the pidfd, watched when the spawner is lost */
-    struct ev_timer grace;
+    int child_stderr_fd;             /* the child's end, until it has it */
+    struct ev_io errors;             /* watches our end; .fd -1: closed */
+    struct ev_io *ended;             /* the pidfd, watched once the spawner is lost; NULL before */
+    struct list in_grace;            /* of those that are killed at `grace_until`; in no list: it has not begun, or is over */
+    ev_tstamp grace_until;
     struct capture *capture;
     struct captured captured;
-    struct bytes unwritten;          /* input, from unwritten_at */
-    size_t unwritten_at;
-    uint64_t written_bytes;
-    bool input_ends;                 /* close stdin when all is written: see input_end() */
-    VEC(struct leased) leases;       /* outstanding ones from leases_at, in order */
-    size_t leases_at;
-    struct bytes answer;             /* stdio: the tail of stdout, or all of it if its result is wanted; stdio-lines: a line begun */
-    uint64_t answer_bytes;           /* stdio: all of stdout */
+    struct stdio *stdio;             /* NULL: native and lambda functions are spoken to elsewhere; both outputs are log */
     bool frozen;                     /* see instances_freeze() */
-    bool too_large;                  /* its answer: killed, further output ignored */
 };
-
-/* native and lambda functions are spoken to elsewhere: their stdin is empty, and both outputs are log. */
-static inline bool instance_has_pipes(enum function_protocol protocol)
-{
-    return protocol == PROTOCOL_STDIO || protocol == PROTOCOL_STDIO_LINES;
-}
 
 /* ---- instances.c, for the protocols ---- */
 void instance_signal(struct instance *instance, int signal);

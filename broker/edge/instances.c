@@ -25,6 +25,9 @@ struct instances {
     char *bus_url;
     int null_fd;                                 /* stdin of native and lambda instances */
     struct arena *arena;                         /* of one start */
+    struct list in_grace;                        /* instances, the next to be killed first */
+    struct ev_timer grace;
+    struct ev_prepare pass_end;                  /* what was captured goes to the log files; of the lowest priority, as spawner.c's */
     struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
     char scratch[READ_BYTES];                    /* what pipe_read() reads into, on behalf of all */
 };
@@ -63,7 +66,7 @@ struct view instance_output(const struct instance *instance, struct view other)
 
 static void output_take(struct instance *instance, struct view data)
 {
-    if (instance->too_large)
+    if (instance->stdio->too_large)
         return;
     if (instance->protocol == PROTOCOL_STDIO)
         stdio_read(instance, data);
@@ -106,26 +109,36 @@ static void fd_close(int *fd)
     *fd = -1;
 }
 
+static void stdio_free(struct instance *instance)
+{
+    struct stdio *stdio = instance->stdio;
+
+    if (stdio == NULL)
+        return;
+    watched_close(instance, &stdio->input);
+    watched_close(instance, &stdio->output);
+    fd_close(&stdio->child_stdin_fd);
+    fd_close(&stdio->child_stdout_fd);
+    bytes_done(&stdio->unwritten);
+    bytes_done(&stdio->answer);
+    VEC_DONE(&stdio->leases);
+    free(stdio);
+}
+
 static void instance_free(struct instance *instance)
 {
-    struct ev_loop *loop = instance->all->loop;
-
-    watched_close(instance, &instance->input);
-    watched_close(instance, &instance->output);
+    stdio_free(instance);
     watched_close(instance, &instance->errors);
-    ev_io_stop(loop, &instance->ended);
-    ev_timer_stop(loop, &instance->grace);
-    fd_close(&instance->child_stdin_fd);
-    fd_close(&instance->child_stdout_fd);
+    if (instance->ended != NULL)
+        ev_io_stop(instance->loop, instance->ended);
+    free(instance->ended);
+    list_remove(&instance->in_grace);
     fd_close(&instance->child_stderr_fd);
     fd_close(&instance->pidfd);
     memory_close(&instance->meter);
     if (instance->capture != NULL)
         capture_close(instance->capture);
     captured_done(&instance->captured);
-    bytes_done(&instance->unwritten);
-    bytes_done(&instance->answer);
-    VEC_DONE(&instance->leases);
     free(instance);
 }
 
@@ -142,10 +155,10 @@ static void instance_gone(struct instance *instance, struct instance_end *end)
     /* From here on calls with this id find nothing, whatever the callbacks do. */
     table_remove(instance);
     instance->state = INSTANCE_GONE;
-    if (instance->pid != 0) {
-        pipe_finish(instance, &instance->output, instance->all->scratch, output_take);
+    if (instance->pid != 0 && instance->stdio != NULL)
+        pipe_finish(instance, &instance->stdio->output, instance->all->scratch, output_take);
+    if (instance->pid != 0)
         errors_finish(instance);
-    }
     if (end->out_of_memory)
         capture_note(instance->capture, instance->id, "sluice: out of memory: killed at its limit of %lld MiB",
                      (long long)(instance->memory_bytes >> 20));
@@ -176,10 +189,11 @@ static void on_started(void *ctx, uint64_t id, pid_t pid, int pidfd)
     ASSERT(instance != NULL && instance->pid == 0); /* it leaves the table by the spawner's word only */
     instance->pid = pid;
     instance->pidfd = pidfd;
-    fd_close(&instance->child_stdout_fd);
     fd_close(&instance->child_stderr_fd);
-    if (instance->output.fd >= 0)
-        ev_io_start(instances->loop, &instance->output);
+    if (instance->stdio != NULL) {
+        fd_close(&instance->stdio->child_stdout_fd);
+        ev_io_start(instances->loop, &instance->stdio->output);
+    }
     ev_io_start(instances->loop, &instance->errors);
     if (instance->state == INSTANCE_STARTING)
         instance->state = INSTANCE_RUNNING;
@@ -240,6 +254,19 @@ static void on_ended(struct ev_loop *loop, struct ev_io *watcher, int revents)
     instance_lost(watcher->data);
 }
 
+/* False: there is nothing to watch, or no memory to do so. */
+static bool watch_end(struct instance *instance)
+{
+    ASSERT(instance->ended == NULL); /* no instance outlives two spawners */
+    instance->ended = instance->pidfd < 0 ? NULL : malloc(sizeof *instance->ended);
+    if (instance->ended == NULL)
+        return false;
+    ev_io_init(instance->ended, on_ended, instance->pidfd, EV_READ);
+    instance->ended->data = instance;
+    ev_io_start(instance->loop, instance->ended);
+    return true;
+}
+
 /* Its instances die with the spawner (PDEATHSIG). Each is gone when its pidfd says so, not before; where there is none, at once: no other
  * is started before the last process is gone. */
 static void on_spawner_lost(void *ctx)
@@ -249,13 +276,10 @@ static void on_spawner_lost(void *ctx)
 
     for (size_t i = 0; i < TABLE_BUCKETS; i++)
         for (struct instance *instance = instances->buckets[i]; instance != NULL; instance = instance->next) {
-            if (instance->pidfd < 0) {
+            if (instance->pidfd >= 0)
+                (void)syscall(SYS_pidfd_send_signal, instance->pidfd, SIGKILL, NULL, 0); /* exec of a setuid program clears PDEATHSIG */
+            if (!watch_end(instance))
                 VEC_PUSH(&unwatched, instance->id);
-                continue;
-            }
-            (void)syscall(SYS_pidfd_send_signal, instance->pidfd, SIGKILL, NULL, 0); /* exec of a setuid program clears PDEATHSIG */
-            ev_io_set(&instance->ended, instance->pidfd, EV_READ);
-            ev_io_start(instances->loop, &instance->ended);
         }
     for (size_t i = 0; i < unwatched.count; i++)
         instance_lost(table_find(instances, unwatched.items[i]));
@@ -271,16 +295,50 @@ void instance_signal(struct instance *instance, int signal)
 
 void instance_grace_start(struct instance *instance)
 {
-    if (!ev_is_active(&instance->grace)) {
-        ev_timer_set(&instance->grace, STOP_GRACE_MS / 1000.0, 0);
-        ev_timer_start(instance->all->loop, &instance->grace);
+    struct instances *instances = instance->all;
+
+    if (!list_empty(&instance->in_grace))
+        return;
+    instance->grace_until = ev_now(instances->loop) + STOP_GRACE_MS / 1000.0;
+    list_push(&instances->in_grace, &instance->in_grace);
+    if (!ev_is_active(&instances->grace)) {
+        ev_timer_set(&instances->grace, STOP_GRACE_MS / 1000.0, 0);
+        ev_timer_start(instances->loop, &instances->grace);
     }
 }
 
+/* All have the same time, so the first of the list is the next. */
 static void on_grace_over(struct ev_loop *loop, struct ev_timer *watcher, int revents)
 {
-    (void)loop, (void)revents;
-    instance_signal(watcher->data, SIGKILL);
+    struct instances *instances = watcher->data;
+
+    (void)revents;
+    while (!list_empty(&instances->in_grace)) {
+        struct instance *instance = LIST_OWNER(instances->in_grace.next, struct instance, in_grace);
+        ev_tstamp left = instance->grace_until - ev_now(loop);
+        if (left > 0) {
+            ev_timer_set(watcher, left, 0);
+            ev_timer_start(loop, watcher);
+            return;
+        }
+        list_remove(&instance->in_grace);
+        instance_signal(instance, SIGKILL);
+    }
+}
+
+/* native and lambda functions have none. False: out of memory. */
+static bool stdio_new(struct instance *instance)
+{
+    if (instance->protocol == PROTOCOL_NATIVE || instance->protocol == PROTOCOL_LAMBDA)
+        return true;
+    instance->stdio = calloc(1, sizeof *instance->stdio);
+    if (instance->stdio == NULL)
+        return false;
+    instance->stdio->child_stdin_fd = instance->stdio->child_stdout_fd = -1;
+    ev_io_init(&instance->stdio->input, on_input, -1, EV_WRITE);
+    ev_io_init(&instance->stdio->output, on_output, -1, EV_READ);
+    instance->stdio->input.data = instance->stdio->output.data = instance;
+    return true;
 }
 
 static struct instance *instance_new(struct instances *instances, uint64_t id, const struct config_function *function)
@@ -294,16 +352,12 @@ static struct instance *instance_new(struct instances *instances, uint64_t id, c
     instance->id = id;
     instance->protocol = function->protocol;
     instance->memory_bytes = function->memory_bytes;
-    instance->pidfd = instance->child_stdin_fd = instance->child_stdout_fd = instance->child_stderr_fd = -1;
-    ev_io_init(&instance->input, on_input, -1, EV_WRITE);
-    ev_io_init(&instance->output, on_output, -1, EV_READ);
+    instance->pidfd = instance->child_stderr_fd = -1;
     ev_io_init(&instance->errors, on_errors, -1, EV_READ);
-    ev_io_init(&instance->ended, on_ended, -1, EV_READ);
-    ev_timer_init(&instance->grace, on_grace_over, 0, 0);
-    instance->input.data = instance->output.data = instance->errors.data = instance->ended.data = instance->grace.data = instance;
+    instance->errors.data = instance;
+    list_init(&instance->in_grace);
     instance->capture = capture_open(instances->captures, function->name);
-    instance->captured.ctx = instances->events.ctx;
-    instance->captured.on_line = function->protocol == PROTOCOL_LAMBDA ? instances->events.on_line : NULL;
+    instance->captured.told = function->protocol == PROTOCOL_LAMBDA;
     return instance;
 }
 
@@ -312,12 +366,12 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
 {
     struct instances *instances = instance->all;
 
-    if (instance->capture == NULL)
+    if (instance->capture == NULL || !stdio_new(instance))
         return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for an instance", function->name);
     if (!pipes_make(instance))
         return sluice_fail(reterr, SLUICE_ELIMIT, "function '%s': no pipe for another instance: %s; raise the limit of open files",
                            function->name, strerror(errno));
-    bool piped = instance_has_pipes(function->protocol);
+    const struct stdio *stdio = instance->stdio;
     arena_reset(instances->arena);
     struct spawn_request request = {
         .instance = instance->id,
@@ -326,8 +380,8 @@ static enum sluice_err instance_spawn(struct instance *instance, const struct co
                                            : environment_make(instances->arena, instances->bus_url, instance->id, function),
         .directory = function->directory,
         .memory_bytes = function->memory_bytes,
-        .stdin_fd = piped ? instance->child_stdin_fd : instances->null_fd,
-        .stdout_fd = piped ? instance->child_stdout_fd : instance->child_stderr_fd,
+        .stdin_fd = stdio != NULL ? stdio->child_stdin_fd : instances->null_fd,
+        .stdout_fd = stdio != NULL ? stdio->child_stdout_fd : instance->child_stderr_fd,
         .stderr_fd = instance->child_stderr_fd,
     };
     return spawner_spawn(instances->spawner, &request, reterr);
@@ -359,8 +413,8 @@ static void hand_over(struct instances *instances, uint64_t id, const struct lea
     ASSERT(count > 0);
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return; /* on_gone says so, or has */
-    ASSERT(instance_has_pipes(instance->protocol));
-    VEC_PUSH(&instance->leases, *leased);
+    ASSERT(instance->stdio != NULL);
+    VEC_PUSH(&instance->stdio->leases, *leased);
     input_put(instance, inputs, count);
     if (instance->protocol == PROTOCOL_STDIO)
         input_end(instance);
@@ -385,7 +439,8 @@ void instances_stop(struct instances *instances, uint64_t id)
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return;
     instance->state = INSTANCE_STOPPING;
-    input_end(instance);
+    if (instance->stdio != NULL)
+        input_end(instance);
     instance_signal(instance, SIGTERM);
     if (instance->frozen)
         instance_signal(instance, SIGCONT);
@@ -465,12 +520,22 @@ struct captures *instances_captures(const struct instances *instances)
 
 enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out)
 {
+    captures_flush(instances->captures);
     return captures_tail(instances->captures, function, bytes_max, out);
 }
 
 uint64_t instances_log_position(const struct instances *instances, const char *function)
 {
+    captures_flush(instances->captures);
     return captures_position(instances->captures, function);
+}
+
+static void on_pass_end(struct ev_loop *loop, struct ev_prepare *watcher, int revents)
+{
+    struct instances *instances = watcher->data;
+
+    (void)loop, (void)revents;
+    captures_flush(instances->captures);
 }
 
 enum sluice_err instances_new(struct ev_loop *loop, const char *program, const char *data_dir, const char *bus_url,
@@ -501,6 +566,14 @@ enum sluice_err instances_new(struct ev_loop *loop, const char *program, const c
         instances_free(instances);
         return err;
     }
+    captures_listen(instances->captures, events->on_line, events->ctx);
+    list_init(&instances->in_grace);
+    ev_timer_init(&instances->grace, on_grace_over, 0, 0);
+    instances->grace.data = instances;
+    ev_prepare_init(&instances->pass_end, on_pass_end);
+    ev_set_priority(&instances->pass_end, EV_MINPRI);
+    instances->pass_end.data = instances;
+    ev_prepare_start(loop, &instances->pass_end);
     *ret_instances = instances;
     return SLUICE_OK;
 }
@@ -509,6 +582,8 @@ void instances_free(struct instances *instances)
 {
     if (instances == NULL)
         return;
+    ev_prepare_stop(instances->loop, &instances->pass_end);
+    ev_timer_stop(instances->loop, &instances->grace);
     spawner_stop(instances->spawner);
     for (size_t i = 0; i < TABLE_BUCKETS; i++)
         while (instances->buckets[i] != NULL) {

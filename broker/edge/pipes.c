@@ -29,14 +29,14 @@ bool pipes_make(struct instance *instance)
     if (!pipe_make(false, &ours, &instance->child_stderr_fd))
         return false;
     ev_io_set(&instance->errors, ours, EV_READ);
-    if (!instance_has_pipes(instance->protocol))
+    if (instance->stdio == NULL)
         return true; /* stdin is /dev/null, stdout goes where stderr goes */
-    if (!pipe_make(false, &ours, &instance->child_stdout_fd))
+    if (!pipe_make(false, &ours, &instance->stdio->child_stdout_fd))
         return false;
-    ev_io_set(&instance->output, ours, EV_READ);
-    if (!pipe_make(true, &ours, &instance->child_stdin_fd))
+    ev_io_set(&instance->stdio->output, ours, EV_READ);
+    if (!pipe_make(true, &ours, &instance->stdio->child_stdin_fd))
         return false;
-    ev_io_set(&instance->input, ours, EV_WRITE);
+    ev_io_set(&instance->stdio->input, ours, EV_WRITE);
     return true;
 }
 
@@ -51,7 +51,7 @@ void watched_close(struct instance *instance, struct ev_io *watcher)
 
 void input_put(struct instance *instance, const struct view *lines, unsigned count)
 {
-    struct bytes *unwritten = &instance->unwritten;
+    struct bytes *unwritten = &instance->stdio->unwritten;
     bool framed = count > 1 || instance->protocol == PROTOCOL_STDIO_LINES; /* it is line breaks that part the inputs */
 
     for (unsigned i = 0; i < count; i++) {
@@ -67,27 +67,27 @@ void input_put(struct instance *instance, const struct view *lines, unsigned cou
 
 void input_write(struct instance *instance)
 {
-    struct bytes *unwritten = &instance->unwritten;
+    struct bytes *unwritten = &instance->stdio->unwritten;
 
-    while (instance->input.fd >= 0 && instance->unwritten_at < unwritten->len) {
-        ssize_t written = write(instance->input.fd, unwritten->data + instance->unwritten_at, unwritten->len - instance->unwritten_at);
+    while (instance->stdio->input.fd >= 0 && instance->stdio->unwritten_at < unwritten->len) {
+        ssize_t written = write(instance->stdio->input.fd, unwritten->data + instance->stdio->unwritten_at, unwritten->len - instance->stdio->unwritten_at);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0 && errno == EAGAIN) {
-            ev_io_start(instance->loop, &instance->input);
+            ev_io_start(instance->loop, &instance->stdio->input);
             return;
         }
         ASSERT(written > 0); /* we hold the other end, too */
-        instance->unwritten_at += (size_t)written;
-        instance->written_bytes += (uint64_t)written;
+        instance->stdio->unwritten_at += (size_t)written;
+        instance->stdio->written_bytes += (uint64_t)written;
     }
-    ev_io_stop(instance->loop, &instance->input);
+    ev_io_stop(instance->loop, &instance->stdio->input);
     bytes_clear(unwritten);
-    instance->unwritten_at = 0;
+    instance->stdio->unwritten_at = 0;
     if (unwritten->capacity > READ_BYTES)
         bytes_done(unwritten);
-    if (instance->input_ends)
-        watched_close(instance, &instance->input);
+    if (instance->stdio->input_ends)
+        watched_close(instance, &instance->stdio->input);
 }
 
 void on_input(struct ev_loop *loop, struct ev_io *watcher, int revents)
@@ -98,7 +98,7 @@ void on_input(struct ev_loop *loop, struct ev_io *watcher, int revents)
 
 void input_end(struct instance *instance)
 {
-    instance->input_ends = true;
+    instance->stdio->input_ends = true;
     input_write(instance);
 }
 
@@ -106,9 +106,9 @@ bool input_unread(const struct instance *instance)
 {
     int waiting = 0;
 
-    if (!instance_has_pipes(instance->protocol) || ioctl(instance->child_stdin_fd, FIONREAD, &waiting) != 0)
+    if (instance->stdio == NULL || ioctl(instance->stdio->child_stdin_fd, FIONREAD, &waiting) != 0)
         return false;
-    return (uint64_t)waiting == instance->written_bytes;
+    return (uint64_t)waiting == instance->stdio->written_bytes;
 }
 
 bool pipe_read(struct instance *instance, const struct ev_io *watcher, char scratch[READ_BYTES], unsigned reads_max, take_fn *take)

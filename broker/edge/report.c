@@ -1,9 +1,6 @@
 #include "broker/edge/report.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
-#include "broker/base/assert.h"
+#include <string.h>
 
 static int64_t divide_up(int64_t value, int64_t by)
 {
@@ -53,52 +50,72 @@ struct view report_error_type(struct view type)
     return view_begins(type, "Function.") ? VIEW_LITERAL("Function.Unknown") : VIEW_LITERAL("Runtime.Unknown");
 }
 
-static size_t text_add(char text[REPORT_TEXT_MAX], size_t len, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static size_t text_add(char text[REPORT_TEXT_MAX], size_t len, const char *format, ...)
+/* Lines go into every log by the thousand: numbers not by way of a format. */
+static void put_amount(struct bytes *out, const char *name, int64_t amount, const char *unit)
 {
-    va_list args;
-
-    va_start(args, format);
-    int added = vsnprintf(text + len, REPORT_TEXT_MAX - len, format, args);
-    va_end(args);
-    ASSERT(added >= 0 && len + (size_t)added < REPORT_TEXT_MAX);
-    return len + (size_t)added;
+    bytes_put_text(out, name);
+    bytes_put_number(out, (uint64_t)amount, 10);
+    bytes_put_text(out, unit);
 }
 
-size_t report_text(const struct report *report, char ret_text[REPORT_TEXT_MAX])
+/* Milliseconds with two decimals, rounded. */
+static void put_duration(struct bytes *out, const char *name, int64_t us)
 {
-    size_t len = text_add(ret_text, 0,
-                          "REPORT RequestId: %.*s\tDuration: %.2f ms\tBilled Duration: %lld ms\tMemory Size: %lld MB\tMax Memory Used: %lld MB\t",
-                          UUID_TEXT_LEN, report->request_id, (double)report->duration_us / 1000, (long long)report_billed_ms(report),
-                          (long long)report_memory_size_mib(report), (long long)report_memory_used_mib(report));
+    uint64_t hundredths = ((uint64_t)us + 5) / 10;
+    const char decimals[] = { '.', (char)('0' + hundredths / 10 % 10), (char)('0' + hundredths % 10) };
 
+    bytes_put_text(out, name);
+    bytes_put_number(out, hundredths / 100, 10);
+    bytes_put(out, decimals, sizeof decimals);
+    bytes_put_text(out, " ms\t");
+}
+
+static void put_id(struct bytes *out, const char *before, const char *request_id)
+{
+    bytes_put_text(out, before);
+    bytes_put(out, request_id, strnlen(request_id, UUID_TEXT_LEN));
+}
+
+void report_put(const struct report *report, struct bytes *out)
+{
+    put_id(out, "REPORT RequestId: ", report->request_id);
+    put_duration(out, "\tDuration: ", report->duration_us);
+    put_amount(out, "Billed Duration: ", report_billed_ms(report), " ms\t");
+    put_amount(out, "Memory Size: ", report_memory_size_mib(report), " MB\t");
+    put_amount(out, "Max Memory Used: ", report_memory_used_mib(report), " MB\t");
     if (report->init_us >= 0)
-        len = text_add(ret_text, len, "Init Duration: %.2f ms\t", (double)report->init_us / 1000);
+        put_duration(out, "Init Duration: ", report->init_us);
     switch (report->status) {
     case REPORT_SUCCESS: break;
-    case REPORT_TIMEOUT: len = text_add(ret_text, len, "Status: timeout\t"); break;
-    case REPORT_ERROR: {
-        struct view type = report_error_type(report->error_type);
-        len = text_add(ret_text, len, "Status: error\tError Type: %.*s\t", VIEW_ARGS(type));
+    case REPORT_TIMEOUT: bytes_put_text(out, "Status: timeout\t"); break;
+    case REPORT_ERROR:
+        bytes_put_text(out, "Status: error\tError Type: ");
+        bytes_put_view(out, report_error_type(report->error_type));
+        bytes_put_char(out, '\t');
         break;
     }
-    }
-    return len;
 }
 
 void report_begin(struct capture *capture, uint64_t instance, const char *request_id)
 {
-    capture_note(capture, instance, "START RequestId: %.*s Version: $LATEST", UUID_TEXT_LEN, request_id);
+    char line[sizeof "START RequestId:  Version: $LATEST" + UUID_TEXT_LEN];
+    char *at = stpcpy(line, "START RequestId: ");
+
+    at = stpncpy(at, request_id, UUID_TEXT_LEN);
+    at = stpcpy(at, " Version: $LATEST");
+    capture_line(capture, instance, (struct view){ .data = line, .len = (size_t)(at - line) });
 }
 
-void report_end(struct capture *capture, uint64_t instance, const struct report *report, char ret_text[2 * REPORT_TEXT_MAX])
+void report_end(struct capture *capture, uint64_t instance, const struct report *report, struct bytes *ret_lines)
 {
-    char end[REPORT_TEXT_MAX], text[REPORT_TEXT_MAX];
-    size_t end_len = text_add(end, 0, "END RequestId: %.*s", UUID_TEXT_LEN, report->request_id);
-    size_t text_len = report_text(report, text);
-    const struct view lines[] = { { .data = end, .len = end_len }, { .data = text, .len = text_len } };
-
-    capture_lines(capture, instance, lines, 2);
-    if (ret_text != NULL)
-        (void)snprintf(ret_text, 2 * REPORT_TEXT_MAX, "%.*s\n%.*s\n", (int)end_len, end, (int)text_len, text);
+    bytes_clear(ret_lines);
+    put_id(ret_lines, "END RequestId: ", report->request_id);
+    bytes_put_char(ret_lines, '\n');
+    size_t second = ret_lines->len;
+    report_put(report, ret_lines);
+    bytes_put_char(ret_lines, '\n');
+    if (ret_lines->failed)
+        return;
+    capture_line(capture, instance, (struct view){ .data = ret_lines->data, .len = second - 1 });
+    capture_line(capture, instance, (struct view){ .data = ret_lines->data + second, .len = ret_lines->len - second - 1 });
 }

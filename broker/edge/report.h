@@ -14,7 +14,7 @@
 #include "broker/edge/capture.h"
 #include "schemas/codec/ids.h"
 
-enum { REPORT_TEXT_MAX = 512, ERROR_TYPE_BYTES_MAX = 128 };
+enum { ERROR_TYPE_BYTES_MAX = 128 };
 
 enum report_status { REPORT_SUCCESS, REPORT_ERROR, REPORT_TIMEOUT };
 
@@ -35,11 +35,11 @@ int64_t report_memory_used_mib(const struct report *report); /* rounded up */
 bool report_error_is_known(struct view type);
 /* The type of an error as Lambda's logs show it: Runtime.Name and Function.Name as they are, others as *.Unknown. */
 struct view report_error_type(struct view type);
-/* The REPORT line. Returns its length. */
-size_t report_text(const struct report *report, char ret_text[REPORT_TEXT_MAX]);
+/* The REPORT line, without a line break. */
+void report_put(const struct report *report, struct bytes *out);
 
 void report_begin(struct capture *capture, uint64_t instance, const char *request_id);
-/* ret_text (may be NULL): both lines, each with its line break. */
-void report_end(struct capture *capture, uint64_t instance, const struct report *report, char ret_text[2 * REPORT_TEXT_MAX]);
+/* Both lines; *ret_lines (what it held goes) has them, too, each with its line break. */
+void report_end(struct capture *capture, uint64_t instance, const struct report *report, struct bytes *ret_lines);
 
 #endif

@@ -56,7 +56,7 @@ struct spawner_events {
 };
 
 enum {
-    SPAWNER_QUEUE_PACKETS_MAX = 64,  /* unsent requests, about 1,000 spawns: more are refused until the spawner has caught up */
+    SPAWNER_QUEUE_PACKETS_MAX = 8,   /* unsent requests, about 128 spawns, tens of ms of its time: more are refused until it has caught up */
     SPAWNER_RESTART_MS = 1000,
     SPAWNER_STOP_MS = 5000,
 };

@@ -16,27 +16,27 @@ _Static_assert(RESULT_BYTES_MAX == 6291556, "the message above says it");
 
 static bool result_wanted(const struct instance *instance)
 {
-    return instance->leases.count > 0 && instance->leases.items[0].result_wanted;
+    return instance->stdio->leases.count > 0 && instance->stdio->leases.items[0].result_wanted;
 }
 
 struct view stdio_tail(const struct instance *instance)
 {
-    struct view all = bytes_view(&instance->answer);
+    struct view all = bytes_view(&instance->stdio->answer);
 
     if (!result_wanted(instance))
-        return tail_view(&instance->answer);
+        return tail_view(&instance->stdio->answer);
     return all.len <= OUTPUT_TAIL_BYTES ? all : (struct view){ .data = all.data + all.len - OUTPUT_TAIL_BYTES, .len = OUTPUT_TAIL_BYTES };
 }
 
 void stdio_read(struct instance *instance, struct view data)
 {
-    instance->answer_bytes += data.len;
+    instance->stdio->answer_bytes += data.len;
     if (!result_wanted(instance))
-        tail_put(&instance->answer, data);
-    else if (instance->answer_bytes <= RESULT_BYTES_MAX)
-        bytes_put_view(&instance->answer, data);
-    if (instance->answer_bytes > RESULT_BYTES_MAX && !instance->too_large) {
-        instance->too_large = true;
+        tail_put(&instance->stdio->answer, data);
+    else if (instance->stdio->answer_bytes <= RESULT_BYTES_MAX)
+        bytes_put_view(&instance->stdio->answer, data);
+    if (instance->stdio->answer_bytes > RESULT_BYTES_MAX && !instance->stdio->too_large) {
+        instance->stdio->too_large = true;
         instance_signal(instance, SIGKILL);
     }
 }
@@ -48,15 +48,15 @@ void stdio_exited(struct instance *instance, const struct instance_end *end)
     struct view output = instance_output(instance, stdio_tail(instance));
     char message[64];
 
-    if (instance->leases.count == 0)
+    if (instance->stdio->leases.count == 0)
         return;
-    const struct leased *leased = &instance->leases.items[0];
-    if (instance->too_large) {
+    const struct leased *leased = &instance->stdio->leases.items[0];
+    if (instance->stdio->too_large) {
         struct invocation_failure failure = failure_too_large(output);
         events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, &failure, (struct view){ 0 });
     } else if (end->reason == END_EXITED && end->code == 0) {
         events->on_result(events->ctx, instance->id, leased->lease, 0, leased->count, NULL,
-                          leased->result_wanted ? bytes_view(&instance->answer) : (struct view){ 0 });
+                          leased->result_wanted ? bytes_view(&instance->stdio->answer) : (struct view){ 0 });
     } else if (end->reason == END_EXITED) {
         (void)snprintf(message, sizeof message, end->out_of_memory ? "Runtime exited with error: signal: killed"
                                                                     : "Runtime exited with error: exit status %d", end->code);

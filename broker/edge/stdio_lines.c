@@ -11,7 +11,7 @@ enum { ANSWER_KEPT_BYTES = 1 << 20, LEASES_COMPACT_COUNT = 256, DROPPED_SHOWN_BY
 
 static struct leased *lease_first(struct instance *instance)
 {
-    return instance->leases_at < instance->leases.count ? &instance->leases.items[instance->leases_at] : NULL;
+    return instance->stdio->leases_at < instance->stdio->leases.count ? &instance->stdio->leases.items[instance->stdio->leases_at] : NULL;
 }
 
 static void lease_advance(struct instance *instance, unsigned count)
@@ -20,13 +20,13 @@ static void lease_advance(struct instance *instance, unsigned count)
 
     leased->done += count;
     if (leased->done == leased->count)
-        instance->leases_at++;
-    if (instance->leases_at == instance->leases.count) {
-        instance->leases.count = instance->leases_at = 0;
-    } else if (instance->leases_at >= LEASES_COMPACT_COUNT) {
-        instance->leases.count -= instance->leases_at;
-        memmove(instance->leases.items, instance->leases.items + instance->leases_at, instance->leases.count * sizeof *leased);
-        instance->leases_at = 0;
+        instance->stdio->leases_at++;
+    if (instance->stdio->leases_at == instance->stdio->leases.count) {
+        instance->stdio->leases.count = instance->stdio->leases_at = 0;
+    } else if (instance->stdio->leases_at >= LEASES_COMPACT_COUNT) {
+        instance->stdio->leases.count -= instance->stdio->leases_at;
+        memmove(instance->stdio->leases.items, instance->stdio->leases.items + instance->stdio->leases_at, instance->stdio->leases.count * sizeof *leased);
+        instance->stdio->leases_at = 0;
     }
 }
 
@@ -100,8 +100,8 @@ static void answer_too_large(struct instance *instance, struct read_tally *tally
 {
     struct invocation_failure failure = failure_too_large(instance_output(instance, VIEW_LITERAL("")));
 
-    instance->too_large = true;
-    bytes_done(&instance->answer);
+    instance->stdio->too_large = true;
+    bytes_done(&instance->stdio->answer);
     report(instance, tally->successes, NULL);
     tally->successes = 0;
     capture_note(instance->capture, instance->id, "sluice: an answer line is over %d bytes: killed", RESULT_BYTES_MAX);
@@ -138,24 +138,24 @@ void stdio_lines_read(struct instance *instance, struct view data)
     const char *at = data.data, *end = data.data + data.len;
     struct read_tally tally = { 0 };
 
-    while (at < end && !instance->too_large) {
+    while (at < end && !instance->stdio->too_large) {
         const char *line_break = memchr(at, '\n', (size_t)(end - at));
         struct view part = { .data = at, .len = (size_t)((line_break != NULL ? line_break : end) - at) };
         at = line_break != NULL ? line_break + 1 : end;
-        if (instance->answer.len + part.len > RESULT_BYTES_MAX) {
+        if (instance->stdio->answer.len + part.len > RESULT_BYTES_MAX) {
             answer_too_large(instance, &tally);
         } else if (line_break == NULL) {
-            bytes_put_view(&instance->answer, part);
-        } else if (instance->answer.len == 0) {
+            bytes_put_view(&instance->stdio->answer, part);
+        } else if (instance->stdio->answer.len == 0) {
             answer_line(instance, part, &tally);
         } else {
-            bytes_put_view(&instance->answer, part);
-            answer_line(instance, bytes_view(&instance->answer), &tally);
-            bytes_clear(&instance->answer);
-            if (instance->answer.capacity > ANSWER_KEPT_BYTES)
-                bytes_done(&instance->answer);
+            bytes_put_view(&instance->stdio->answer, part);
+            answer_line(instance, bytes_view(&instance->stdio->answer), &tally);
+            bytes_clear(&instance->stdio->answer);
+            if (instance->stdio->answer.capacity > ANSWER_KEPT_BYTES)
+                bytes_done(&instance->stdio->answer);
         }
-        if (instance->answer.failed)
+        if (instance->stdio->answer.failed)
             answer_too_large(instance, &tally); /* too large for this machine */
     }
     report(instance, tally.successes, NULL);
@@ -172,7 +172,7 @@ void stdio_lines_closed(struct instance *instance)
 
 void stdio_lines_exited(struct instance *instance)
 {
-    if (instance->answer.len > 0)
+    if (instance->stdio->answer.len > 0)
         capture_note(instance->capture, instance->id, "sluice: ended within a line of %zu bytes, which answers nothing",
-                     instance->answer.len);
+                     instance->stdio->answer.len);
 }

@@ -32,6 +32,18 @@ bool bytes_grow(struct bytes *bytes, size_t more)
     return true;
 }
 
+void bytes_put_number(struct bytes *bytes, uint64_t number, unsigned base)
+{
+    char digits[64];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number > 0);
+    bytes_put(bytes, digits + at, sizeof digits - at);
+}
+
 void bytes_put_format(struct bytes *bytes, const char *format, ...)
 {
     va_list args, again;

@@ -30,6 +30,7 @@ static inline void bytes_put(struct bytes *bytes, const void *data, size_t len)
 static inline void bytes_put_view(struct bytes *bytes, struct view view) { bytes_put(bytes, view.data, view.len); }
 static inline void bytes_put_text(struct bytes *bytes, const char *text) { bytes_put(bytes, text, strlen(text)); }
 static inline void bytes_put_char(struct bytes *bytes, char c) { bytes_put(bytes, &c, 1); }
+void bytes_put_number(struct bytes *bytes, uint64_t number, unsigned base); /* base: 2 to 16; many times cheaper than by way of a format */
 void bytes_put_format(struct bytes *bytes, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static inline struct view bytes_view(const struct bytes *bytes)
 {

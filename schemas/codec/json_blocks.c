@@ -247,7 +247,6 @@ INLINE bool check_block(struct check *check, struct view text, size_t block, con
     tokens.closing = kinds->quotes & ~tokens.inside;
     uint64_t outside = ~(tokens.inside | tokens.closing), spaces = kinds->spaces & outside, controls = kinds->controls & outside;
     check->bad |= kinds->controls & tokens.inside;
-    check->high |= kinds->high;
     if (__builtin_expect(controls != 0, 0)) {
         check->bad |= !line_breaks_or_tabs(text, block, controls);
         spaces |= controls;
@@ -268,19 +267,15 @@ INLINE bool check_block(struct check *check, struct view text, size_t block, con
     return check_brackets(check, text, block, tokens.braces | tokens.brackets, tokens.closes, in_object, tokens.colons, ret_end);
 }
 
-/* The last, incomplete block is padded with spaces in a buffer of its own: nothing behind the text is read. Returns where the value ends; 0: it
- * does not, or it is no JSON. */
+/* Returns where the value ends; 0: it does not, or it is no JSON. Nothing behind the text is read: `kinds_of` is given where a block begins and how
+ * many bytes are left; where those are fewer than a block, the rest counts as spaces. */
 #define CHECK_BODY(kinds_of)                                                                                                 \
     struct check check = { .depth_max = depth_max };                                                                         \
     for (size_t block = 0; block <= text.len && check.bad == 0; block += BLOCK_BYTES) {                                      \
-        const char *at = text.data + block;                                                                                  \
-        char last[BLOCK_BYTES];                                                                                              \
-        if (text.len - block < BLOCK_BYTES) {                                                                                \
-            memset(last, ' ', sizeof last);                                                                                  \
-            memcpy(last, at, text.len - block);                                                                              \
-            at = last;                                                                                                       \
-        }                                                                                                                    \
-        struct kinds kinds = kinds_of(at);                                                                                   \
+        struct kinds kinds = kinds_of(text.data + block, text.len - block);                                                  \
+        check.high |= kinds.high;                                                                                            \
+        if (check.in_string != 0 && (kinds.quotes | kinds.backslashes | kinds.controls | check.escaped) == 0)                 \
+            continue; /* nothing but a string's inside */                                                                    \
         if (__builtin_expect((kinds.backslashes | check.escaped) != 0, 0)) {                                                 \
             uint64_t escaped = escaped_bits(kinds.backslashes, &check.escaped);                                              \
             check.bad |= !escapes_valid(text, block, escaped);                                                               \
@@ -301,8 +296,14 @@ INLINE bool check_block(struct check *check, struct view text, size_t block, con
     ((uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(low_, _mm256_set1_epi8(c)), low_)) | \
      (uint64_t)(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_min_epu8(high_, _mm256_set1_epi8(c)), high_)) << 32)
 
-__attribute__((target("avx2"), always_inline)) static inline struct kinds kinds_avx2(const char *at)
+__attribute__((target("avx2"), always_inline)) static inline struct kinds kinds_avx2(const char *at, size_t left)
 {
+    char padded[BLOCK_BYTES];
+    if (left < BLOCK_BYTES) {
+        memset(padded, ' ', sizeof padded);
+        memcpy(padded, at, left);
+        at = padded;
+    }
     __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)at), high = _mm256_loadu_si256((const __m256i *)(const void *)(at + 32));
     __m256i low_digit = _mm256_sub_epi8(low, _mm256_set1_epi8('0')), high_digit = _mm256_sub_epi8(high, _mm256_set1_epi8('0'));
 
@@ -322,9 +323,10 @@ __attribute__((target("avx2,bmi,bmi2," STRING_BITS_CARRYLESS))) static size_t ch
 
 #define EQUAL512(c) _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(c))
 
-__attribute__((target("avx512bw,avx512f"), always_inline)) static inline struct kinds kinds_avx512(const char *at)
+__attribute__((target("avx512bw,avx512f"), always_inline)) static inline struct kinds kinds_avx512(const char *at, size_t left)
 {
-    __m512i bytes = _mm512_loadu_si512(at);
+    __mmask64 there = left >= BLOCK_BYTES ? ~UINT64_C(0) : (UINT64_C(1) << left) - 1;
+    __m512i bytes = _mm512_mask_loadu_epi8(_mm512_set1_epi8(' '), there, at);
 
     return (struct kinds){
         .quotes = EQUAL512('"'), .backslashes = EQUAL512('\\'), .controls = _mm512_cmple_epu8_mask(bytes, _mm512_set1_epi8(0x1f)),

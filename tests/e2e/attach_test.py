@@ -91,8 +91,7 @@ class AttachTest(sluice_daemon.DaemonTest):
         (folder / "token").chmod(0o600)
         self.tcp = f"tcp://127.0.0.1:{free_port()}"
         self.ipc = f"ipc://{folder}/bus.sock"
-        daemon = sluice_daemon.Daemon("", folder=folder)
-        self.addCleanup(daemon.close)
+        daemon = self.prepare("", folder=folder)
         self.configure(daemon, **function)
         daemon.start()
         return daemon

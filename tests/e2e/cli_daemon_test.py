@@ -8,6 +8,7 @@ import sys
 import unittest
 
 import sluice_daemon
+from sluice_daemon import event
 
 CONTROL = pathlib.Path(__file__).resolve().parents[2] / "schemas/control.md"
 
@@ -29,10 +30,6 @@ rules:
   fail: {pattern: {source: [fail]}, targets: [{function: fail}]}
   wait: {pattern: {source: [wait]}, targets: [{function: wait}]}
 """
-
-
-def event(source, number=0, **more):
-    return {"source": source, "detail-type": "test", "detail": {"n": number}, **more}
 
 
 def example(command):
@@ -116,8 +113,7 @@ class Events(sluice_daemon.DaemonTest):
 
     def test_putting_events_outlives_a_killed_daemon_and_takes_each_once(self):
         daemon = self.start(CONFIGURATION)
-        put = subprocess.Popen([sluice_daemon.program("sluice"), "event", "put", "--json", "-"], stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=daemon.environment, text=True)
+        put = daemon.launch("event", "put", "--json", "-", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         for number in range(1000):
             put.stdin.write(json.dumps(event("wait", number)) + "\n")
         put.stdin.flush()
@@ -145,8 +141,7 @@ class Events(sluice_daemon.DaemonTest):
 
     def test_a_waiting_tail_prints_an_event_once_it_is_committed(self):
         daemon = self.start(CONFIGURATION)
-        tail = subprocess.Popen([sluice_daemon.program("sluice"), "event", "tail", "--after", "0", "-n", "1", "--json"],
-                                stdout=subprocess.PIPE, env=daemon.environment, text=True)
+        tail = daemon.launch("event", "tail", "--after", "0", "-n", "1", "--json")
         self.addCleanup(tail.stdout.close)
         self.addCleanup(tail.wait, 30)
         daemon.put(event("wait", 41))
@@ -174,8 +169,7 @@ class Functions(sluice_daemon.DaemonTest):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("keep"))
         daemon.wait_for(lambda: "kept one" in daemon.run("function", "logs", "keep").stdout, "the line in the log")
-        follow = subprocess.Popen([sluice_daemon.program("sluice"), "function", "logs", "-f", "keep"], stdout=subprocess.PIPE,
-                                  env=daemon.environment, text=True)
+        follow = daemon.launch("function", "logs", "-f", "keep")
         self.addCleanup(follow.stdout.close)
         self.addCleanup(follow.wait, 30)
         self.addCleanup(follow.terminate)

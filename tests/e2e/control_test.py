@@ -11,6 +11,7 @@ import time
 import unittest
 
 import sluice_daemon
+from sluice_daemon import event
 
 CONFIGURATION = """
 functions:
@@ -44,10 +45,6 @@ rules:
   wait: {pattern: {source: [wait, all]}, targets: [{function: wait}]}
   broken: {pattern: {source: [broken]}, targets: [{function: broken}]}
 """
-
-
-def event(source, number=0, **more):
-    return {"source": source, "detail-type": "test", "detail": {"n": number}, **more}
 
 
 class Refused(Exception):

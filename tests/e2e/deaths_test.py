@@ -12,6 +12,7 @@ import time
 import unittest
 
 import sluice_daemon
+from sluice_daemon import configuration, event, rule
 
 BACK_S = 1.0 * float(os.environ.get("SLUICE_TEST_SLOWNESS", "1")) # ThreadSanitizer makes everything some times slower
 RECORDER = sluice_daemon.program("tests/helpers/native_recorder")
@@ -24,10 +25,6 @@ LINES = ("while read -r line; do echo $$ >> NAME.begun; while test -e hold; do s
 NATIVE = f"echo $$ >> NAME.begun; exec {RECORDER} NAME.pipe"
 
 
-def event(source, number=0, **more):
-    return {"source": source, "detail-type": "test", "detail": {"n": number}, **more}
-
-
 def command(script, name):
     return ["sh", "-c", script.replace("NAME", name)]
 
@@ -38,16 +35,15 @@ def functions(**more):
             "native": {"command": command(NATIVE, "native"), "protocol": "native", "batch": {"size": 20}, **more}}
 
 
-def configuration(functions):
-    rule = {"pattern": {"source": ["a"]}, "targets": [{"function": name} for name in functions]}
-    return f"functions: {json.dumps(functions)}\nrules: {json.dumps({'all': rule})}\n"
+def for_all(functions):
+    """Each gets every event."""
+    return configuration(functions, {"all": rule("a", *functions)})
 
 
 class DeathsTest(sluice_daemon.DaemonTest):
     def start_holding(self, events, **more):
         """All three functions busy with what was put, and held there."""
-        daemon = sluice_daemon.Daemon(configuration(functions(**{"timeout": "60s", "scale": {"max": 2}, **more})))
-        self.addCleanup(daemon.close)
+        daemon = self.prepare(for_all(functions(**{"timeout": "60s", "scale": {"max": 2}, **more})))
         (daemon.folder / "hold").touch()
         os.mkfifo(daemon.folder / "native.pipe")
         self.open_pipe(daemon)
@@ -104,6 +100,15 @@ class DeathsTest(sluice_daemon.DaemonTest):
             daemon.wait_balance(name, accepted=events, succeeded=events, pending=0)
             daemon.wait_for(lambda: set(range(events)) <= set(self.numbers(daemon, name)), f"{name} did all")
 
+    def start_and_do_all(self, daemon, events):
+        """The daemon before did none of it: all is pending, and done once nothing holds it."""
+        daemon.start()
+        for name in functions():
+            row = daemon.balance(name)
+            self.assertEqual((events, events), (row["accepted"], row["pending"]))
+        self.release(daemon)
+        self.wait_all_done(daemon, events)
+
 
 class Killed(DeathsTest):
     def test_what_a_killed_instance_held_is_tried_again_within_a_second(self):
@@ -149,12 +154,7 @@ class Killed(DeathsTest):
         daemon = self.start_holding(40)
         daemon.kill()
         daemon.check_no_process_left()
-        daemon.start()
-        for name in functions():
-            row = daemon.balance(name)
-            self.assertEqual((40, 40), (row["accepted"], row["pending"]))
-        self.release(daemon)
-        self.wait_all_done(daemon, 40)
+        self.start_and_do_all(daemon, 40)
 
     def test_a_daemon_that_is_killed_with_its_spawner_leaves_no_leader_and_the_next_one_starts(self):
         daemon = self.start_holding(40)
@@ -200,11 +200,7 @@ class Stopping(DeathsTest):
         self.assertEqual(0, daemon.wait_exit())
         self.assertLess(time.monotonic() - asked, 8)
         daemon.check_nothing_left()
-        daemon.start()
-        for name in functions():
-            self.assertEqual(40, daemon.balance(name)["pending"])
-        self.release(daemon)
-        self.wait_all_done(daemon, 40)
+        self.start_and_do_all(daemon, 40)
 
     def test_what_does_not_finish_is_stopped_when_the_time_to_drain_is_over(self):
         daemon = self.start_holding(40)
@@ -212,20 +208,15 @@ class Stopping(DeathsTest):
         self.assertEqual(0, daemon.wait_exit())
         self.assertIn("event=drain-over", daemon.log())
         daemon.check_nothing_left()
-        daemon.start()
-        for name in functions():
-            self.assertEqual(40, daemon.balance(name)["pending"])
-        self.release(daemon)
-        self.wait_all_done(daemon, 40)
+        self.start_and_do_all(daemon, 40)
 
 
 class Publishing(DeathsTest):
     def test_a_stopping_daemon_loses_nothing_of_a_busy_producer(self):
         functions = {"wait": {"command": ["cat"], "protocol": "stdio", "scale": {"max": 0}}}
-        daemon = self.start(configuration(functions))
+        daemon = self.start(for_all(functions))
         for _ in range(3):
-            put = subprocess.Popen([sluice_daemon.program("sluice"), "event", "put", "--json", "-"], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=daemon.environment, text=True)
+            put = daemon.launch("event", "put", "--json", "-", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
             before = daemon.balance("wait")["accepted"]
             put.stdin.write("".join(json.dumps(event("a", number)) + "\n" for number in range(2000)))
             put.stdin.flush()

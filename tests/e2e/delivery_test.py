@@ -7,6 +7,7 @@ import sys
 import unittest
 
 import sluice_daemon
+from sluice_daemon import configuration, event, rule
 
 RECORDER = sluice_daemon.build_dir() / "tests/helpers/native_recorder"
 
@@ -25,19 +26,6 @@ def stdio_lines(**more):
 
 def native(name, **more):
     return {"command": [str(RECORDER), f"{name}.got"], "protocol": "native", "batch": {"size": 10}, **more}
-
-
-def rule(source, *targets, **more):
-    return {"pattern": {"source": [source]}, "targets": [target if isinstance(target, dict) else {"function": target}
-                                                         for target in targets], **more}
-
-
-def configuration(functions, rules):
-    return f"functions: {json.dumps(functions)}\nrules: {json.dumps(rules)}\n"  # JSON is YAML
-
-
-def event(source, number=0, **more):
-    return {"source": source, "detail-type": "test", "detail": {"n": number}, **more}
 
 
 class DeliveryTest(sluice_daemon.DaemonTest):

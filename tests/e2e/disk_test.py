@@ -62,9 +62,8 @@ class Full(DiskTest):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)], check=True)
         self.addCleanup(subprocess.run, ["umount", str(disk)], check=True)
         (disk / "ballast").write_bytes(b"\1" * BALLAST_BYTES)
-        daemon = sluice_daemon.Daemon(CONFIGURATION.replace("MAX", "0"), folder=folder)
+        daemon = self.prepare(CONFIGURATION.replace("MAX", "0"), folder=folder)
         daemon.data = disk / "data"
-        self.addCleanup(daemon.close)
         (folder / "hold").touch()
         daemon.start()
         return daemon, disk
@@ -95,8 +94,7 @@ class Full(DiskTest):
             self.assertFalse(daemon.json("status")["store"]["accepts"])
 
             # A producer that waits gets through once there is room.
-            waiting = subprocess.Popen([sluice_daemon.program("sluice"), "event", "put", "--json", "--timeout", "60", "-"],
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=daemon.environment, text=True)
+            waiting = daemon.launch("event", "put", "--json", "--timeout", "60", "-", stdin=subprocess.PIPE)
             self.addCleanup(waiting.stdout.close)
             waiting.stdin.write(lines(event("work", 500 + number) for number in range(100)))
             waiting.stdin.close()
@@ -145,8 +143,7 @@ class Full(DiskTest):
 
 class Refusing(DiskTest):
     def start_with_fault(self, fault):
-        daemon = sluice_daemon.Daemon(CONFIGURATION.replace("MAX", "0"))
-        self.addCleanup(daemon.close)
+        daemon = self.prepare(CONFIGURATION.replace("MAX", "0"))
         whole = daemon.environment
         daemon.environment = {**whole, "LD_PRELOAD": str(PRELOAD), "SLUICE_DISK_FAULT": fault, "ASAN_OPTIONS": "verify_asan_link_order=0"}
         daemon.start()
@@ -159,8 +156,7 @@ class Refusing(DiskTest):
             with self.subTest(fault):
                 daemon = self.start_with_fault(fault)
                 daemon.put(*(event("keep", number) for number in range(100)))
-                put = subprocess.Popen([sluice_daemon.program("sluice"), "event", "put", "--json", "--timeout", "60", "-"],
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=daemon.environment, text=True)
+                put = daemon.launch("event", "put", "--json", "--timeout", "60", "-", stdin=subprocess.PIPE)
                 daemon.process.send_signal(signal.SIGUSR1)
                 # The signal is there before the next commit, for a control call is answered in between.
                 daemon.run("status")

@@ -62,8 +62,7 @@ JSON11 = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AWSEven
 
 class DoorsTest(sluice_daemon.DaemonTest):
     def setUp(self):
-        self.daemon = sluice_daemon.Daemon(FUNCTIONS + ROUTES, http=True)
-        self.addCleanup(self.daemon.close)
+        self.daemon = self.prepare(FUNCTIONS + ROUTES, http=True)
         (self.daemon.folder / "app.py").write_text(APP)
         (self.daemon.folder / "stream.mjs").write_text(STREAM)
         self.daemon.start()

@@ -23,16 +23,14 @@ def function(**more):
 
 
 class Runtime:
-    """What is the same for all; the classes below say what differs."""
+    """What all of them do; the classes below say what differs."""
 
     keys = {}                    # of the function in the configuration
     code = ""                    # folder of FUNCTIONS; copied, so that what is left of its processes can be told by their place
-    streams = False
 
     def start_function(self, rules="", name="f", **more):
         keys = function(**{"code": "code", **self.keys, **more})
-        self.daemon = sluice_daemon.Daemon(f"functions: {json.dumps({name: keys})}\n{rules}", http=True)
-        self.addCleanup(self.daemon.close)
+        self.daemon = self.prepare(f"functions: {json.dumps({name: keys})}\n{rules}", http=True)
         shutil.copytree(FUNCTIONS / self.code, self.daemon.folder / "code")
         self.daemon.start()
         return self.daemon
@@ -89,11 +87,6 @@ class Runtime:
         error = self.invoke_failed({"do": "error", "message": "m" * 1000000})
         self.assertTrue(error["errorMessage"].startswith("mmm"), error["errorMessage"][:50])
         self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
-
-    def test_init_error(self):
-        self.start_function(environment={"INIT": "throw"})
-        error = self.invoke_failed({})
-        self.assertIn("no init today", error["errorMessage"])
 
     def test_exit_in_init(self):
         self.start_function(environment={"INIT": "exit"})
@@ -203,14 +196,27 @@ class Runtime:
         self.assertEqual((answer.status, answer.headers["x-amzn-ErrorType"]), (429, "TooManyRequestsException"))
         self.assertEqual(json.loads(answer.body)["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded")
 
+
+class SaysInitErrors:
+    """A runtime whose INIT can fail without the end of its process: it posts the error."""
+
+    def test_init_error(self):
+        self.start_function(environment={"INIT": "throw"})
+        error = self.invoke_failed({})
+        self.assertIn("no init today", error["errorMessage"])
+
+
+class Streams:
+    """A runtime whose handlers can answer bit by bit."""
+
+    stream_handler = ""
+
     def stream(self, payload):
         path = "/2021-11-15/functions/s/response-streaming-invocations"
         return self.daemon.http("POST", path, json.dumps(payload).encode())
 
     def test_streaming(self):
-        if not self.streams:
-            return               # the runtime has none: nothing to ask
-        self.start_function(name="s", handler=self.streams)
+        self.start_function(name="s", handler=self.stream_handler)
         whole = self.stream({})
         self.assertEqual((whole.status, whole.headers["Content-Type"]), (200, "application/vnd.amazon.eventstream"))
         self.assertIn(b"first ", whole.body)
@@ -222,18 +228,18 @@ class Runtime:
         self.assertIn(b"in the middle", broken.body)
 
 
-class NodeTest(Runtime, sluice_daemon.DaemonTest):
+class NodeTest(Runtime, SaysInitErrors, Streams, sluice_daemon.DaemonTest):
     keys = {"runtime": "nodejs", "handler": "index.handler"}
     code = "nodejs"
-    streams = "index.stream"
+    stream_handler = "index.stream"
 
 
-class PythonTest(Runtime, sluice_daemon.DaemonTest):
+class PythonTest(Runtime, SaysInitErrors, sluice_daemon.DaemonTest):
     keys = {"runtime": "python", "handler": "app.handler"}
     code = "python"
 
 
-class ProvidedTest(Runtime, sluice_daemon.DaemonTest):
+class ProvidedTest(Runtime, SaysInitErrors, sluice_daemon.DaemonTest):
     keys = {"runtime": "provided"}
     code = "provided"
 
@@ -255,23 +261,20 @@ class Official(Runtime):
         return super().start_function(**{"command": command + self.handler, "handler": "".join(self.handler) or "any", **more})
 
 
-class OfficialNodeTest(Official, sluice_daemon.DaemonTest):
+class OfficialNodeTest(Official, SaysInitErrors, sluice_daemon.DaemonTest):
     client = "node"
     handler = ["index.handler"]
     code = "nodejs"
 
 
-class OfficialPythonTest(Official, sluice_daemon.DaemonTest):
+class OfficialPythonTest(Official, SaysInitErrors, sluice_daemon.DaemonTest):
     client = "python"
     handler = ["app.handler"]
     code = "python"
 
 
-class CompiledTest(Official):
+class Compiled(Official):
     code = "provided"            # not looked at: the function is in the program
-
-    def test_init_error(self):
-        """They post none."""
 
     def test_panic_in_the_handler(self):
         self.start_function()
@@ -280,11 +283,11 @@ class CompiledTest(Official):
         self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
 
 
-class OfficialGoTest(CompiledTest, sluice_daemon.DaemonTest):
+class OfficialGoTest(Compiled, sluice_daemon.DaemonTest):
     client = "go"
 
 
-class OfficialRustTest(CompiledTest, sluice_daemon.DaemonTest):
+class OfficialRustTest(Compiled, sluice_daemon.DaemonTest):
     client = "rust"
 
 

@@ -3,13 +3,13 @@
 SLUICE_LONG=1: floods of 1 GB instead of 200 MB."""
 
 import contextlib
-import json
 import os
 import signal
 import sys
 import unittest
 
 import sluice_daemon
+from sluice_daemon import configuration, event
 
 FLOOD_BYTES = 1 << 30 if os.environ.get("SLUICE_LONG") else 200_000_000
 RESULT_BYTES = 100_000_000
@@ -22,10 +22,6 @@ OUTCOMES = ("succeeded", "dead_lettered")
 ENVIRONMENT = {"ASAN_OPTIONS": "quarantine_size_mb=1"}
 
 
-def event(source, number=0, **more):
-    return {"source": source, "detail-type": "test", "detail": {"n": number}, **more}
-
-
 class MisbehavingTest(sluice_daemon.DaemonTest):
     def start_with(self, **functions):
         """Each function is (protocol, shell script) or a whole one; each gets the events of its own source. Beside them, `good`."""
@@ -34,8 +30,7 @@ class MisbehavingTest(sluice_daemon.DaemonTest):
             if isinstance(function, tuple):
                 function = {"command": ["sh", "-c", function[1]], "protocol": function[0], **(function[2] if len(function) > 2 else {})}
             whole[name] = {"retry": {"attempts": 1}, "timeout": "60s", **function}
-        rules = {name: {"pattern": {"source": [name]}, "targets": [{"function": name}]} for name in whole}
-        return self.start(f"functions: {json.dumps(whole)}\nrules: {json.dumps(rules)}\n", environment=ENVIRONMENT)
+        return self.start(configuration(whole), environment=ENVIRONMENT)
 
     def assert_serves(self, daemon):
         done = daemon.balance("good")["succeeded"]
@@ -77,9 +72,7 @@ class Starting(MisbehavingTest):
         functions = {f"p-{protocol}": {"command": [f"./p-{protocol}"], "protocol": protocol, "retry": {"attempts": 1}}
                      for protocol in protocols}
         functions["good"] = {"command": ["sh", "-c", "cat > /dev/null"], "protocol": "stdio"}
-        rules = {name: {"pattern": {"source": [name]}, "targets": [{"function": name}]} for name in functions}
-        daemon = sluice_daemon.Daemon(f"functions: {json.dumps(functions)}\nrules: {json.dumps(rules)}\n", environment=ENVIRONMENT)
-        self.addCleanup(daemon.close)
+        daemon = self.prepare(configuration(functions), environment=ENVIRONMENT)
         for name in functions:
             self.given_program(daemon, name)
         daemon.start()

@@ -92,8 +92,8 @@ class Notify(sluice_daemon.DaemonTest):
             for _ in range(3):
                 self.manager.hear_of("WATCHDOG")
             stuck.touch()
-            put = subprocess.Popen([sluice_daemon.program("sluice"), "event", "put", "--source", "test", "--type", "t", "--detail", "{}"],
-                                   env={**daemon.environment, "LD_PRELOAD": ""}, stdout=subprocess.DEVNULL)
+            put = daemon.launch("event", "put", "--source", "test", "--type", "t", "--detail", "{}", stdout=subprocess.DEVNULL,
+                                env={**daemon.environment, "LD_PRELOAD": ""})
             try:
                 # Silence for twice the watchdog's time is what systemd would act on. A running daemon pings six times in it.
                 daemon.wait_for(lambda: self.manager.hear(2 * WATCHDOG_S) is None, "no pings while the commit hangs")

@@ -85,10 +85,9 @@ async function stream(payload) {
 
 class Clients(sluice_daemon.DaemonTest):
     def setUp(self):
-        self.daemon = sluice_daemon.Daemon(
+        self.daemon = self.prepare(
             "functions:\n  f: {runtime: python, handler: app.handler, code: code, timeout: 20s}\n"
             "  sink: {command: [cat], protocol: stdio}\nrules: {a: {pattern: {source: [a]}, targets: [{function: sink}]}}\n", http=True)
-        self.addCleanup(self.daemon.close)
         shutil.copytree(FUNCTIONS / "python", self.daemon.folder / "code")
         self.daemon.start()
         self.url = "http://" + self.daemon.ready["http"]

@@ -8,6 +8,8 @@
                                                            # at the end of the test: TERM, the exit status must be 0, and
                                                            # nothing of it may be left: no process, no socket, no odd file
 
+self.prepare() is start() without the start: files may be put into daemon.folder first. daemon.launch() is sluice() that is not waited for.
+
 $SLUICE_BUILD names the build tree. With $SLUICE_KEEP set, the directories of tests stay and their names are printed. All
 waiting is for a condition, with a deadline; a failure shows the end of the daemon's log."""
 
@@ -64,6 +66,28 @@ def wait_until(condition, what, deadline_s=DEADLINE_S, about=lambda: ""):
         if time.monotonic() > end:
             raise Failure(f"not within {deadline_s:g} s: {what}{about()}")
         time.sleep(POLL_S)  # between two looks at the condition, never instead of one
+
+
+# ---- what daemons are given ----
+
+
+def event(source, number=0, **more):
+    """An envelope with n in its detail."""
+    return {"source": source, "detail-type": "test", "detail": {"n": number}, **more}
+
+
+def rule(source, *targets, **more):
+    """Targets are functions by name, or whole ones."""
+    return {"pattern": {"source": [source]}, "targets": [target if isinstance(target, dict) else {"function": target} for target in targets], **more}
+
+
+def configuration(functions, rules=None):
+    """As text; without rules, each function gets the events of the source that has its name."""
+    rules = {name: rule(name, name) for name in functions} if rules is None else rules
+    return f"functions: {json.dumps(functions)}\nrules: {json.dumps(rules)}\n"  # JSON is YAML
+
+
+# ---- what is left of them ----
 
 
 def processes_in(folder):
@@ -263,6 +287,11 @@ class Daemon:
                               timeout=deadline_s)
         return Ran(done.returncode, done.stdout, done.stderr)
 
+    def launch(self, *arguments, **options):
+        """The tool, not waited for: its process, with a pipe for stdout."""
+        return subprocess.Popen([program("sluice"), *arguments], **{
+            "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "env": self.environment, "text": True, **options})
+
     def sluice(self, *arguments, stdin=None, deadline_s=DEADLINE_S):
         """The tool; it must exit 0. Its stdout."""
         done = self.run(*arguments, stdin=stdin, deadline_s=deadline_s)
@@ -320,8 +349,13 @@ class Daemon:
 
 
 class DaemonTest(unittest.TestCase):
-    def start(self, configuration, **options):
+    def prepare(self, configuration, **options):
+        """One that is not started yet: files may be put beside its configuration."""
         daemon = Daemon(configuration, **options)
         self.addCleanup(daemon.close)
+        return daemon
+
+    def start(self, configuration, **options):
+        daemon = self.prepare(configuration, **options)
         daemon.start()
         return daemon

@@ -71,8 +71,7 @@ class Data(StartTest):
                  ("garbage", lambda data: (data / "data.mdb").write_bytes(b"not a database\n" * 5000), "not an LMDB file"))
         for label, spoil, words in cases:
             with self.subTest(label):
-                daemon = sluice_daemon.Daemon(CONFIGURATION)
-                self.addCleanup(daemon.close)
+                daemon = self.prepare(CONFIGURATION)
                 shutil.copytree(made.data, daemon.data)
                 spoil(daemon.data)
                 (daemon.data / "lock.mdb").unlink(missing_ok=True)
@@ -119,8 +118,7 @@ class Balance(StartTest):
         }
         for label, change in cases.items():
             with self.subTest(label):
-                daemon = sluice_daemon.Daemon(made.path.read_text().replace(str(made.folder), "FOLDER"))
-                self.addCleanup(daemon.close)
+                daemon = self.prepare(made.path.read_text().replace(str(made.folder), "FOLDER"))
                 daemon.configure(made.path.read_text().replace(str(made.folder), str(daemon.folder)))
                 shutil.copytree(made.data, daemon.data)
                 if change is not None:
@@ -154,8 +152,7 @@ class Configuration(StartTest):
         for label, configuration, message, line in self.MISTAKES:
             with self.subTest(label):
                 # On one more line, `listen`, which the class puts first: written here so that lines can be counted.
-                daemon = sluice_daemon.Daemon("listen: {}\n" + configuration.lstrip("\n"))
-                self.addCleanup(daemon.close)
+                daemon = self.prepare("listen: {}\n" + configuration.lstrip("\n"))
                 log = self.refused(daemon)
                 place = rf"sluice\.yaml{message}"
                 self.assertRegex(log, place)

@@ -1,5 +1,6 @@
 """Extensions and telemetry through the daemon: a function with an agent in it hears what AWS would tell it."""
 
+import concurrent.futures
 import json
 import pathlib
 import shutil
@@ -11,12 +12,22 @@ FUNCTION = pathlib.Path(__file__).parent / "lambda" / "telemetry"
 CONFIG = """functions:
   f: {runtime: python, handler: app.handler, code: code, timeout: 20s, scale: {max: 1}}
 """
+PROVISIONED = """functions:
+  f: {runtime: python, handler: app.handler, code: code, timeout: 20s, scale: {min: 1, max: 2}}
+"""
+BOTH = """import os, pathlib, time
+
+def handler(event, context):
+    pathlib.Path(f"begun-{os.getpid()}").touch()
+    while len(list(pathlib.Path(".").glob("begun-*"))) < 2:  # until the function's own timeout
+        time.sleep(0.01)
+    return os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
+"""
 
 
 class TelemetryTest(sluice_daemon.DaemonTest):
     def test_an_agent_hears_of_its_functions_life(self):
-        daemon = sluice_daemon.Daemon(CONFIG, http=True)
-        self.addCleanup(daemon.close)
+        daemon = self.prepare(CONFIG, http=True)
         shutil.copytree(FUNCTION, daemon.folder / "code")
         daemon.start()
         first = json.loads(daemon.invoke("f", {"say": "a line \"of\" its own"}).body)["id"]
@@ -40,6 +51,17 @@ class TelemetryTest(sluice_daemon.DaemonTest):
         self.assertEqual(done[1]["errorType"], "ValueError")
         self.assertEqual([event["eventType"] for event in told["heard"]], ["INVOKE"] * 3)
         self.assertEqual((told["heard"][0]["requestId"], told["heard"][2]["requestId"]), (first, told["id"]))
+
+    def test_only_those_that_keep_scale_min_are_provisioned(self):
+        """Two at once: one finds the instance that waits, for the other one is started."""
+        daemon = self.prepare(PROVISIONED, http=True)
+        (daemon.folder / "code").mkdir()
+        (daemon.folder / "code" / "app.py").write_text(BOTH)
+        daemon.start()
+        daemon.wait_show("f", lambda shown: [row["state"] for row in shown["instances"]] == ["ready"], "one waits")
+        with concurrent.futures.ThreadPoolExecutor(2) as callers:
+            answers = list(callers.map(lambda _: daemon.invoke("f"), range(2)))
+        self.assertEqual(sorted(json.loads(answer.body) for answer in answers), ["on-demand", "provisioned-concurrency"])
 
 
 if __name__ == "__main__":

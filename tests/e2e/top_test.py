@@ -1,7 +1,6 @@
 """`sluice top` on a terminal of our own (a pty whose screen is kept here), and without one."""
 
 import fcntl
-import json
 import os
 import pathlib
 import pty
@@ -171,6 +170,10 @@ class Top(sluice_daemon.DaemonTest):
         self.addCleanup(terminal.close)
         return terminal
 
+    def assert_ended(self, terminal, status):
+        self.assertEqual(status, terminal.wait_exit())
+        terminal.wait_for(terminal.restored, "the terminal as it was")
+
     def test_queues_ages_and_instances_are_shown_and_refreshed(self):
         daemon = self.given_queues()
         terminal = self.top(daemon)
@@ -189,8 +192,7 @@ class Top(sluice_daemon.DaemonTest):
         terminal.wait_for(lambda: any(line.startswith("gamma") and line.split()[7] not in ("-", "0.0") for line in terminal.lines),
                           "gamma's rate")
         terminal.type("q")
-        self.assertEqual(0, terminal.wait_exit())
-        terminal.wait_for(terminal.restored, "the terminal as it was")
+        self.assert_ended(terminal, 0)
 
     def test_keys_sort_reverse_and_filter(self):
         terminal = self.top(self.given_queues())
@@ -233,8 +235,7 @@ class Top(sluice_daemon.DaemonTest):
         terminal.type(b"\x1b")
         terminal.wait_for(lambda: "functions with" not in terminal.lines[-1] and "quit" in terminal.lines[-1], "the line of keys")
         terminal.type("q")
-        self.assertEqual(0, terminal.wait_exit())
-        terminal.wait_for(terminal.restored, "the terminal as it was")
+        self.assert_ended(terminal, 0)
 
     def test_a_long_list_scrolls_and_another_size_is_used(self):
         terminal = self.top(self.start(MANY), "--sort", "function", rows=12)
@@ -267,8 +268,7 @@ class Top(sluice_daemon.DaemonTest):
                 terminal.wait_text("alpha")
                 self.assertFalse(terminal.restored())
                 terminal.process.send_signal(number)
-                self.assertEqual(-number, terminal.wait_exit())
-                terminal.wait_for(terminal.restored, "the terminal as it was")
+                self.assert_ended(terminal, -number)
 
     def test_control_c_ends_it_and_control_z_stops_it_for_a_while(self):
         daemon = self.given_queues()
@@ -284,8 +284,7 @@ class Top(sluice_daemon.DaemonTest):
         terminal.wait_text("alpha")
         self.assertTrue(terminal.second and terminal.cursor_hidden)
         terminal.type(b"\x03")
-        self.assertEqual(-signal.SIGINT, terminal.wait_exit())
-        terminal.wait_for(terminal.restored, "the terminal as it was")
+        self.assert_ended(terminal, -signal.SIGINT)
 
     def test_a_daemon_that_goes_away_is_said_and_its_return_seen(self):
         daemon = self.given_queues()

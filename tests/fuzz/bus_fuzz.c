@@ -1,6 +1,6 @@
 /* What a peer of the bus can send, without its socket: bytes, in pieces of any size, into frames into messages.
  * The first byte chooses the framing, the second how reads are cut. Beside it a reader that has all bytes at once: both must see
- * the same frames, and what is kept must stay as it was. Built by clang with -fsanitize=fuzzer; unit_bus_door feeds it too. */
+ * the same frames, and what is kept must stay as it was. Built by clang with -fsanitize=fuzzer; unit_bus_protocol feeds it too. */
 #include "broker/base/assert.h"
 #include "broker/edge/bus_input.h"
 #include "broker/edge/bus_message.h"

@@ -197,6 +197,7 @@ static void fuzz_parser(struct view input, unsigned cut, const struct http_parse
 
 static struct server {
     struct ev_loop *loop;
+    struct http_server *server;
     struct http_listener *listener;
     unsigned heads, ends;
     struct http_exchange *parked[FUZZ_PARKED_MAX];
@@ -295,7 +296,9 @@ static void server_open(void)
         return;
     server.loop = ev_loop_new(EVFLAG_AUTO);
     MUST(server.loop != NULL);
-    MUST(http_listen(server.loop, "127.0.0.1:0", &limits, &handler, &server.listener, NULL) == SLUICE_OK);
+    server.server = http_server_new(server.loop, &limits, &handler);
+    MUST(server.server != NULL);
+    MUST(http_listen(server.server, "127.0.0.1:0", NULL, &server.listener, NULL) == SLUICE_OK);
 }
 
 static void drain(int fd)

@@ -1,29 +1,9 @@
 /* match_fuzz.c - an event, as JSON and as MessagePack bytes, on rules of every operator over a few names: the engine and the oracle
  * must give the same answer, and so must every width of the scan for marks. */
 #include "broker/core/structure.h"
-#include "tests/fuzz/fuzz.h"
-#include "tests/fuzz/rules.h"
-#include "tests/oracle/oracle.h"
+#include "tests/fuzz/matchers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static struct match_set *set;
-static struct oracle_set *oracle;
-static struct match_scratch *scratch;
-static struct oracle_scratch *oracle_scratch;
-
-static void make_once(void)
-{
-    struct match_rule rules[FUZZ_RULES];
-
-    if (set != NULL)
-        return;
-    fuzz_rules(rules);
-    scratch = match_scratch_new();
-    oracle_scratch = oracle_scratch_new();
-    MUST(match_set_new(rules, FUZZ_RULES, &set, NULL, NULL) == SLUICE_OK);
-    MUST(oracle_set_new(rules, FUZZ_RULES, &oracle, NULL, NULL) == SLUICE_OK);
-}
 
 static void must_agree(struct view event, bool json)
 {
@@ -77,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     char *copy = fuzz_copy(data, len);
     struct view event = { .data = copy, .len = len };
 
-    make_once();
+    matchers_make_once();
     must_agree(event, true);
     must_agree(event, false);
     must_survive_unchecked(event);

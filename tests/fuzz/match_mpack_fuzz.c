@@ -1,34 +1,14 @@
 /* match_mpack_fuzz.c - MessagePack through the matcher: bytes that pass the door get the oracle's answer, the answer that their JSON gets,
  * and the answer of a batch; bytes that were never checked may get any, but no read goes outside of them. */
 #include "schemas/codec/envelope.h"
-#include "tests/fuzz/fuzz.h"
-#include "tests/fuzz/rules.h"
-#include "tests/oracle/oracle.h"
+#include "tests/fuzz/matchers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static struct match_set *set;
-static struct oracle_set *oracle;
-static struct match_scratch *scratch;
-static struct oracle_scratch *oracle_scratch;
 
 struct answer {
     uint32_t ids[FUZZ_RULES];
     size_t count;
 };
-
-static void make_once(void)
-{
-    struct match_rule rules[FUZZ_RULES];
-
-    if (set != NULL)
-        return;
-    fuzz_rules(rules);
-    scratch = match_scratch_new();
-    oracle_scratch = oracle_scratch_new();
-    MUST(match_set_new(rules, FUZZ_RULES, &set, NULL, NULL) == SLUICE_OK);
-    MUST(oracle_set_new(rules, FUZZ_RULES, &oracle, NULL, NULL) == SLUICE_OK);
-}
 
 static void must_be(const struct answer *answer, const uint32_t *ids, size_t count)
 {
@@ -83,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     char *copy = fuzz_copy(data, len);
     struct view bytes = { .data = copy, .len = len };
 
-    make_once();
+    matchers_make_once();
     must_agree(bytes);
     must_survive_unchecked(bytes);
     free(copy);

@@ -42,4 +42,4 @@ class Examples(harness.RuntimeTest):
 
 if __name__ == "__main__":
     sys.dont_write_bytecode = True
-    unittest.main()
+    unittest.main(verbosity=2)

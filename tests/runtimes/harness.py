@@ -13,7 +13,6 @@ import re
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -323,16 +322,3 @@ def official(*parts):
     folder = os.environ.get("SLUICE_OFFICIAL_RUNTIMES")
     path = pathlib.Path(folder, *parts) if folder else None
     return path if path is not None and path.exists() else None
-
-
-def main(name, official_command, write_golden):
-    """`official` as the argument: only the comparison with AWS's client, named `name`; 77 (skipped) without it. Else all but that."""
-    if os.environ.get("SLUICE_GOLDEN_WRITE"):
-        write_golden()
-    elif sys.argv[1:] == ["official"]:
-        if official_command is None:
-            print(f"{name} is not in SLUICE_OFFICIAL_RUNTIMES; tests/runtimes/official/install.sh FOLDER installs it")
-            sys.exit(77)
-        unittest.main(argv=[sys.argv[0], "Official"])
-    else:
-        unittest.main(argv=[sys.argv[0], *(sys.argv[1:] or ["Table", "Ours"])])

@@ -3,27 +3,19 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 import unittest
 
+import alike
+from alike import CONTEXT, JSON_LOGS
 import harness
 from harness import Case
-import runtime_api_server
-from runtime_api_server import RuntimeApi
 
 NODE = os.environ.get("SLUICE_NODE") or shutil.which("node")
 BOOTSTRAP = harness.ROOT / "consumers/runtimes/nodejs/bootstrap.cjs"
 FUNCTIONS = harness.HERE / "functions/nodejs"
 OURS = [NODE, str(BOOTSTRAP)]
-JSON_LOGS = {"AWS_LAMBDA_LOG_FORMAT": "JSON"}
-CONTEXT = {
-    "client_context": '{"client":{"installation_id":"i","app_title":"t"},"custom":{"a":"grüße"},"env":{"b":"c"}}',
-    "cognito_identity": '{"cognitoIdentityId":"id","cognitoIdentityPoolId":"pool"}',
-    "aws_tenant_id": "tenant-1",
-}
 
 
 def simple(*names, **more):
@@ -77,110 +69,32 @@ CASES = [
 ]
 
 
-class Table(unittest.TestCase):
-    maxDiff = None
-    golden = harness.Golden("nodejs")
-
-    def test_ours_does_as_the_golden_file_says(self):
-        for case in CASES:
-            with self.subTest(case.label):
-                self.assertEqual(self.golden.of_ours(case.label), harness.run(OURS, FUNCTIONS, case))
+def official():
+    program = harness.official("node", "node_modules", "aws-lambda-ric", "bin", "index.mjs")
+    return program and [NODE, str(program)]
 
 
-class Official(unittest.TestCase):
-    """AWS's own client through the same table: whether the golden file is true."""
-
-    maxDiff = None
-
-    def test_the_official_client_does_as_the_golden_file_says(self):
-        for case in CASES:
-            with self.subTest(case.label):
-                self.assertEqual(Table.golden.of_official(case.label), harness.run(official(), FUNCTIONS, case))
+RUNTIME = alike.Runtime("nodejs", OURS, official(), "aws-lambda-ric", FUNCTIONS, CASES)
 
 
-class Ours(harness.RuntimeTest):
+class Table(alike.Table, unittest.TestCase):
+    runtime = RUNTIME
+
+
+class Official(alike.Official, unittest.TestCase):
+    runtime = RUNTIME
+
+
+class Ours(alike.Ours, harness.RuntimeTest):
     command = OURS
     functions = FUNCTIONS
-
-    def test_answers_are_understood_however_they_are_sent(self):
-        for answers in (runtime_api_server.CHUNKED, runtime_api_server.CLOSING, runtime_api_server.DRIBBLING):
-            with self.subTest(answers):
-                self.given("index.echo", answers=answers)
-                for number, event in enumerate(['{"a":"ü"}', json.dumps("ü" * 10000, ensure_ascii=False), "null"]):
-                    report = self.invoke(f"request-{number}", event.encode())
-                    self.assertEqual(event.encode(), report.body)
-                self.complains_not()
-
-    def test_500_invocations_take_one_connection_and_two_requests_each(self):
-        api = self.given("index.echo")
-        for number in range(500):
-            self.assertEqual(b'{"n":%d}' % number, self.invoke(f"request-{number}", b'{"n":%d}' % number).body)
-        api.parked()
-        self.assertEqual((1, 1001), (api.connections, api.requests))
-        self.complains_not()
-
-    def test_sigterm_ends_an_idle_process_and_its_exit_listeners_run(self):
-        self.given("finalizes.handler")
-        self.invoke()
-        self.api.parked()
-        self.client.terminate()
-        self.assertEqual(0, self.client.wait())
-        self.assertEqual("exit 0", self.client.output().split("\t")[-1].strip())
-
-    def test_sigterm_lets_an_invocation_end_first(self):
-        api = self.given("index.waits")
-        api.offer("request", b"{}")
-        self.said("waits")
-        self.client.terminate()
-        self.client.process.send_signal(signal.SIGUSR2)
-        self.assertEqual(b'"finished"', api.report("request").body)
-        self.assertEqual(0, self.client.wait())
-
-    def test_a_sigterm_listener_of_the_function_decides(self):
-        self.given("term.handler")
-        self.invoke()
-        self.api.parked()
-        self.client.terminate()
-        self.assertEqual(7, self.client.wait())
-        self.assertIn("own SIGTERM", self.client.output())
-
-    def test_a_parked_request_that_is_hung_up_on_is_asked_again(self):
-        api = self.given("index.echo")
-        api.parked()
-        api.hang_up()
-        self.assertEqual(b"{}", self.invoke().body)
-        self.assertEqual(2, api.connections)
-
-    def test_when_the_runtime_api_goes_the_process_ends_in_order(self):
-        api = self.given("index.echo")
-        self.invoke()
-        api.parked()
-        api.close()
-        self.assertEqual(0, self.client.wait())
-        self.assertEqual("", self.client.output())
-
-    def test_without_a_runtime_api_the_process_fails_and_says_so(self):
-        api = RuntimeApi()
-        api.close()
-        client = harness.Client(OURS, FUNCTIONS, "index.echo", api)
-        self.addCleanup(client.close)
-        self.assertEqual(129, client.wait())
-        self.assertIn(f"no next invocation from the Runtime API at {api.address}", client.output())
-
-    def test_a_runtime_api_that_fails_ends_the_process(self):
-        self.given("index.echo", refuse={"next": 500})
-        self.assertEqual(129, self.client.wait())
-        self.assertIn("500", self.client.output())
-
-    def test_a_refused_response_is_logged_and_the_next_invocation_works(self):
-        self.given("index.large", refuse={"refused": 400})
-        self.invoke("refused", b'{"size":3}')
-        self.invoke("large", b'{"size":7000000}')
-        self.assertEqual(b'"xxx"', self.invoke("after", b'{"size":3}').body)
-        self.api.parked()
-        output = self.client.output()
-        self.assertIn("\trefused\tERROR\tthe Runtime API refused the response: 400", output)
-        self.assertIn("\tlarge\tERROR\tthe Runtime API refused the response: 413", output)
+    echoed = ['{"a":"ü"}', json.dumps("ü" * 10000, ensure_ascii=False), "null"]
+    exits_idle = ("finalizes.handler", "exit 0\n")
+    waits = "index.waits"
+    decides = "term.handler"
+    fails_with = 129
+    says_no_api = "no next invocation from the Runtime API at %s"
+    says_refused = "\t%s\tERROR\tthe Runtime API refused the response: %d"
 
     def test_an_error_too_long_for_a_header_is_reported_without_it(self):
         self.given("index.throwsHuge")
@@ -263,18 +177,8 @@ class Ours(harness.RuntimeTest):
         self.assertEqual((0xA55A0012, "warn\nof two lines"), (frames[3][0], json.loads(frames[3][2])["message"]))
 
 
-def official():
-    program = harness.official("node", "node_modules", "aws-lambda-ric", "bin", "index.mjs")
-    return program and [NODE, str(program)]
-
-
-def write_golden():
-    outcomes = {case.label: (harness.run(OURS, FUNCTIONS, case), harness.run(official(), FUNCTIONS, case)) for case in CASES}
-    Table.golden.write(CASES, outcomes)
-
-
 if __name__ == "__main__":
     if NODE is None:
         print("node is not installed")
         sys.exit(77)
-    harness.main("aws-lambda-ric", official(), write_golden)
+    alike.main(RUNTIME)

@@ -3,30 +3,23 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
+import alike
+from alike import CONTEXT, JSON_LOGS
 import harness
 from harness import Case
-import runtime_api_server
-from runtime_api_server import RuntimeApi
 
 PYTHON = os.environ.get("SLUICE_PYTHON") or sys.executable
 BOOTSTRAP = harness.ROOT / "consumers/runtimes/python/bootstrap.py"
 FUNCTIONS = harness.HERE / "functions/python"
 OURS = [PYTHON, str(BOOTSTRAP)]
-JSON_LOGS = {"AWS_LAMBDA_LOG_FORMAT": "JSON"}
 OLD = {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.11"}
 NEW = {"AWS_EXECUTION_ENV": "AWS_Lambda_python3.12"}
-CONTEXT = {
-    "client_context": '{"client":{"installation_id":"i","app_title":"t"},"custom":{"a":"grüße"},"env":{"b":"c"}}',
-    "cognito_identity": '{"cognitoIdentityId":"id","cognitoIdentityPoolId":"pool"}',
-    "aws_tenant_id": "tenant-1",
-}
 
 
 def simple(*names, module="index", **more):
@@ -74,114 +67,37 @@ CASES = [
 ]
 
 
-class Table(unittest.TestCase):
-    maxDiff = None
-    golden = harness.Golden("python")
-
-    def test_ours_does_as_the_golden_file_says(self):
-        for case in CASES:
-            with self.subTest(case.label):
-                self.assertEqual(self.golden.of_ours(case.label), harness.run(OURS, FUNCTIONS, case))
+def official():
+    program = harness.official("python", "bin", "python3")
+    return program and [str(program), "-m", "awslambdaric"]
 
 
-class Official(unittest.TestCase):
-    """AWS's own client through the same table: whether the golden file is true."""
-
-    maxDiff = None
-
-    def test_the_official_client_does_as_the_golden_file_says(self):
-        for case in CASES:
-            with self.subTest(case.label):
-                self.assertEqual(Table.golden.of_official(case.label), harness.run(official(), FUNCTIONS, case))
+RUNTIME = alike.Runtime("python", OURS, official(), "awslambdaric", FUNCTIONS, CASES)
 
 
-class Ours(harness.RuntimeTest):
+class Table(alike.Table, unittest.TestCase):
+    runtime = RUNTIME
+
+
+class Official(alike.Official, unittest.TestCase):
+    runtime = RUNTIME
+
+
+class Ours(alike.Ours, harness.RuntimeTest):
     command = OURS
     functions = FUNCTIONS
-
-    def test_answers_are_understood_however_they_are_sent(self):
-        for answers in (runtime_api_server.CHUNKED, runtime_api_server.CLOSING, runtime_api_server.DRIBBLING):
-            with self.subTest(answers):
-                self.given("index.echo", OLD, answers=answers)
-                for number, event in enumerate(['{"a": "u"}', json.dumps("ü" * 10000), "null"]):
-                    report = self.invoke(f"request-{number}", event.encode())
-                    self.assertEqual(event.encode(), report.body)
-                self.complains_not()
+    echoed = ['{"a": "u"}', json.dumps("ü" * 10000), "null"]
+    echo_environment = OLD
+    exits_idle = ("term.ready", "at exit\n")
+    waits = "term.handler"
+    decides = "term.own"
+    fails_with = 1
+    says_no_api = "no next invocation: the Runtime API at %s"
+    says_refused = "[ERROR] the Runtime API refused the response of %s: %d"
 
     def test_a_function_may_be_named_as_the_bootstrap_is(self):
         self.given("bootstrap.handler")
         self.assertEqual(b'"the function\'s own"', self.invoke().body)
-
-    def test_500_invocations_take_one_connection_and_two_requests_each(self):
-        api = self.given("index.echo")
-        for number in range(500):
-            self.assertEqual(b'{"n": %d}' % number, self.invoke(f"request-{number}", b'{"n":%d}' % number).body)
-        api.parked()
-        self.assertEqual((1, 1001), (api.connections, api.requests))
-        self.complains_not()
-
-    def test_sigterm_ends_an_idle_process_and_its_exit_handlers_run(self):
-        self.given("term.ready")
-        self.invoke()
-        self.api.parked()
-        self.client.terminate()
-        self.assertEqual(0, self.client.wait())
-        self.assertEqual("at exit\n", self.client.output())
-
-    def test_sigterm_lets_an_invocation_end_first(self):
-        api = self.given("term.handler")
-        api.offer("request", b"{}")
-        self.said("waits")
-        self.client.terminate()
-        self.client.process.send_signal(signal.SIGUSR2)
-        self.assertEqual(b'"finished"', api.report("request").body)
-        self.assertEqual(0, self.client.wait())
-
-    def test_a_sigterm_handler_of_the_function_decides(self):
-        self.given("term.own")
-        self.invoke()
-        self.api.parked()
-        self.client.terminate()
-        self.assertEqual(7, self.client.wait())
-        self.assertIn("own SIGTERM", self.client.output())
-
-    def test_a_parked_request_that_is_hung_up_on_is_asked_again(self):
-        api = self.given("index.echo")
-        api.parked()
-        api.hang_up()
-        self.assertEqual(b"{}", self.invoke().body)
-        self.assertEqual(2, api.connections)
-
-    def test_when_the_runtime_api_goes_the_process_ends_in_order(self):
-        api = self.given("index.echo")
-        self.invoke()
-        api.parked()
-        api.close()
-        self.assertEqual(0, self.client.wait())
-        self.assertEqual("", self.client.output())
-
-    def test_without_a_runtime_api_the_process_fails_and_says_so(self):
-        api = RuntimeApi()
-        api.close()
-        client = harness.Client(OURS, FUNCTIONS, "index.echo", api)
-        self.addCleanup(client.close)
-        self.assertEqual(1, client.wait())
-        self.assertIn(f"no next invocation: the Runtime API at {api.address}", client.output())
-
-    def test_a_runtime_api_that_fails_ends_the_process(self):
-        self.given("index.echo", refuse={"next": 500})
-        self.assertEqual(1, self.client.wait())
-        self.assertIn("500", self.client.output())
-
-    def test_a_refused_response_is_logged_and_the_next_invocation_works(self):
-        api = self.given("index.large", refuse={"refused": 400})
-        self.invoke("refused", b'{"size":3}')
-        self.invoke("large", b'{"size":7000000}')
-        self.assertEqual(b'"xxx"', self.invoke("after", b'{"size":3}').body)
-        api.parked()
-        output = self.client.output()
-        self.assertIn("[ERROR] the Runtime API refused the response of refused: 400", output)
-        self.assertIn("[ERROR] the Runtime API refused the response of large: 413", output)
 
     def test_what_json_cannot_hold_is_a_marshal_error(self):
         for handler, environment in (("index.deep", OLD), ("index.surrogate", NEW)):
@@ -283,15 +199,5 @@ def outcome(parse, text):
         return f"{type(error).__name__}: {error}"
 
 
-def official():
-    program = harness.official("python", "bin", "python3")
-    return program and [str(program), "-m", "awslambdaric"]
-
-
-def write_golden():
-    outcomes = {case.label: (harness.run(OURS, FUNCTIONS, case), harness.run(official(), FUNCTIONS, case)) for case in CASES}
-    Table.golden.write(CASES, outcomes)
-
-
 if __name__ == "__main__":
-    harness.main("awslambdaric", official(), write_golden)
+    alike.main(RUNTIME)

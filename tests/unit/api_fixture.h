@@ -66,6 +66,11 @@ struct reply {
 void client_open(struct client *client, struct bench *bench);
 void client_close(struct client *client);
 void client_send(struct client *client, struct view bytes);
+/* What SDKs ask for; EVENT: headers of an asynchronous INVOKE. */
+#define INVOKE "POST /2015-03-31/functions/f/invocations"
+#define EVENT "X-Amz-Invocation-Type: Event\r\n"
+#define JSON11(operation) "Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: AWSEvents." operation "\r\n"
+
 /* "POST /path" and header lines "Name: value\r\n"; Host and Content-Length are put in. */
 void client_ask(struct client *client, const char *line, const char *headers, struct view body);
 /* The next whole answer. Free it by reply_done(). */

@@ -5,6 +5,7 @@
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "schemas/codec/frame.h"
@@ -644,7 +645,9 @@ TEST(control_calls_bring_the_result_or_the_reason)
 
 TEST(default_url_follows_the_environment)
 {
-    char url[128];
+    enum { NOBODY = 65534 };
+    char url[128], expected[64];
+    bool root = geteuid() == 0;
 
     (void)setenv("SLUICE_URL", "ipc:///somewhere", 1);
     EXPECT_EQ(strlen("ipc:///somewhere"), sluice_url_default(url, sizeof url));
@@ -652,10 +655,26 @@ TEST(default_url_follows_the_environment)
     EXPECT_EQ(strlen("ipc:///somewhere"), sluice_url_default(url, 5));
     EXPECT_TEXT("ipc:", url);
     (void)unsetenv("SLUICE_URL");
-    if (geteuid() == 0) {
+    if (root) {
         (void)sluice_url_default(url, sizeof url);
         EXPECT_TEXT("ipc:///run/sluice/bus.sock", url);
+        EXPECT_EQ(0, syscall(SYS_setresuid, -1, NOBODY, -1)); /* this thread alone */
     }
+    (void)setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+    (void)sluice_url_default(url, sizeof url);
+    EXPECT_TEXT("ipc:///run/user/7/sluice/bus.sock", url);
+    (void)setenv("XDG_RUNTIME_DIR", "relative", 1);
+    (void)setenv("TMPDIR", "/var/tmp", 1);
+    (void)sluice_url_default(url, sizeof url);
+    (void)snprintf(expected, sizeof expected, "ipc:///var/tmp/sluice-%u/bus.sock", (unsigned)geteuid());
+    EXPECT_TEXT(expected, url);
+    (void)unsetenv("XDG_RUNTIME_DIR");
+    (void)unsetenv("TMPDIR");
+    (void)sluice_url_default(url, sizeof url);
+    (void)snprintf(expected, sizeof expected, "ipc:///tmp/sluice-%u/bus.sock", (unsigned)geteuid());
+    EXPECT_TEXT(expected, url);
+    if (root)
+        EXPECT_EQ(0, syscall(SYS_setresuid, -1, 0, -1));
 }
 
 TEST(frames_are_read_only_whole_and_within_their_limit)

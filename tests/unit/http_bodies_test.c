@@ -141,7 +141,7 @@ TEST(what_is_sent_of_a_long_stream_is_forgotten)
     size_t got = 0;
 
     OPEN(owner, 0);
-    http_listener_admit(owner.listener, admit_with_little_room, NULL);
+    owner.admit = admit_with_little_room;
     CONNECT(peer, owner);
     peer_stall(&peer, true);
     EXPECT(peer_say(&peer, GET("/source")));

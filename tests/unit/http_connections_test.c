@@ -98,6 +98,29 @@ TEST(many_pipelined_requests_are_all_answered)
     DONE(owner);
 }
 
+/* Both requests are served in one round of the loop. */
+TEST(an_answer_leaves_before_the_next_request_of_the_round_is_served)
+{
+    struct owner owner;
+    struct peer peers[2];
+    unsigned answered = 0;
+
+    OPEN(owner, 0);
+    for (unsigned i = 0; i < 2; i++)
+        CONNECT(peers[i], owner);
+    UNTIL(&owner, http_listener_connections(owner.listener) == 2);
+    for (unsigned i = 0; i < 2; i++) {
+        owner.looked_at[i] = peers[i].fd;
+        EXPECT_EQ(sizeof GET("/look") - 1, send(peers[i].fd, GET("/look"), sizeof GET("/look") - 1, 0));
+    }
+    for (unsigned i = 0; i < 2; i++)
+        answered += view_is(peer_reply(&peers[i]).body, "yes");
+    EXPECT_EQ(1, answered);
+    for (unsigned i = 0; i < 2; i++)
+        peer_close(&peers[i]);
+    DONE(owner);
+}
+
 TEST(peers_that_pipeline_do_not_keep_the_loop_to_themselves)
 {
     enum { PEERS = 8, REQUESTS = 1000 };
@@ -120,7 +143,7 @@ TEST(peers_that_pipeline_do_not_keep_the_loop_to_themselves)
         served_max = owner.requests - before > served_max ? owner.requests - before : served_max;
     }
     EXPECT_EQ(PEERS * REQUESTS, owner.ended);
-    EXPECT(served_max <= HTTP_SENDS_PER_PASS + PEERS);
+    EXPECT(served_max <= HTTP_SENDS_PER_ROUND + PEERS);
     for (unsigned i = 0; i < PEERS; i++)
         peer_close(&peers[i]);
     bytes_done(&all);
@@ -296,7 +319,7 @@ TEST(only_admitted_connections_are_read)
     struct peer peers[2];
 
     OPEN(owner, 0);
-    http_listener_admit(owner.listener, admit_second, &owner);
+    owner.admit = admit_second;
     for (unsigned i = 0; i < 2; i++) {
         CONNECT(peers[i], owner);
         (void)peer_say(&peers[i], GET("/x"));
@@ -351,16 +374,14 @@ TEST(an_address_is_a_number_and_a_free_port)
         { "192.0.2.1:0", SLUICE_EIO },
         { "1111111111111111111111111111111111111111111111111111111111111111111111111111:80", SLUICE_EINVAL },
     };
-    struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct owner owner;
 
     OPEN(owner, 0);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct http_handler handler = { .on_request = (void (*)(void *, struct http_exchange *))(void *)abort };
         struct http_listener *listener = NULL;
         struct sluice_error error = { 0 };
         test_label(rows[i].address);
-        enum sluice_err err = http_listen(loop, rows[i].address, NULL, &handler, &listener, &error);
+        enum sluice_err err = http_listen(owner.server, rows[i].address, &owner, &listener, &error);
         EXPECT(err == rows[i].err || (err == SLUICE_EIO && rows[i].address[0] == '[')); /* a host may be without IPv6 */
         EXPECT_EQ(err == SLUICE_OK, listener != NULL);
         EXPECT_EQ(err != SLUICE_OK, error.text[0] != '\0');
@@ -369,13 +390,11 @@ TEST(an_address_is_a_number_and_a_free_port)
         http_listener_close(listener);
     }
     char taken[32];
-    struct http_handler handler = { .on_request = (void (*)(void *, struct http_exchange *))(void *)abort };
     struct http_listener *listener = NULL;
     struct sluice_error error;
     (void)snprintf(taken, sizeof taken, "127.0.0.1:%u", http_listener_port(owner.listener));
     test_label("a port in use");
-    EXPECT_EQ(SLUICE_EIO, http_listen(loop, taken, NULL, &handler, &listener, &error));
+    EXPECT_EQ(SLUICE_EIO, http_listen(owner.server, taken, &owner, &listener, &error));
     test_label(NULL);
-    ev_loop_destroy(loop);
     DONE(owner);
 }

@@ -243,7 +243,7 @@ TEST(out_of_descriptors_new_connections_wait)
     int highest;
 
     OPEN(owner, 0);
-    http_listener_admit(owner.listener, no_more_files, NULL);
+    owner.admit = no_more_files;
     CONNECT(peer, owner);
     ASSERT(getrlimit(RLIMIT_NOFILE, &files) == 0);
     highest = dup(0);

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,6 +203,9 @@ static void on_request(void *ctx, struct http_exchange *exchange)
         VEC_PUSH(&owner->parked, exchange);
     } else if (path_is(exchange, "/stream")) {
         http_finish(exchange);
+    } else if (path_is(exchange, "/look")) {
+        struct pollfd looked_at[] = { { .fd = owner->looked_at[0], .events = POLLIN }, { .fd = owner->looked_at[1], .events = POLLIN } };
+        answer(exchange, poll(looked_at, 2, 0) > 0 ? VIEW_LITERAL("yes") : VIEW_LITERAL("no"));
     } else if (path_is(exchange, "/sink") || path_is(exchange, "/pause")) {
         (void)snprintf(text, sizeof text, "%zu", seen->body_bytes);
         answer(exchange, view_of(text));
@@ -263,6 +267,13 @@ static void on_end(void *ctx, struct http_exchange *exchange, enum http_end end)
         owner_close(owner);
 }
 
+static bool on_admit(void *ctx, int fd)
+{
+    struct owner *owner = ctx;
+
+    return owner->admit == NULL || owner->admit(ctx, fd);
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     (void)loop, (void)watcher, (void)events;
@@ -276,7 +287,7 @@ void answer_parked(struct owner *owner, size_t index, const char *body)
 
 bool owner_open(struct owner *owner, const char *address, const struct http_limits *limits)
 {
-    struct http_handler handler = { .ctx = owner, .on_head = on_head, .on_body = on_body, .on_request = on_request,
+    struct http_handler handler = { .admit = on_admit, .on_head = on_head, .on_body = on_body, .on_request = on_request,
                                     .on_drained = on_drained, .on_end = on_end };
     struct sluice_error error;
 
@@ -284,7 +295,9 @@ bool owner_open(struct owner *owner, const char *address, const struct http_limi
     ASSERT(owner->loop != NULL);
     ev_timer_init(&owner->tick, on_tick, 0.002, 0.002); /* no step waits longer */
     ev_timer_start(owner->loop, &owner->tick);
-    if (http_listen(owner->loop, address, limits, &handler, &owner->listener, &error) == SLUICE_OK)
+    owner->server = http_server_new(owner->loop, limits, &handler);
+    ASSERT(owner->server != NULL);
+    if (http_listen(owner->server, address, owner, &owner->listener, &error) == SLUICE_OK)
         return true;
     (void)fprintf(stderr, "%s\n", error.text);
     return false;
@@ -293,6 +306,7 @@ bool owner_open(struct owner *owner, const char *address, const struct http_limi
 void owner_done(struct owner *owner)
 {
     owner_close(owner);
+    (void)http_server_free(owner->server);
     owner->mistakes += owner->heads != owner->ended;
     VEC_DONE(&owner->parked);
     bytes_done(&owner->last);

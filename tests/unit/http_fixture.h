@@ -15,8 +15,11 @@ enum { HTTP_ENDS = HTTP_CLOSED + 1, SOURCE_BYTES = 8 << 20, SOURCE_PIECE_BYTES =
 struct owner {
     struct ev_loop *loop;
     ev_timer tick;
+    struct http_server *server;
     struct http_listener *listener;      /* NULL: closed */
+    bool (*admit)(void *ctx, int fd);    /* NULL: all */
     bool close_in_end;                   /* http_listener_close() from on_end */
+    int looked_at[2];                    /* of peers: see /look */
     /* What it saw. */
     unsigned heads, requests, drained, ended, ends[HTTP_ENDS], admits;
     unsigned mistakes;                   /* callbacks that should not have come */
@@ -33,7 +36,7 @@ struct owner {
  *  /begin            begins, never ends; in owner->parked          /big        answers with SOURCE_BYTES at once
  *  /pause            streams, pauses in on_head; in ->parked       /small      limits the body to 4 bytes
  *  /pause?           and answers there                             /flood      streams, and does not heed backpressure
- *  /header           answers with header X-T
+ *  /header           answers with header X-T                       /look         answers whether one of looked_at has something to read
  *  /trailer          answers with trailer X-T                      /fields     answers with "name=value\n" of each header
  *  /abort-head /abort-body /abort-request /abort-drained, /close-...: does that there
  *  /204 /close       no content; asks for the connection's end    */

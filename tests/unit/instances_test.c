@@ -333,14 +333,21 @@ TEST(a_lambda_process_has_the_environment_it_was_given_and_both_outputs_are_log)
     done();
 }
 
-TEST(an_input_larger_than_the_pipe_arrives_whole_or_is_left)
+static struct bytes larger_than_a_pipe(void)
 {
     struct bytes large = { 0 };
 
     EXPECT(bytes_reserve(&large, 5 << 20));
     memset(large.data, 'x', 5 << 20);
     large.len = 5 << 20;
+    return large;
+}
+
+TEST(an_input_larger_than_the_pipe_arrives_whole_or_is_left)
+{
+    struct bytes large = larger_than_a_pipe();
     struct view line = bytes_view(&large);
+
     given_instances();
     start_shell(1, PROTOCOL_STDIO, "wc -c >&2");
     start_shell(2, PROTOCOL_STDIO, "exit 0");
@@ -403,7 +410,11 @@ TEST(without_a_cgroup_each_process_is_refused_memory_over_the_limit)
 static bool given_instances_in_cgroups(void)
 {
     given_instances();
-    return instances_memory_limits(bench.instances)->limiter != MEMORY_BY_RLIMIT;
+    const struct cgroup *limits = instances_memory_limits(bench.instances);
+    if (limits->limiter != MEMORY_BY_RLIMIT)
+        return true;
+    test_skip("no cgroup is given to us here: %s", limits->reason);
+    return false;
 }
 
 TEST(in_a_cgroup_an_instance_is_killed_at_the_limit_and_its_folder_goes_with_it)
@@ -451,7 +462,10 @@ TEST(the_peak_of_a_living_instance_is_told_and_begins_anew)
     };
     given_instances();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        static const char *const command[] = { "/bin/sh", "-c", "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo; x=; read l; echo; read l", NULL };
+        /* Each answer follows its input: what a process says before it was asked is dropped. */
+        static const char *const command[] = {
+            "/bin/sh", "-c", "x=$(head -c 20000000 /dev/zero | tr '\\0' x); read l; echo; x=; read l; echo; read l", NULL
+        };
         struct config_function function = { .name = "f", .command = command, .directory = "/", .protocol = PROTOCOL_STDIO_LINES,
                                             .memory_bytes = cases[i].memory_bytes };
         uint64_t id = i + 1;
@@ -631,12 +645,9 @@ TEST(stop_closes_stdin_and_terminates)
 
 TEST(stop_cuts_no_input_short)
 {
-    struct bytes large = { 0 };
-
-    EXPECT(bytes_reserve(&large, 5 << 20));
-    memset(large.data, 'x', 5 << 20);
-    large.len = 5 << 20;
+    struct bytes large = larger_than_a_pipe();
     struct view line = bytes_view(&large);
+
     given_instances();
     start_shell(1, PROTOCOL_STDIO, "trap '' TERM; echo $$ >t1; mv t1 first; while [ ! -e go ]; do :; done; wc -c >&2");
     start_shell(2, PROTOCOL_STDIO_LINES, "trap '' TERM; echo $$ >t2; mv t2 second; while [ ! -e go ]; do :; done; wc -c >&2");
@@ -715,7 +726,7 @@ TEST(with_the_spawner_all_instances_are_lost_and_others_start_later)
 
 TEST(a_burst_of_invocations_leaks_nothing)
 {
-    enum { BURST = 200 };
+    enum { BURST = 100 };
     given_instances();
     unsigned fds = fds_open();
     for (unsigned round = 0; round < 3; round++) {

@@ -70,6 +70,26 @@ TEST(values_are_judged_alike_wherever_in_a_block_they_stand)
     }
 }
 
+/* Blocks with nothing but a string's inside are passed over; one that holds any of these is not. */
+TEST(long_strings_are_judged_alike_whatever_they_hold_wherever)
+{
+    static const char *const held[] = { "", "\\n", "\\x", "\\\"", "\\\\", "\\u00e9", "\\u00", "\x01", "\n", "\xc3\xa9", "\xff", "\"" };
+
+    for (size_t i = 0; i < sizeof held / sizeof held[0]; i++) {
+        for (unsigned before = 1; before < 200; before++) {
+            for (unsigned behind = 1; behind < 200; behind += 66) {
+                struct bytes value = { 0 }, key = { 0 };
+                bytes_put_format(&value, "{\"k\":\"%0*d%s%0*d\"}", (int)before, 0, held[i], (int)behind, 0);
+                bytes_put_format(&key, "{\"%0*d%s%0*d\":[]}", (int)before, 0, held[i], (int)behind, 0);
+                agree(bytes_view(&value), JSON_DEPTH_MAX);
+                agree(bytes_view(&key), JSON_DEPTH_MAX);
+                bytes_done(&value);
+                bytes_done(&key);
+            }
+        }
+    }
+}
+
 static void put_space(struct bytes *out, unsigned spaced)
 {
     while (below(100) < spaced)

@@ -28,7 +28,9 @@ static struct config_function function_of(const char *const *environment)
 
 static const char *const *environment_of(struct arena *arena, const struct config_function *function)
 {
-    return lambda_environment(arena, function, 17, "127.0.0.1:40001", "http://127.0.0.1:4566", "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef");
+    return lambda_environment(arena, function, &(struct lambda_process){
+        .instance = 17, .runtime_port = 40001, .endpoint_url = "http://127.0.0.1:4566",
+        .log_stream = "2026/11/22/[$LATEST]0123456789abcdef0123456789abcdef" });
 }
 
 TEST(the_documented_variables_are_there)
@@ -63,12 +65,12 @@ TEST(they_follow_the_configuration)
     struct config_function function = function_of(NULL);
 
     function.memory_bytes = INT64_C(512) << 20;
-    function.scale_min = 1;
     function.concurrency = 4;
     function.runtime = RUNTIME_NODEJS;
     function.command = node_command;
     function.handler = NULL;
-    const char *const *environment = lambda_environment(arena, &function, 17, "127.0.0.1:1", NULL, "s");
+    const char *const *environment = lambda_environment(arena, &function, &(struct lambda_process){
+        .instance = 17, .provisioned = true, .runtime_port = 1, .log_stream = "s" });
     EXPECT_TEXT("512", value_of(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
     EXPECT_TEXT("provisioned-concurrency", value_of(environment, "AWS_LAMBDA_INITIALIZATION_TYPE"));
     EXPECT_TEXT("4", value_of(environment, "AWS_LAMBDA_MAX_CONCURRENCY"));

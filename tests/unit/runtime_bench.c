@@ -107,8 +107,7 @@ struct bench *bench_open(struct bench_options options)
         .concurrency = options.concurrency == 0 ? 1 : options.concurrency,
     };
     ASSERT(runtime_api_new(bench->loop, &events, &bench->api, &error) == SLUICE_OK);
-    ASSERT(runtime_open(bench->api, BENCH_INSTANCE, &bench->function, &bench->address, &error) == SLUICE_OK);
-    bench->port = (uint16_t)atoi(strchr(bench->address, ':') + 1);
+    ASSERT(runtime_open(bench->api, BENCH_INSTANCE, &bench->function, options.provisioned, &bench->port, &error) == SLUICE_OK);
     if (!options.not_started)
         runtime_started(bench->api, BENCH_INSTANCE, options.pid != 0 ? options.pid : getpid());
     return bench;

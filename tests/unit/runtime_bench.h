@@ -13,7 +13,6 @@ struct bench {
     struct ev_loop *loop;
     struct runtime_api *api;
     struct config_function function;
-    const char *address;
     uint16_t port;
     bool begin_refused, piece_refused;   /* what on_stream_begin and on_stream_piece answer */
     size_t pieces_bytes;                 /* of a stream; its pieces are not noted beyond some */
@@ -24,6 +23,7 @@ struct bench {
 struct bench_options {
     unsigned concurrency;                /* 0: 1 */
     const char *directory;
+    bool provisioned;
     bool not_started;                    /* runtime_started() is left to the test */
     pid_t pid;                           /* 0: the test's own process */
 };

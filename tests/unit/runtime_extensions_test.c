@@ -516,6 +516,20 @@ TEST(the_platform_tells_of_init_and_invocations)
     bench_close(bench);
 }
 
+TEST(a_provisioned_instance_says_so)
+{
+    struct bench *bench = bench_open((struct bench_options){ .provisioned = true });
+    struct subscriber subscriber;
+
+    subscriber_open(&subscriber, bench);
+    EXPECT_EQ(200, subscribe(bench, subscriber.port, "HTTP", ALL_TYPES));
+    EXPECT(subscriber_until(&subscriber, "}]"));
+    EXPECT(holds(bytes_view(&subscriber.in), "\"platform.initStart\",\"record\":{\"initializationType\":\"provisioned-concurrency\","));
+    subscriber_answer(&subscriber, HTTP_OK);
+    subscriber_close(&subscriber);
+    bench_close(bench);
+}
+
 TEST(a_batch_that_is_refused_is_sent_again)
 {
     struct bench *bench = bench_open((struct bench_options){ 0 });

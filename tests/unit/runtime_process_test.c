@@ -38,7 +38,8 @@ static pid_t process_start(struct bench *bench, struct arena *arena)
     pid_t pid = 0;
 
     bench->function.environment = own;
-    const char *const *environment = lambda_environment(arena, &bench->function, BENCH_INSTANCE, bench->address, NULL, "stream");
+    const char *const *environment = lambda_environment(arena, &bench->function, &(struct lambda_process){
+        .instance = BENCH_INSTANCE, .runtime_port = bench->port, .log_stream = "stream" });
     ASSERT(posix_spawnattr_init(&attributes) == 0);
     ASSERT(posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP) == 0);
     EXPECT_EQ(0, posix_spawn(&pid, arguments[0], NULL, &attributes, (char *const *)arguments, (char *const *)environment));

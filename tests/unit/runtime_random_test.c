@@ -289,7 +289,6 @@ static void storm_run(uint64_t seed, struct storm *totals)
 {
     static struct storm storm;
     struct sluice_error error;
-    const char *address;
 
     storm = (struct storm){ .random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1, .concurrency = 1 + (unsigned)(seed % 3) };
     storm.loop = ev_loop_new(0);
@@ -302,8 +301,7 @@ static void storm_run(uint64_t seed, struct storm *totals)
                                      .on_init_error = on_init_error };
     struct config_function function = { .name = "f", .directory = "/", .concurrency = storm.concurrency };
     ASSERT(runtime_api_new(storm.loop, &events, &storm.api, &error) == SLUICE_OK);
-    ASSERT(runtime_open(storm.api, INSTANCE, &function, &address, &error) == SLUICE_OK);
-    storm.port = (uint16_t)atoi(strchr(address, ':') + 1);
+    ASSERT(runtime_open(storm.api, INSTANCE, &function, false, &storm.port, &error) == SLUICE_OK);
     runtime_started(storm.api, INSTANCE, getpid());
     for (unsigned i = 0; i < CLIENTS; i++)
         storm.clients[i].fd = -1;

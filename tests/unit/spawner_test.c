@@ -320,14 +320,15 @@ TEST(a_start_asked_for_before_the_loop_sleeps_leaves_before_it_sleeps)
 
 TEST(a_burst_of_starts_is_served_in_order_and_leaks_nothing)
 {
+    enum { BURST = (SPAWNER_QUEUE_PACKETS_MAX - 1) * 16 };
     given_spawner();
     const char *command[] = { "/bin/true", NULL };
     unsigned accepted = 0;
-    for (uint64_t i = 0; i < 300; i++)
+    for (uint64_t i = 0; i < BURST; i++)
         accepted += run_fds(i, command, "/", bench.null_fd) == SLUICE_OK;
-    EXPECT_EQ(300, accepted);
-    WAIT_FOR(bench.loop, bench.ended == 300);
-    for (size_t i = 0; i < 300; i++)
+    EXPECT_EQ(BURST, accepted);
+    WAIT_FOR(bench.loop, bench.ended == BURST);
+    for (size_t i = 0; i < BURST; i++)
         EXPECT(bench.heard[i].exited == 1 && bench.heard[i].status == 0);
     done();
 }

@@ -36,6 +36,7 @@ struct runtime_api {
     struct runtime_events events;
     struct map instances;                    /* id -> struct runtime_instance * */
     struct peer_finder *peers;
+    struct http_server *http;                /* whose listeners the instances have */
     uint64_t trace_key, traces;              /* for made trace ids */
     struct list resting;                     /* instances that have used up their looks of this second: see admit() */
     ev_timer rested;
@@ -91,8 +92,6 @@ struct runtime_instance {
     struct runtime_api *api;
     uint64_t id;
     struct http_listener *listener;
-    struct http_handler handler;
-    char address[32];                        /* "127.0.0.1:PORT" */
     pid_t pid;                               /* 0: not told yet */
     unsigned pins;                           /* callbacks on the stack that still look at it */
     bool closed;                             /* runtime_close() was called: freed with the last pin */
@@ -117,6 +116,9 @@ struct runtime_instance {
 
 static inline void instance_pin(struct runtime_instance *instance) { instance->pins++; }
 void instance_unpin(struct runtime_instance *instance);
+
+/* ---- runtime_api.c ---- */
+bool runtime_admit(void *ctx, int fd);
 
 /* ---- routes.c ---- */
 extern const struct http_handler runtime_handler;

@@ -60,14 +60,13 @@ static const char *runtime_directory(struct arena *arena, const struct config_fu
     return arena_format(arena, "%.*s", (int)(slash - bootstrap), bootstrap);
 }
 
-static void put_platform(struct variables *variables, const struct config_function *function, const char *runtime_address,
-                         const char *log_stream)
+static void put_platform(struct variables *variables, const struct config_function *function, const struct lambda_process *process)
 {
     static const char *const executions[] = { [RUNTIME_NODEJS] = "AWS_Lambda_nodejs", [RUNTIME_PYTHON] = "AWS_Lambda_python" };
     struct arena *arena = variables->arena;
     int64_t memory_mb = function->memory_bytes > 0 ? function->memory_bytes >> 20 : MEMORY_MB_DEFAULT;
 
-    put(variables, "AWS_LAMBDA_RUNTIME_API", runtime_address);
+    put(variables, "AWS_LAMBDA_RUNTIME_API", arena_format(arena, "127.0.0.1:%u", process->runtime_port));
     put(variables, "_HANDLER", function->handler != NULL ? function->handler : "bootstrap");
     put(variables, "LAMBDA_TASK_ROOT", function->directory);
     put(variables, "LAMBDA_RUNTIME_DIR", runtime_directory(arena, function));
@@ -75,8 +74,8 @@ static void put_platform(struct variables *variables, const struct config_functi
     put(variables, "AWS_LAMBDA_FUNCTION_VERSION", "$LATEST");
     put(variables, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", arena_format(arena, "%" PRId64, memory_mb));
     put(variables, "AWS_LAMBDA_LOG_GROUP_NAME", arena_format(arena, "/aws/lambda/%s", function->name));
-    put(variables, "AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
-    put(variables, "AWS_LAMBDA_INITIALIZATION_TYPE", function->scale_min > 0 ? "provisioned-concurrency" : "on-demand");
+    put(variables, "AWS_LAMBDA_LOG_STREAM_NAME", process->log_stream);
+    put(variables, "AWS_LAMBDA_INITIALIZATION_TYPE", process->provisioned ? "provisioned-concurrency" : "on-demand");
     if (function->concurrency > 1)
         put(variables, "AWS_LAMBDA_MAX_CONCURRENCY", arena_format(arena, "%u", function->concurrency));
     if (function->runtime == RUNTIME_NODEJS || function->runtime == RUNTIME_PYTHON)
@@ -126,8 +125,7 @@ static void put_defaults(struct variables *variables, const char *endpoint_url)
     put(variables, "_AWS_XRAY_DAEMON_PORT", "2000");
 }
 
-const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance,
-                                      const char *runtime_address, const char *endpoint_url, const char *log_stream)
+const char *const *lambda_environment(struct arena *arena, const struct config_function *function, const struct lambda_process *process)
 {
     size_t given = 0;
 
@@ -136,14 +134,14 @@ const char *const *lambda_environment(struct arena *arena, const struct config_f
     struct variables variables = { .arena = arena, .room = given + VARIABLES_OURS_MAX };
     variables.items = arena_alloc(arena, (variables.room + 1) * sizeof *variables.items);
     put(&variables, SLUICE_ENV_FUNCTION, function->name);
-    put(&variables, SLUICE_ENV_INSTANCE, arena_format(arena, "%" PRIu64, instance));
-    put_platform(&variables, function, runtime_address, log_stream);
+    put(&variables, SLUICE_ENV_INSTANCE, arena_format(arena, "%" PRIu64, process->instance));
+    put_platform(&variables, function, process);
     for (size_t i = 0; i < given; i++) {
         const char *variable = function->environment[i], *equals = strchr(variable, '=');
         if (equals != NULL && !variables_has(&variables, variable, (size_t)(equals - variable)))
             variables.items[variables.count++] = variable;
     }
-    put_defaults(&variables, endpoint_url);
+    put_defaults(&variables, process->endpoint_url);
     variables.items[variables.count] = NULL;
     return variables.items;
 }

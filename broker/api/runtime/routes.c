@@ -247,4 +247,6 @@ static void on_end(void *ctx, struct http_exchange *exchange, enum http_end end)
     instance_unpin(instance);
 }
 
-const struct http_handler runtime_handler = { .on_head = on_head, .on_body = on_body, .on_request = on_request, .on_end = on_end };
+const struct http_handler runtime_handler = {
+    .admit = runtime_admit, .on_head = on_head, .on_body = on_body, .on_request = on_request, .on_end = on_end,
+};

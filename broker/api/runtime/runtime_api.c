@@ -29,6 +29,12 @@ static void on_rested(struct ev_loop *loop, ev_timer *watcher, int events)
 enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api,
                                 struct sluice_error *reterr)
 {
+    const struct http_limits limits = {
+        .line_bytes_max = RUNTIME_LINE_BYTES_MAX + RUNTIME_NAME_ROOM,
+        .head_bytes_max = RUNTIME_LINE_BYTES_MAX + RUNTIME_NAME_ROOM + RUNTIME_HEAD_ROOM,
+        .body_bytes_max = RUNTIME_RESPONSE_BYTES_MAX,
+        .idle_ms = RUNTIME_PATIENCE_MS, .request_ms = RUNTIME_PATIENCE_MS, .send_ms = RUNTIME_PATIENCE_MS,
+    };
     struct runtime_api *api = calloc(1, sizeof *api);
 
     if (api == NULL)
@@ -36,7 +42,10 @@ enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_event
     api->loop = loop;
     api->events = *events;
     api->peers = peer_finder_new();
-    if (api->peers == NULL) {
+    api->http = http_server_new(loop, &limits, &runtime_handler);
+    if (api->peers == NULL || api->http == NULL) {
+        peer_finder_free(api->peers);
+        http_server_free(api->http);
         free(api);
         return sluice_fail(reterr, SLUICE_ENOMEM, "Runtime API: out of memory");
     }
@@ -78,7 +87,7 @@ static void count_looks(struct runtime_instance *instance, unsigned looks)
     }
 }
 
-static bool admit(void *ctx, int fd)
+bool runtime_admit(void *ctx, int fd)
 {
     struct runtime_instance *instance = ctx;
     struct sluice_error error;
@@ -88,8 +97,8 @@ static bool admit(void *ctx, int fd)
     if (err == SLUICE_OK || err == SLUICE_ENOTFOUND)
         return err == SLUICE_OK;
     if (!instance->stranger_logged) /* once: somebody who tries is not to fill the log */
-        log_format(LOG_WARN, "function=%s instance=%llu event=runtime-api-refused address=%s reason=\"%s\"", instance->function,
-                   (unsigned long long)instance->id, instance->address, error.text);
+        log_format(LOG_WARN, "function=%s instance=%llu event=runtime-api-refused address=127.0.0.1:%u reason=\"%s\"", instance->function,
+                   (unsigned long long)instance->id, http_listener_port(instance->listener), error.text);
     instance->stranger_logged = true;
     return false;
 }
@@ -106,7 +115,7 @@ static char *put_text(char **at, const char *text)
     return start;
 }
 
-static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t id, const struct config_function *function)
+static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t id, const struct config_function *function, bool provisioned)
 {
     const char *handler = function->handler != NULL ? function->handler : "",
                *directory = function->directory != NULL ? function->directory : "/";
@@ -118,13 +127,11 @@ static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t i
     instance->api = api;
     instance->id = id;
     instance->concurrency = function->concurrency;
-    instance->provisioned = function->scale_min > 0;
+    instance->provisioned = provisioned;
     instance->opened_us = clock_now().mono.us;
     list_init(&instance->parked);
     list_init(&instance->in_resting);
     list_init(&instance->invocations);
-    instance->handler = runtime_handler;
-    instance->handler.ctx = instance;
     char *at = instance->text;
     instance->function = put_text(&at, function->name);
     instance->handler_name = put_text(&at, handler);
@@ -159,32 +166,22 @@ static unsigned connections_max(const struct config_function *function)
     return wanted < RUNTIME_CONNECTIONS_MAX ? wanted : RUNTIME_CONNECTIONS_MAX;
 }
 
-enum sluice_err runtime_open(struct runtime_api *api, uint64_t id, const struct config_function *function, const char **ret_address,
-                             struct sluice_error *reterr)
+enum sluice_err runtime_open(struct runtime_api *api, uint64_t id, const struct config_function *function, bool provisioned,
+                             uint16_t *ret_port, struct sluice_error *reterr)
 {
-    const struct http_limits limits = {
-        .connections_max = connections_max(function),
-        .line_bytes_max = RUNTIME_LINE_BYTES_MAX + RUNTIME_NAME_ROOM,
-        .head_bytes_max = RUNTIME_LINE_BYTES_MAX + RUNTIME_NAME_ROOM + RUNTIME_HEAD_ROOM,
-        .body_bytes_max = RUNTIME_RESPONSE_BYTES_MAX,
-        .bodies_bytes_max = ((size_t)function->concurrency + 1) * RUNTIME_RESPONSE_BYTES_MAX,
-        .idle_ms = RUNTIME_PATIENCE_MS, .request_ms = RUNTIME_PATIENCE_MS, .send_ms = RUNTIME_PATIENCE_MS,
-    };
-
     ASSERT(instance_find(api, id) == NULL);
-    struct runtime_instance *instance = instance_new(api, id, function);
+    struct runtime_instance *instance = instance_new(api, id, function, provisioned);
     if (instance == NULL)
         return sluice_fail(reterr, SLUICE_ENOMEM, "function '%s': out of memory for a Runtime API", function->name);
-    enum sluice_err err = http_listen(api->loop, "127.0.0.1:0", &limits, &instance->handler, &instance->listener, reterr);
+    enum sluice_err err = http_listen(api->http, "127.0.0.1:0", instance, &instance->listener, reterr);
     if (err != SLUICE_OK) {
         instance_free(instance);
         return err == SLUICE_EIO ? SLUICE_ELIMIT : err; /* on loopback nothing else goes wrong: no descriptor or port is left */
     }
-    http_listener_admit(instance->listener, admit, instance);
+    http_listener_bound(instance->listener, connections_max(function), ((size_t)function->concurrency + 1) * RUNTIME_RESPONSE_BYTES_MAX);
     http_listener_pause(instance->listener, true); /* until it is known whose process may connect */
-    (void)snprintf(instance->address, sizeof instance->address, "127.0.0.1:%u", http_listener_port(instance->listener));
     map_put(&api->instances, id, (uint64_t)(uintptr_t)instance);
-    *ret_address = instance->address;
+    *ret_port = http_listener_port(instance->listener);
     return SLUICE_OK;
 }
 
@@ -225,6 +222,7 @@ void runtime_api_free(struct runtime_api *api)
             instance_close((struct runtime_instance *)(uintptr_t)api->instances.slots[i].value);
     ev_timer_stop(api->loop, &api->rested);
     map_done(&api->instances);
+    http_server_free(api->http);
     peer_finder_free(api->peers);
     free(api);
 }

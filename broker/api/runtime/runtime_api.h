@@ -56,10 +56,10 @@ struct runtime_events {
 enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api, struct sluice_error *reterr);
 void runtime_api_free(struct runtime_api *api);
 
-/* Before the process is started: clients that find nobody listening exit. ret_address: "127.0.0.1:PORT" of this instance, lives until runtime_close().
- * `function` is copied. SLUICE_ELIMIT: no descriptor or port. */
-enum sluice_err runtime_open(struct runtime_api *api, uint64_t instance, const struct config_function *function, const char **ret_address,
-                             struct sluice_error *reterr);
+/* Before the process is started: clients that find nobody listening exit. *ret_port: on 127.0.0.1, of this instance.
+ * `function` is copied. provisioned: one of those that keep scale.min, as INIT records say. SLUICE_ELIMIT: no descriptor or port. */
+enum sluice_err runtime_open(struct runtime_api *api, uint64_t instance, const struct config_function *function, bool provisioned,
+                             uint16_t *ret_port, struct sluice_error *reterr);
 void runtime_started(struct runtime_api *api, uint64_t instance, pid_t pid);    /* leader of its process group */
 /* Answers a parked `next` of the instance; there is one (the engine counts them). */
 void runtime_deliver(struct runtime_api *api, uint64_t instance, const struct runtime_invocation *invocation);
@@ -77,10 +77,18 @@ void runtime_close(struct runtime_api *api, uint64_t instance);                 
 bool runtime_telemetry_wanted(const struct runtime_api *api, uint64_t instance);
 void runtime_telemetry(struct runtime_api *api, uint64_t instance, const char *type, struct view record_json);
 
-/* lambda_environment.c: the whole environment of a Lambda function's process (documented variables, AWS_ENDPOINT_URL when `endpoint_url` is not
- * NULL, then the function's own; and whose process it is, by which the spawner finds what left its group), NULL-terminated, in the arena. */
+/* What a process is told of itself, beside its function. */
+struct lambda_process {
+    uint64_t instance;
+    bool provisioned;                /* as for runtime_open(), which gave the port, too */
+    uint16_t runtime_port;
+    const char *log_stream;
+    const char *endpoint_url;        /* our own HTTP port, for AWS_ENDPOINT_URL; NULL: there is none */
+};
+
+/* lambda_environment.c: the whole environment of a Lambda function's process (documented variables, then the function's own; and whose
+ * process it is, by which the spawner finds what left its group), NULL-terminated, in the arena. */
 struct arena;
-const char *const *lambda_environment(struct arena *arena, const struct config_function *function, uint64_t instance, const char *runtime_address,
-                                      const char *endpoint_url, const char *log_stream);
+const char *const *lambda_environment(struct arena *arena, const struct config_function *function, const struct lambda_process *process);
 
 #endif
