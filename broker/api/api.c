@@ -298,6 +298,7 @@ enum sluice_err api_open(struct ev_loop *loop, const char *address, const struct
     api->loopback = address_is_loopback(api->host);
     list_init(&api->calls);
     api->once = once_new(loop);
+    api->once_events = once_new(loop);
     api->http = http_server_new(loop, NULL, &(struct http_handler){
         .on_head = api_head, .on_request = api_request, .on_drained = api_drained, .on_end = api_end });
     ASSERT(api->http != NULL);
@@ -321,6 +322,7 @@ void api_close(struct api *api)
     publishings_close(api);
     invocations_close(api);
     (void)once_free(api->once);
+    (void)once_free(api->once_events);
     (void)match_scratch_free(api->match);
     bytes_done(&api->text);
     bytes_done(&api->scratch);

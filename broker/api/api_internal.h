@@ -50,7 +50,8 @@ struct api {
     struct map publishings;              /* handle -> struct publishing * */
     uint64_t handle_last;
     size_t events_bytes;                 /* of envelopes waiting for their commit */
-    struct once *once;
+    struct once *once;                   /* of Invoke */
+    struct once *once_events;            /* of PutEvents: many small ones are not to push out the others */
     struct bytes text, scratch;          /* an answer in the making; within one callback */
     struct match_scratch *match;         /* of TestEventPattern; made when it is first asked */
     uint8_t random[256];
@@ -159,12 +160,20 @@ struct publishing {
     VEC(struct publish_entry) entries;
     /* Tells a call how it went. SLUICE_OK: entries say the rest. */
     void (*answered)(struct call *call, const struct publishing *publishing, enum sluice_err err, const char *text);
-    struct once_entry *once;
+    /* Appends what all of its calls are answered, before the first is told SLUICE_OK: once, into `answer`, which later tries get, too. NULL: `answered`
+     * makes its own, and later tries are told nothing but that it was accepted. */
+    void (*answer_put)(struct publishing *publishing, struct bytes *out);
+    struct bytes answer;
+    struct once *once_of;                /* whose `once` is */
+    struct once_entry *once;             /* NULL: no further try is held against it */
 };
 struct publishing *publishing_new(struct call *call);                     /* the call waits for it */
 void publishing_attach(struct publishing *publishing, struct call *call); /* it waits too */
 /* The event, into publishing->events. Its id is entry->id unless it has one. */
 void publishing_put(struct publishing *publishing, struct publish_entry *entry, const struct event *event);
+/* The request may come again: it is noted under `key` before it is begun. */
+struct once_key;
+void publishing_once(struct publishing *publishing, struct once *once, const struct once_key *key);
 /* On its way; answered at once if there is nothing to publish or no room. */
 void publishing_begin(struct publishing *publishing);
 void publishing_leave(struct call *call);

@@ -5,7 +5,8 @@
  * answer of the first: the one it still waits for, or the one that was given within the last ONCE_KEPT_MS.
  *
  * An entry is found by that id, the door, the function and a hash of the payload: an id used again for something else is something else.
- * Only answers that speak of an execution are kept; refusals (429, 503) are not, for what was refused shall be tried. */
+ * Only answers that speak of an execution are kept; refusals (429, 503) are not, for what was refused shall be tried. PutEvents is kept with what it
+ * said of each entry, in a table of its own with the same bounds. */
 #ifndef SLUICE_API_ONCE_H
 #define SLUICE_API_ONCE_H
 

@@ -39,6 +39,7 @@ struct publishing *publishing_free(struct publishing *publishing)
         (void)publishing_detach(LIST_OWNER(publishing->calls.next, struct call, waiting));
     (void)arena_free(publishing->arena);
     bytes_done(&publishing->events);
+    bytes_done(&publishing->answer);
     VEC_DONE(&publishing->entries);
     free(publishing);
     return NULL;
@@ -69,8 +70,44 @@ static uint32_t published_count(const struct publishing *publishing)
 
 static void publishing_tell(struct publishing *publishing, enum sluice_err err, const char *text)
 {
+    if (err == SLUICE_OK && publishing->answer_put != NULL)
+        publishing->answer_put(publishing, &publishing->answer);
     while (!list_empty(&publishing->calls))
         publishing->answered(publishing_detach(LIST_OWNER(publishing->calls.next, struct call, waiting)), publishing, err, text);
+}
+
+void publishing_once(struct publishing *publishing, struct once *once, const struct once_key *key)
+{
+    struct call *call = LIST_OWNER(publishing->calls.next, struct call, waiting);
+
+    publishing->once_of = once;
+    publishing->once = once_put(once, key);
+    if (publishing->once == NULL)
+        return;
+    publishing->once->publishing = publishing;
+    memcpy(publishing->once->request_id, call_request_id(call), sizeof publishing->once->request_id);
+}
+
+static void publishing_once_forget(struct publishing *publishing)
+{
+    if (publishing->once != NULL)
+        once_forget(publishing->once_of, publishing->once);
+}
+
+/* What was said of each entry holds for a further try, too: those that were accepted are on disk. Without such an answer a refusal is all that was
+ * said, and what was refused shall be tried. */
+static void publishing_once_ended(struct publishing *publishing, bool refused)
+{
+    const struct invoke_result said = { .body = bytes_view(&publishing->answer) };
+
+    if (publishing->once == NULL)
+        return;
+    if (publishing->answer_put != NULL)
+        once_ended(publishing->once_of, publishing->once, &said);
+    else if (!refused)
+        once_ended(publishing->once_of, publishing->once, NULL);
+    else
+        once_forget(publishing->once_of, publishing->once);
 }
 
 void publishing_begin(struct publishing *publishing)
@@ -85,8 +122,7 @@ void publishing_begin(struct publishing *publishing)
 
     if (count == 0 || err != SLUICE_OK) {
         publishing_tell(publishing, err, err == SLUICE_ELIMIT ? "too many events wait for the disk" : "the events of one request exceed 4 MiB");
-        if (publishing->once != NULL)
-            once_forget(api->once, publishing->once);
+        publishing_once_forget(publishing);
         (void)publishing_free(publishing);
         return;
     }
@@ -147,9 +183,9 @@ void api_publish_answered(struct api *api, uint64_t reply, const struct publish_
     api->events_bytes -= publishing->events.len;
     bool refused = refusals_note(publishing, answer);
     publishing_tell(publishing, answer->code, answer->text != NULL ? answer->text : "");
-    if (publishing->once != NULL && answer->code == SLUICE_OK && !refused)
-        once_ended(api->once, publishing->once, NULL);
-    else if (publishing->once != NULL)
-        once_forget(api->once, publishing->once);
+    if (answer->code == SLUICE_OK)
+        publishing_once_ended(publishing, refused);
+    else
+        publishing_once_forget(publishing);
     (void)publishing_free(publishing);
 }

@@ -41,6 +41,22 @@ enum function_protocol { PROTOCOL_STDIO, PROTOCOL_STDIO_LINES, PROTOCOL_NATIVE, 
 /* What runs a Lambda function: a bootstrap of ours, `bootstrap` in its folder, or (NONE) a command that speaks the Runtime API itself. */
 enum function_runtime { RUNTIME_NONE, RUNTIME_NODEJS, RUNTIME_PYTHON, RUNTIME_PROVIDED };
 
+/* What browsers are told of a route or a function's URL. Lists are NULL-terminated; "*": all. */
+struct config_cors {
+    const char *const *allow_origins, *const *allow_methods, *const *allow_headers, *const *expose_headers;
+    int64_t max_age_ms;                  /* 0: not said */
+    bool allow_credentials;
+};
+
+/* How a route, or a function's URL, answers. */
+struct config_web {
+    const struct config_cors *cors;      /* NULL: the function answers browsers itself */
+    bool stream;                         /* the response is passed on as it comes */
+};
+
+/* What the daemon writes into a function's log: lines as Lambda's, or JSON records. */
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
 struct config_function {
     const char *name;
     const char *const *command;          /* NULL-terminated argv; [0] resolved to an absolute path. Empty: none is started, they attach */
@@ -62,7 +78,10 @@ struct config_function {
     int64_t backoff_min_ms, backoff_max_ms, max_age_ms;
     bool retry_given;                    /* the three above were said: they hold for asynchronous invocations too */
     enum event_shape input;
+    struct config_web url;
     bool report;                         /* START, END and REPORT in its log, around every invocation */
+    enum log_format log_format;
+    const char *log_level;               /* AWS_LAMBDA_LOG_LEVEL, with JSON: "INFO"; NULL: none */
 };
 
 /* Stored in the targets table: never renumbered. */
@@ -86,20 +105,12 @@ struct config_rule {
     unsigned line;
 };
 
-/* What browsers are told of an HTTP route. Lists are NULL-terminated; "*": all. */
-struct config_cors {
-    const char *const *allow_origins, *const *allow_methods, *const *allow_headers, *const *expose_headers;
-    int64_t max_age_ms;                  /* 0: not said */
-    bool allow_credentials;
-};
-
 struct config_route {
     const char *name;
     const char *path;                    /* route_path.h */
     const char *const *methods;          /* NULL-terminated; empty: all */
     const char *function;                /* exists in functions */
-    const struct config_cors *cors;      /* NULL: the function answers browsers itself */
-    bool stream;                         /* its response is passed on as it comes */
+    struct config_web web;
     const char *file;                    /* where it stands, for messages */
     unsigned line;
 };

@@ -186,9 +186,9 @@ static bool same_program(const struct config_function *a, const struct config_fu
         if (lists[l][0][i] != lists[l][1][i])
             return false;
     }
-    bool same_handler = a->handler == NULL || b->handler == NULL ? a->handler == b->handler : strcmp(a->handler, b->handler) == 0;
-    return strcmp(a->directory, b->directory) == 0 && same_handler && a->runtime == b->runtime && a->protocol == b->protocol && a->memory_bytes == b->memory_bytes &&
-           a->concurrency == b->concurrency && a->batch_size == b->batch_size;
+    return strcmp(a->directory, b->directory) == 0 && same_text(a->handler, b->handler) && a->runtime == b->runtime && a->protocol == b->protocol &&
+           a->memory_bytes == b->memory_bytes && a->concurrency == b->concurrency && a->batch_size == b->batch_size &&
+           a->log_format == b->log_format && same_text(a->log_level, b->log_level);
 }
 
 static void function_configure(struct engine *engine, struct function *function, const struct config_function *config, struct now now)

@@ -324,6 +324,7 @@ struct instance_info {
     unsigned parked;             /* native, lambda: requests for work that wait */
     uint64_t done;
     bool provisioned;            /* started to keep scale.min; known from its start on */
+    bool repeats_init;           /* lambda: a start before it failed ("starts that fail"); likewise */
     bool attached;
     unsigned concurrency;        /* of an attached one; else 0 */
 };

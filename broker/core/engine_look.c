@@ -102,6 +102,7 @@ static struct instance_info instance_info_of(const struct instance *instance)
                                   .parked = instance->wants,
                                   .done = instance->done,
                                   .provisioned = instance->provisioned,
+                                  .repeats_init = instance->repeats_init,
                                   .attached = instance->attached,
                                   .concurrency = instance->concurrency };
 

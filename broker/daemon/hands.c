@@ -77,11 +77,8 @@ static struct view invocation_log(struct broker *broker, const struct api_invoca
     struct bytes *log = &broker->invocation_log;
 
     bytes_clear(log);
-    bytes_put_format(log, "START RequestId: %s Version: $LATEST\n", invocation->request_id);
-    bytes_put_view(log, broker->gone == instance ? broker->gone_log : instances_log(broker->instances, instance));
-    if (log->len > 0 && log->data[log->len - 1] != '\n')
-        bytes_put_char(log, '\n');
-    bytes_put_view(log, invocations_last_report(broker->invocations, instance));
+    invocations_put_log(broker->invocations, instance, invocation->request_id,
+                        broker->gone == instance ? broker->gone_log : instances_log(broker->instances, instance), log);
     return log->failed ? (struct view){ 0 } : bytes_view(log);
 }
 
@@ -129,7 +126,10 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
                                                                 : instances_start(broker->instances, instance, function, NULL, &error);
 
     if (err == SLUICE_OK) {
-        invocations_started(broker->invocations, instance, function);
+        struct instance_info info = { 0 };
+        uint32_t id;
+        (void)engine_instance_find(broker->engine, instance, &id, &info); /* it has just named it */
+        invocations_started(broker->invocations, instance, function, &info);
         return true;
     }
     if (err == SLUICE_ELIMIT) /* the spawner has enough to do: come back in a moment */
@@ -270,9 +270,11 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
         broker_consumer_stopped(broker, instance, reason);
         return;
     }
-    (void)runtime_shutdown(broker->runtime, instance, "spindown", clock_now().wall_ms + STOP_GRACE_MS);
     control_instance_stopped(broker->control, instance, reason);
-    instances_stop(broker->instances, instance);
+    invocations_stopped(broker->invocations, instance);
+    instances_freeze(broker->instances, instance, false); /* extensions work at the end, too */
+    if (runtime_shutdown(broker->runtime, instance, "spindown", clock_now().wall_ms + STOP_GRACE_MS) != RUNTIME_WAITS)
+        instances_stop(broker->instances, instance);
 }
 
 static void world_kill(void *ctx, uint64_t instance, const char *reason)
@@ -285,14 +287,19 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
         return;
     }
     bool timeout = strcmp(reason, "timeout") == 0;
-    if (timeout)
+    if (timeout) {
         invocations_killed(broker->invocations, instance);
+    } else {
+        (void)instances_log(broker->instances, instance); /* what it wrote comes before INIT_REPORT */
+        invocations_init_failed(broker->invocations, instance, REPORT_TIMEOUT, (struct view){ 0 });
+    }
     control_instance_stopped(broker->control, instance, reason);
     /* Extensions hear of the end and have the time of an orderly one, as Lambda's have. */
-    if (runtime_shutdown(broker->runtime, instance, timeout ? "timeout" : "failure", clock_now().wall_ms + STOP_GRACE_MS))
-        instances_stop(broker->instances, instance);
-    else
-        instances_kill(broker->instances, instance);
+    switch (runtime_shutdown(broker->runtime, instance, timeout ? "timeout" : "failure", clock_now().wall_ms + STOP_GRACE_MS)) {
+    case RUNTIME_WAITS: break;
+    case RUNTIME_HAS_EXTENSIONS: instances_stop(broker->instances, instance); break;
+    case RUNTIME_NO_EXTENSIONS: instances_kill(broker->instances, instance); break;
+    }
 }
 
 static void world_log(void *ctx, enum log_level level, const char *line)

@@ -29,7 +29,10 @@ struct runner {                      /* one instance */
     enum function_protocol protocol;
     int64_t memory_limit_bytes;
     bool reports, ready, killed;
+    bool init_over;                  /* failed, and told; or it was told to end before */
     bool cold;                       /* its init is not billed yet */
+    struct report_init init;         /* protocol lambda; its function's name is in usage */
+    enum log_format format;
     int64_t started_us, init_us;     /* init once it is ready */
     int64_t busy_until_us;           /* end of the last invocation */
     int64_t memory_bytes, memory_looked_us; /* the last peak, and when */
@@ -46,8 +49,10 @@ struct invocations {
     struct usage *usage;
     struct worker saver;
     struct ev_timer save_soon;
-    uint64_t last_instance;          /* whose invocation ended last, and what was said of it */
-    struct bytes last_report;
+    struct bytes line;               /* what was written last, but for END and REPORT: those are `last_end` */
+    uint64_t last_instance;          /* whose invocation ended last, or its init or itself */
+    enum log_format last_format;
+    struct bytes last_end;
     void (*on_report)(void *ctx, uint64_t instance, const struct report *report);
     void *on_report_ctx;
 };
@@ -115,6 +120,36 @@ static void on_save_soon(struct ev_loop *loop, struct ev_timer *watcher, int eve
         return;
     usage_save_work(invocations->usage); /* no thread is to be had: then the loop waits for the disk this once */
     save_done(invocations);
+}
+
+/* ---- what is written ---- */
+
+static struct report_log log_of(struct invocations *invocations, const struct runner *runner)
+{
+    return (struct report_log){ .capture = runner->capture, .instance = runner->instance, .format = runner->format, .text = &invocations->line };
+}
+
+static void begin_write(struct invocations *invocations, const struct runner *runner, const char *request_id)
+{
+    struct report_log log = log_of(invocations, runner);
+
+    report_begin(&log, request_id);
+}
+
+static void end_write(struct invocations *invocations, const struct runner *runner, const struct report *report)
+{
+    struct report_log log = log_of(invocations, runner);
+
+    log.text = &invocations->last_end;
+    report_end(&log, report);
+}
+
+/* Nothing more is to be said of what ended before this. */
+static void last_set(struct invocations *invocations, const struct runner *runner)
+{
+    invocations->last_instance = runner->instance;
+    invocations->last_format = runner->format;
+    bytes_clear(&invocations->last_end);
 }
 
 /* ---- one invocation's end ---- */
@@ -191,8 +226,8 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     struct usage_sums sums = sums_of(&report, invocation->reported);
 
     if (invocation->reported) {
-        report_end(runner->capture, runner->instance, &report, &invocations->last_report);
-        invocations->last_instance = runner->instance;
+        last_set(invocations, runner);
+        end_write(invocations, runner, &report);
         if (invocations->on_report != NULL)
             invocations->on_report(invocations->on_report_ctx, runner->instance, &report);
     }
@@ -213,7 +248,7 @@ static void invocation_fail(struct invocation *invocation, struct view error_typ
 
 /* ---- the interface ---- */
 
-void invocations_started(struct invocations *invocations, uint64_t instance, const struct config_function *function)
+void invocations_started(struct invocations *invocations, uint64_t instance, const struct config_function *function, const struct instance_info *info)
 {
     struct runner *runner = calloc(1, sizeof *runner);
 
@@ -221,11 +256,39 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
     bool told = function->memory_bytes == 0 && function->protocol == PROTOCOL_LAMBDA;
     *runner = (struct runner){ .instance = instance, .protocol = function->protocol,
                                .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes,
-                               .reports = function->report, .cold = true, .started_us = clock_now().mono.us };
+                               .reports = function->report, .format = function->log_format, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
+    runner->init = (struct report_init){ .function = usage_function_name(invocations->usage, runner->function), .runtime = function->runtime,
+                                         .provisioned = info->provisioned, .again = info->repeats_init };
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
     ASSERT(runner->capture != NULL);
     map_put(&invocations->runners, instance, (uint64_t)(uintptr_t)runner);
+    if (!runner->reports || runner->protocol != PROTOCOL_LAMBDA)
+        return;
+    struct report_log log = log_of(invocations, runner);
+    report_init_start(&log, &runner->init);
+}
+
+void invocations_init_failed(struct invocations *invocations, uint64_t instance, enum report_status status, struct view error_type)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner == NULL || runner->ready || runner->init_over || runner->protocol != PROTOCOL_LAMBDA)
+        return;
+    runner->init_over = true;
+    last_set(invocations, runner);
+    if (!runner->reports)
+        return;
+    struct report_log log = log_of(invocations, runner);
+    report_init_failed(&log, &runner->init, status, error_type, clock_now().mono.us - runner->started_us);
+}
+
+void invocations_stopped(struct invocations *invocations, uint64_t instance)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner != NULL)
+        runner->init_over = true;
 }
 
 void invocations_ready(struct invocations *invocations, uint64_t instance)
@@ -240,7 +303,7 @@ void invocations_ready(struct invocations *invocations, uint64_t instance)
     for (size_t i = runner->open_at; i < runner->open.count; i++) { /* handed over while it was being started */
         runner->open.items[i].begun_us = now_us;
         if (runner->open.items[i].reported)
-            report_begin(runner->capture, instance, runner->open.items[i].request_id);
+            begin_write(invocations, runner, runner->open.items[i].request_id);
     }
 }
 
@@ -274,7 +337,7 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     ASSERT(id_len < sizeof invocation->request_id);
     memcpy(invocation->request_id, request_id, id_len + 1);
     if (runner->ready)
-        report_begin(runner->capture, instance, request_id);
+        begin_write(invocations, runner, request_id);
 }
 
 void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type)
@@ -329,6 +392,9 @@ void invocations_gone(struct invocations *invocations, uint64_t instance, const 
         log_format(LOG_WARN, "function=%s event=out-of-memory instance=%llu limit_bytes=%lld action=killed",
                    usage_function_name(invocations->usage, runner->function), (unsigned long long)instance,
                    (long long)runner->memory_limit_bytes);
+    if (end->reason != END_SPAWNER_LOST)
+        invocations_init_failed(invocations, instance, REPORT_ERROR,
+                                end->reason == END_SPAWN_FAILED ? VIEW_LITERAL("Runtime.InvalidEntrypoint") : VIEW_LITERAL("Runtime.ExitError"));
     int64_t memory_bytes = end->memory_peak_bytes > 0 ? end->memory_peak_bytes : runner->memory_bytes;
     while (runner->ready && runner->open.count > 0) {
         struct invocation *oldest = &runner->open.items[runner->open_at];
@@ -346,9 +412,17 @@ void invocations_on_report(struct invocations *invocations, void (*on_report)(vo
     invocations->on_report_ctx = ctx;
 }
 
-struct view invocations_last_report(const struct invocations *invocations, uint64_t instance)
+void invocations_put_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out)
 {
-    return instance != 0 && invocations->last_instance == instance ? bytes_view(&invocations->last_report) : VIEW_LITERAL("");
+    const struct runner *runner = runner_find(invocations, instance);
+    bool ended = instance != 0 && invocations->last_instance == instance;
+
+    report_put_begin(out, ended ? invocations->last_format : runner != NULL ? runner->format : LOG_FORMAT_TEXT, request_id);
+    bytes_put_view(out, output);
+    if (out->len > 0 && out->data[out->len - 1] != '\n')
+        bytes_put_char(out, '\n');
+    if (ended)
+        bytes_put_view(out, bytes_view(&invocations->last_end));
 }
 
 const struct usage *invocations_usage(const struct invocations *invocations)
@@ -394,7 +468,8 @@ void invocations_free(struct invocations *invocations)
             runner_free((struct runner *)(uintptr_t)slot.value);
     }
     map_done(&invocations->runners);
+    bytes_done(&invocations->line);
+    bytes_done(&invocations->last_end);
     usage_free(invocations->usage);
-    bytes_done(&invocations->last_report);
     free(invocations);
 }

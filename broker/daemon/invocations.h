@@ -12,8 +12,10 @@
 #ifndef SLUICE_DAEMON_INVOCATIONS_H
 #define SLUICE_DAEMON_INVOCATIONS_H
 
+#include "broker/core/engine.h"
 #include "broker/edge/instances.h"
 #include "broker/edge/mailbox.h"
+#include "broker/edge/report.h"
 #include "broker/edge/usage.h"
 
 struct invocations;
@@ -25,7 +27,11 @@ enum sluice_err invocations_new(struct ev_loop *loop, struct mailbox *mailbox, s
 /* Saves the usage; what still runs is in none. Before the instances. NULL is fine. */
 void invocations_free(struct invocations *invocations);
 
-void invocations_started(struct invocations *invocations, uint64_t instance, const struct config_function *function);
+/* protocol lambda: its INIT_START. */
+void invocations_started(struct invocations *invocations, uint64_t instance, const struct config_function *function, const struct instance_info *info);
+/* protocol lambda: INIT_REPORT, unless it has become ready, or this was told. Gone before it was ready is an error, too. status ERROR or TIMEOUT. */
+void invocations_init_failed(struct invocations *invocations, uint64_t instance, enum report_status status, struct view error_type);
+void invocations_stopped(struct invocations *invocations, uint64_t instance);               /* told to end: if it never was ready, that is no failure */
 void invocations_ready(struct invocations *invocations, uint64_t instance);                 /* init is over; again: nothing */
 /* Whether its invocations stand in the log, so that they need a request id. */
 bool invocations_reported(const struct invocations *invocations, uint64_t instance);
@@ -38,11 +44,10 @@ void invocations_killed(struct invocations *invocations, uint64_t instance);    
 void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
 
 /* Told of each report of an invocation that has a request id, as it is made; must not call back. */
-struct report;
 void invocations_on_report(struct invocations *invocations, void (*on_report)(void *ctx, uint64_t instance, const struct report *report), void *ctx);
 
-/* The END and REPORT lines of the last invocation that ended, if it was this instance's; until the next ends. Empty: it was not. */
-struct view invocations_last_report(const struct invocations *invocations, uint64_t instance);
+/* The log of an invocation that has just ended in this instance: START, `output`, and END and REPORT if no other has ended since. Appended. */
+void invocations_put_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out);
 
 const struct usage *invocations_usage(const struct invocations *invocations);
 

@@ -10,7 +10,7 @@
 
 #include "broker/base/arena.h"
 #include "broker/edge/log.h"
-#include "broker/edge/report.h"
+#include "broker/edge/platform_record.h"
 #include "schemas/codec/json.h"
 
 enum { ENVIRONMENT_ARENA_BYTES = 16 << 10 };
@@ -95,7 +95,14 @@ static void on_init_error(void *ctx, uint64_t instance, const struct failure *fa
     struct broker *broker = ctx;
 
     broker_read(broker);
+    (void)instances_log(broker->instances, instance); /* what it wrote comes before INIT_REPORT */
+    invocations_init_failed(broker->invocations, instance, REPORT_ERROR, failure->type);
     engine_instance_init_failed(broker->engine, instance, failure, body, clock_now());
+}
+
+static void on_extensions_done(void *ctx, uint64_t instance)
+{
+    instances_stop_soon(((struct broker *)ctx)->instances, instance);
 }
 
 bool lambda_open(struct broker *broker, struct sluice_error *reterr)
@@ -108,6 +115,7 @@ bool lambda_open(struct broker *broker, struct sluice_error *reterr)
         .on_stream_begin = on_stream_begin,
         .on_stream_piece = on_stream_piece,
         .on_init_error = on_init_error,
+        .on_extensions_done = on_extensions_done,
     };
 
     broker->environment = arena_new(ENVIRONMENT_ARENA_BYTES);
@@ -138,33 +146,14 @@ void lambda_line(void *ctx, uint64_t instance, struct view line)
     bytes_done(&record);
 }
 
-static void put_ms(struct bytes *out, const char *name, int64_t us)
-{
-    bytes_put_format(out, "\"%s\":%lld.%03lld", name, (long long)(us / 1000), (long long)(us % 1000));
-}
-
 void lambda_report(void *ctx, uint64_t instance, const struct report *report)
 {
-    static const char *const statuses[] = { [REPORT_SUCCESS] = "success", [REPORT_ERROR] = "error", [REPORT_TIMEOUT] = "timeout" };
     struct broker *broker = ctx;
     struct bytes record = { 0 };
 
     if (!runtime_telemetry_wanted(broker->runtime, instance))
         return;
-    bytes_put_format(&record, "{\"requestId\":\"%s\",\"status\":\"%s\",\"metrics\":{", report->request_id, statuses[report->status]);
-    put_ms(&record, "durationMs", report->duration_us);
-    bytes_put_format(&record, ",\"billedDurationMs\":%lld,\"memorySizeMB\":%lld,\"maxMemoryUsedMB\":%lld", (long long)report_billed_ms(report),
-                     (long long)report_memory_size_mib(report), (long long)report_memory_used_mib(report));
-    if (report->init_us >= 0) {
-        bytes_put_char(&record, ',');
-        put_ms(&record, "initDurationMs", report->init_us);
-    }
-    bytes_put_char(&record, '}');
-    if (report->status == REPORT_ERROR) {
-        bytes_put_text(&record, ",\"errorType\":");
-        json_put_string(&record, report_error_type(report->error_type));
-    }
-    bytes_put_char(&record, '}');
+    platform_record_report(&record, report);
     if (!record.failed)
         runtime_telemetry(broker->runtime, instance, "platform.report", bytes_view(&record));
     bytes_done(&record);

@@ -9,11 +9,11 @@
 
 enum function_key {
     KEY_COMMAND, KEY_CODE, KEY_ENVIRONMENT, KEY_PROTOCOL, KEY_RUNTIME, KEY_HANDLER, KEY_TIMEOUT, KEY_MEMORY, KEY_CONCURRENCY,
-    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, KEY_LOG, FUNCTION_KEYS,
+    KEY_BATCH, KEY_SCALE, KEY_RETRY, KEY_INPUT, KEY_LOG, KEY_URL, FUNCTION_KEYS,
 };
 static const char *const function_keys[FUNCTION_KEYS] = {
     "command", "code", "environment", "protocol", "runtime", "handler", "timeout", "memory", "concurrency",
-    "batch", "scale", "retry", "input", "log",
+    "batch", "scale", "retry", "input", "log", "url",
 };
 
 static const struct config_function function_defaults = {
@@ -262,16 +262,43 @@ static bool reports_by_default(enum function_protocol protocol)
 
 static void log_read(const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
 {
-    static const char *const keys[] = { "report" };
-    static const char *const names[] = { "none", "all" };
-    const struct yaml_node *values[1];
-    unsigned choice = reports_by_default(function->protocol);
+    enum { KEY_REPORT, KEY_FORMAT, KEY_LEVEL, LOG_KEYS };
+    static const char *const keys[LOG_KEYS] = { "report", "format", "level" };
+    static const char *const reports[] = { "none", "all" };
+    static const char *const formats[] = { [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json" };
+    static const char *const levels[] = { "trace", "debug", "info", "warn", "error", "fatal" };
+    static const char *const level_values[] = { "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL" };
+    const struct yaml_node *values[LOG_KEYS] = { NULL };
+    unsigned report = reports_by_default(function->protocol), format = LOG_FORMAT_TEXT, level = 0;
 
-    if (node != NULL) {
-        (void)yaml_map_spread(file, node, "'log'", keys, 1, values);
-        (void)yaml_get_choice(file, values[0], "log.report", names, 2, &choice);
-    }
-    function->report = choice == 1;
+    if (node != NULL)
+        (void)yaml_map_spread(file, node, "'log'", keys, LOG_KEYS, values);
+    (void)yaml_get_choice(file, values[KEY_REPORT], "log.report", reports, 2, &report);
+    (void)yaml_get_choice(file, values[KEY_FORMAT], "log.format", formats, 2, &format);
+    function->report = report == 1;
+    function->log_format = (enum log_format)format;
+    if (function->log_format == LOG_FORMAT_JSON && function->protocol == PROTOCOL_LAMBDA)
+        function->log_level = "INFO"; /* as on Lambda; a text log has none */
+    if (values[KEY_LEVEL] == NULL || !yaml_get_choice(file, values[KEY_LEVEL], "log.level", levels, 6, &level))
+        return;
+    function->log_level = level_values[level];
+    if (function->protocol != PROTOCOL_LAMBDA)
+        yaml_mistake(file, values[KEY_LEVEL], "'log.level' belongs to protocol lambda: what others log is their own affair");
+    else if (function->log_format != LOG_FORMAT_JSON)
+        yaml_mistake(file, values[KEY_LEVEL], "'log.level' needs 'log.format: json', as on Lambda");
+}
+
+static void url_read(struct loader *loader, const struct yaml_file *file, const struct yaml_node *node, struct config_function *function)
+{
+    static const char *const keys[] = { "cors", "stream" };
+    const struct yaml_node *values[2];
+
+    if (node == NULL)
+        return;
+    (void)yaml_map_spread(file, node, "'url'", keys, 2, values);
+    config_web_read(loader, file, values[0], values[1], "url.stream", &function->url);
+    if (function->protocol == PROTOCOL_NATIVE)
+        yaml_mistake(file, node, "'url' is of no use: function '%s' has protocol native, which returns nothing to a caller", function->name);
 }
 
 static void function_read(struct loader *loader, const struct config_entry *entry, struct config_function *function)
@@ -294,6 +321,8 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     if (function->protocol != PROTOCOL_LAMBDA || config_lambda_read(loader, entry, &lambda, function))
         command_read(loader, entry, values[KEY_COMMAND], function);
     environment_read(loader, file, values[KEY_ENVIRONMENT], function);
+    if (function->protocol == PROTOCOL_LAMBDA)
+        config_lambda_wrap(loader, function);
     (void)yaml_get_duration(file, values[KEY_TIMEOUT], "timeout", 1, CONFIG_TIMEOUT_MS_MAX, &function->timeout_ms);
     (void)yaml_get_size(file, values[KEY_MEMORY], "memory", CONFIG_MEMORY_BYTES_MIN, CONFIG_MEMORY_BYTES_MAX,
                         &function->memory_bytes);
@@ -304,6 +333,7 @@ static void function_read(struct loader *loader, const struct config_entry *entr
         yaml_mistake(file, entry->key, "function '%s' has no 'command', so that 'scale.min' cannot be kept", entry->name);
     retry_read(file, values[KEY_RETRY], function);
     log_read(file, values[KEY_LOG], function);
+    url_read(loader, file, values[KEY_URL], function);
     if (yaml_get_choice(file, values[KEY_INPUT], "input", shapes, 3, &shape))
         function->input = (enum event_shape)shape;
 }

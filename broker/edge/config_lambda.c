@@ -3,7 +3,9 @@
  *   runtime nodejs     node RUNTIMES/nodejs/bootstrap.cjs       handler FILE.FUNCTION
  *   runtime python     python3 RUNTIMES/python/bootstrap.py     handler FILE.FUNCTION
  *   runtime provided   CODE/bootstrap                           handler as it likes
- *   command            that: it speaks the Runtime API itself   handler as it likes */
+ *   command            that: it speaks the Runtime API itself   handler as it likes
+ *
+ * With AWS_LAMBDA_EXEC_WRAPPER in its environment a runtime of ours is run by RUNTIMES/wrapped.sh, which runs it through that program. */
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -130,4 +132,30 @@ bool config_lambda_read(struct loader *loader, const struct config_entry *entry,
     if (lambda->runtime != NULL)
         command_of_runtime(loader, entry->file, lambda->runtime, function);
     return lambda->runtime == NULL && lambda->command != NULL;
+}
+
+static bool has_wrapper(const struct config_function *function)
+{
+    static const char name[] = "AWS_LAMBDA_EXEC_WRAPPER=";
+
+    for (const char *const *variable = function->environment; *variable != NULL; variable++) {
+        if (strncmp(*variable, name, sizeof name - 1) == 0)
+            return (*variable)[sizeof name - 1] != '\0';
+    }
+    return false;
+}
+
+void config_lambda_wrap(struct loader *loader, struct config_function *function)
+{
+    const struct runtime *runtime = &runtimes[function->runtime];
+    const char *const *inner = function->command;
+
+    if (runtime->interpreter == NULL || inner[0] == NULL || inner[1] == NULL || !has_wrapper(function))
+        return; /* not one of ours, or not to be run */
+    const char **command = arena_zalloc(loader->arena, 5 * sizeof *command);
+    command[0] = "/bin/sh";
+    command[1] = config_path(loader->arena, loader->runtimes, "wrapped.sh");
+    command[2] = inner[0];
+    command[3] = inner[1];
+    function->command = command;
 }

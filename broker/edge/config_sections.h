@@ -43,7 +43,18 @@ struct config_lambda {              /* what a function of protocol lambda says o
 /* Runtime, handler, and the command of a runtime. True: it has a command of its own, which is still to be read. */
 bool config_lambda_read(struct loader *loader, const struct config_entry *entry, const struct config_lambda *lambda,
                         struct config_function *function);
+/* Once its environment is read: what AWS_LAMBDA_EXEC_WRAPPER does to the command. */
+void config_lambda_wrap(struct loader *loader, struct config_function *function);
 bool config_variable_is_reserved(struct view name);
+
+/* ---- config_web.c ---- */
+extern const char *const config_no_texts[];       /* the list that is empty */
+/* A list of texts, or one text, each of them good(); `kind` is what else it should have been. */
+const char *const *config_texts_read(struct loader *loader, const struct yaml_file *file, const struct yaml_node *node, const char *what,
+                                     bool (*good)(const char *text), const char *kind);
+bool config_is_method(const char *text);
+void config_web_read(struct loader *loader, const struct yaml_file *file, const struct yaml_node *cors, const struct yaml_node *stream,
+                     const char *stream_key, struct config_web *web);
 
 /* A bare name, by the PATH of this process; NULL: in none of its folders. */
 const char *config_program_in_path(struct arena *arena, const char *name);

@@ -173,6 +173,11 @@ bool http_peer_address(const struct http_exchange *exchange, char *buffer, size_
     return inet_ntop(family, ip, buffer, (socklen_t)size) != NULL;
 }
 
+int http_socket(const struct http_exchange *exchange)
+{
+    return exchange->connection->fd;
+}
+
 void http_set_user(struct http_exchange *exchange, void *user)
 {
     exchange->user = user;

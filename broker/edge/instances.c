@@ -17,6 +17,14 @@
 
 enum { TABLE_BUCKETS = 4096, ENVIRONMENT_ARENA_BYTES = 16 << 10 };
 
+enum grace_length { GRACE_FULL, GRACE_SOON, GRACE_LENGTHS };
+static const unsigned grace_ms[GRACE_LENGTHS] = { [GRACE_FULL] = STOP_GRACE_MS, [GRACE_SOON] = STOP_SOON_MS };
+
+struct grace {                                   /* of one length: so who came first is killed first */
+    struct list instances;
+    struct ev_timer over;                        /* the first one's */
+};
+
 struct instances {
     struct ev_loop *loop;
     struct spawner *spawner;
@@ -25,8 +33,7 @@ struct instances {
     char *bus_url;
     int null_fd;                                 /* stdin of native and lambda instances */
     struct arena *arena;                         /* of one start */
-    struct list in_grace;                        /* instances, the next to be killed first */
-    struct ev_timer grace;
+    struct grace graces[GRACE_LENGTHS];
     struct ev_prepare pass_end;                  /* what was captured goes to the log files; of the lowest priority, as spawner.c's */
     struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
     char scratch[READ_BYTES];                    /* what pipe_read() reads into, on behalf of all */
@@ -293,28 +300,32 @@ void instance_signal(struct instance *instance, int signal)
     spawner_signal(instance->all->spawner, instance->id, signal);
 }
 
-void instance_grace_start(struct instance *instance)
+static void grace_start(struct instance *instance, enum grace_length length)
 {
-    struct instances *instances = instance->all;
+    struct grace *grace = &instance->all->graces[length];
 
     if (!list_empty(&instance->in_grace))
         return;
-    instance->grace_until = ev_now(instances->loop) + STOP_GRACE_MS / 1000.0;
-    list_push(&instances->in_grace, &instance->in_grace);
-    if (!ev_is_active(&instances->grace)) {
-        ev_timer_set(&instances->grace, STOP_GRACE_MS / 1000.0, 0);
-        ev_timer_start(instances->loop, &instances->grace);
+    instance->grace_until = ev_now(instance->loop) + grace_ms[length] / 1000.0;
+    list_push(&grace->instances, &instance->in_grace);
+    if (!ev_is_active(&grace->over)) {
+        ev_timer_set(&grace->over, grace_ms[length] / 1000.0, 0);
+        ev_timer_start(instance->loop, &grace->over);
     }
 }
 
-/* All have the same time, so the first of the list is the next. */
+void instance_grace_start(struct instance *instance)
+{
+    grace_start(instance, GRACE_FULL);
+}
+
 static void on_grace_over(struct ev_loop *loop, struct ev_timer *watcher, int revents)
 {
-    struct instances *instances = watcher->data;
+    struct grace *grace = watcher->data;
 
     (void)revents;
-    while (!list_empty(&instances->in_grace)) {
-        struct instance *instance = LIST_OWNER(instances->in_grace.next, struct instance, in_grace);
+    while (!list_empty(&grace->instances)) {
+        struct instance *instance = LIST_OWNER(grace->instances.next, struct instance, in_grace);
         ev_tstamp left = instance->grace_until - ev_now(loop);
         if (left > 0) {
             ev_timer_set(watcher, left, 0);
@@ -432,7 +443,7 @@ void instances_invoke(struct instances *instances, uint64_t id, uint64_t lease, 
     hand_over(instances, id, &(struct leased){ .lease = lease, .count = 1, .result_wanted = true }, &input, 1);
 }
 
-void instances_stop(struct instances *instances, uint64_t id)
+static void stop_within(struct instances *instances, uint64_t id, enum grace_length length)
 {
     struct instance *instance = table_find(instances, id);
 
@@ -444,7 +455,17 @@ void instances_stop(struct instances *instances, uint64_t id)
     instance_signal(instance, SIGTERM);
     if (instance->frozen)
         instance_signal(instance, SIGCONT);
-    instance_grace_start(instance);
+    grace_start(instance, length);
+}
+
+void instances_stop(struct instances *instances, uint64_t id)
+{
+    stop_within(instances, id, GRACE_FULL);
+}
+
+void instances_stop_soon(struct instances *instances, uint64_t id)
+{
+    stop_within(instances, id, GRACE_SOON);
 }
 
 void instances_kill(struct instances *instances, uint64_t id)
@@ -567,9 +588,11 @@ enum sluice_err instances_new(struct ev_loop *loop, const char *program, const c
         return err;
     }
     captures_listen(instances->captures, events->on_line, events->ctx);
-    list_init(&instances->in_grace);
-    ev_timer_init(&instances->grace, on_grace_over, 0, 0);
-    instances->grace.data = instances;
+    for (unsigned i = 0; i < GRACE_LENGTHS; i++) {
+        list_init(&instances->graces[i].instances);
+        ev_timer_init(&instances->graces[i].over, on_grace_over, 0, 0);
+        instances->graces[i].over.data = &instances->graces[i];
+    }
     ev_prepare_init(&instances->pass_end, on_pass_end);
     ev_set_priority(&instances->pass_end, EV_MINPRI);
     instances->pass_end.data = instances;
@@ -583,7 +606,8 @@ void instances_free(struct instances *instances)
     if (instances == NULL)
         return;
     ev_prepare_stop(instances->loop, &instances->pass_end);
-    ev_timer_stop(instances->loop, &instances->grace);
+    for (unsigned i = 0; i < GRACE_LENGTHS; i++)
+        ev_timer_stop(instances->loop, &instances->graces[i].over);
     spawner_stop(instances->spawner);
     for (size_t i = 0; i < TABLE_BUCKETS; i++)
         while (instances->buckets[i] != NULL) {

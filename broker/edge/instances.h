@@ -15,7 +15,7 @@ struct instances;
 enum {
     RESULT_BYTES_MAX = 6291556,          /* stdout of one stdio invocation, one answer line; more: Function.ResponseSizeTooLarge */
     OUTPUT_TAIL_BYTES = 4096,            /* last output kept for reasons and dead letters */
-    STOP_GRACE_MS = 2000,
+    STOP_GRACE_MS = 2000, STOP_SOON_MS = 300,
     LOG_LINE_BYTES_MAX = 64 << 10,
     LOG_FILE_BYTES_MAX = 8 << 20, LOG_FILES_KEPT = 3,
 };
@@ -69,6 +69,7 @@ void instances_deliver(struct instances *instances, uint64_t instance, uint64_t 
 void instances_invoke(struct instances *instances, uint64_t instance, uint64_t lease, struct view input);
 /* Orderly end: stdin closed behind what was delivered, TERM to the group, KILL after STOP_GRACE_MS. Takes no more deliveries. */
 void instances_stop(struct instances *instances, uint64_t instance);
+void instances_stop_soon(struct instances *instances, uint64_t instance);      /* the same, KILL after STOP_SOON_MS */
 void instances_kill(struct instances *instances, uint64_t instance); /* KILL to the group at once (timeouts) */
 /* Its processes stop where they are (SIGSTOP to the group), or go on. What is so already is left so; instances_stop() lets them go on. */
 void instances_freeze(struct instances *instances, uint64_t instance, bool frozen);

@@ -2,6 +2,10 @@
 
 #include <string.h>
 
+#include "broker/base/assert.h"
+#include "broker/edge/log.h"
+#include "broker/edge/platform_record.h"
+
 static int64_t divide_up(int64_t value, int64_t by)
 {
     return value <= 0 ? 0 : (value - 1) / by + 1;
@@ -96,26 +100,125 @@ void report_put(const struct report *report, struct bytes *out)
     }
 }
 
-void report_begin(struct capture *capture, uint64_t instance, const char *request_id)
-{
-    char line[sizeof "START RequestId:  Version: $LATEST" + UUID_TEXT_LEN];
-    char *at = stpcpy(line, "START RequestId: ");
+/* ---- lines, as text or as records ---- */
 
-    at = stpncpy(at, request_id, UUID_TEXT_LEN);
-    at = stpcpy(at, " Version: $LATEST");
-    capture_line(capture, instance, (struct view){ .data = line, .len = (size_t)(at - line) });
+static void put_record_head(struct bytes *out, const char *type)
+{
+    char time[TIME_TEXT_MAX];
+
+    (void)time_to_text(clock_now().wall_ms, true, time);
+    bytes_put_format(out, "{\"time\":\"%s\",\"type\":\"%s\",\"record\":", time, type);
 }
 
-void report_end(struct capture *capture, uint64_t instance, const struct report *report, struct bytes *ret_lines)
+static void put_record_end(struct bytes *out)
 {
-    bytes_clear(ret_lines);
-    put_id(ret_lines, "END RequestId: ", report->request_id);
-    bytes_put_char(ret_lines, '\n');
-    size_t second = ret_lines->len;
-    report_put(report, ret_lines);
-    bytes_put_char(ret_lines, '\n');
-    if (ret_lines->failed)
+    bytes_put_text(out, "}\n");
+}
+
+void report_put_begin(struct bytes *out, enum log_format format, const char *request_id)
+{
+    if (format == LOG_FORMAT_TEXT) {
+        put_id(out, "START RequestId: ", request_id);
+        bytes_put_text(out, " Version: $LATEST\n");
         return;
-    capture_line(capture, instance, (struct view){ .data = ret_lines->data, .len = second - 1 });
-    capture_line(capture, instance, (struct view){ .data = ret_lines->data + second, .len = ret_lines->len - second - 1 });
+    }
+    put_record_head(out, "platform.start");
+    platform_record_start(out, (struct view){ request_id, UUID_TEXT_LEN }, (struct view){ 0 });
+    put_record_end(out);
+}
+
+void report_put_end(struct bytes *out, enum log_format format, const struct report *report)
+{
+    if (format == LOG_FORMAT_TEXT) {
+        put_id(out, "END RequestId: ", report->request_id);
+        bytes_put_char(out, '\n');
+        report_put(report, out);
+        bytes_put_char(out, '\n');
+        return;
+    }
+    put_record_head(out, "platform.report");
+    platform_record_report(out, report);
+    put_record_end(out);
+}
+
+static void put_init_start(struct bytes *out, enum log_format format, const struct report_init *init)
+{
+    if (format == LOG_FORMAT_TEXT) {
+        struct runtime_version version = runtime_version(init->runtime);
+        bytes_put_format(out, "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", version.text, version.arn);
+        return;
+    }
+    put_record_head(out, "platform.initStart");
+    platform_record_init_start(out, init);
+    put_record_end(out);
+}
+
+const char *report_phase(const struct report_init *init)
+{
+    return init->again ? "invoke" : "init";
+}
+
+static void put_init_failed(struct bytes *out, enum log_format format, const struct report_init *init, enum report_status status,
+                            struct view error_type, int64_t duration_us)
+{
+    bool timeout = status == REPORT_TIMEOUT;
+    struct view type = timeout ? (struct view){ 0 } : report_error_type(error_type);
+
+    if (format == LOG_FORMAT_TEXT) {
+        put_duration(out, "INIT_REPORT Init Duration: ", duration_us);
+        bytes_put_format(out, "Phase: %s\tStatus: %s", report_phase(init), timeout ? "timeout" : "error");
+        if (type.len > 0)
+            bytes_put_format(out, "\tError Type: %.*s", VIEW_ARGS(type));
+        bytes_put_char(out, '\n');
+        return;
+    }
+    put_record_head(out, "platform.initReport");
+    platform_record_init_report(out, init, timeout ? "timeout" : "error", type, duration_us);
+    put_record_end(out);
+}
+
+/* ---- into the log ---- */
+
+/* Out of memory: they are lost, as output is. */
+static void write_lines(const struct report_log *log)
+{
+    if (log->text->failed)
+        return;
+    for (const char *at = log->text->data, *end = at + log->text->len; at < end;) {
+        const char *line_break = memchr(at, '\n', (size_t)(end - at));
+        ASSERT(line_break != NULL);
+        capture_line(log->capture, log->instance, (struct view){ .data = at, .len = (size_t)(line_break - at) });
+        at = line_break + 1;
+    }
+}
+
+void report_init_start(const struct report_log *log, const struct report_init *init)
+{
+    if (init->again)
+        return;
+    bytes_clear(log->text);
+    put_init_start(log->text, log->format, init);
+    write_lines(log);
+}
+
+void report_init_failed(const struct report_log *log, const struct report_init *init, enum report_status status, struct view error_type,
+                        int64_t duration_us)
+{
+    bytes_clear(log->text);
+    put_init_failed(log->text, log->format, init, status, error_type, duration_us);
+    write_lines(log);
+}
+
+void report_begin(const struct report_log *log, const char *request_id)
+{
+    bytes_clear(log->text);
+    report_put_begin(log->text, log->format, request_id);
+    write_lines(log);
+}
+
+void report_end(const struct report_log *log, const struct report *report)
+{
+    bytes_clear(log->text);
+    report_put_end(log->text, log->format, report);
+    write_lines(log);
 }

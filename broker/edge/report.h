@@ -1,5 +1,6 @@
-/* report.h - START, END and REPORT: what stands in a function's log around an invocation, as in Lambda's.
+/* report.h - what the daemon writes into a function's log around its inits and invocations, as Lambda does.
  *
+ *   INIT_START Runtime Version: nodejs:sluice.v1.2.3\tRuntime Version ARN: arn:aws:lambda:...
  *   START RequestId: ID Version: $LATEST
  *   ... what the function prints ...
  *   END RequestId: ID
@@ -7,10 +8,18 @@
  *
  * Behind them, after a failure, `Status: error\tError Type: T\t` or `Status: timeout\t`. MB are 2^20 bytes, as Lambda's.
  * Billed is the duration, with the init of a cold start, rounded up to a millisecond. A function without a limit has as its memory size
- * what it used (a Lambda function 128 MB, which is what it is told that it has). For every protocol alike; which of them says it by default is the configuration's (`log.report`). */
+ * what it used (a Lambda function 128 MB, which is what it is told that it has). For every protocol alike; which of them says it by default is the configuration's (`log.report`).
+ *
+ * INIT_START and what an init that failed or took too long is told by are protocol lambda's:
+ *   INIT_REPORT Init Duration: 9999.81 ms\tPhase: init\tStatus: timeout
+ *   INIT_REPORT Init Duration: 81.04 ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError      (repeated for an invocation: without another INIT_START)
+ *
+ * With `log.format: json` each is a line {"time":...,"type":"platform.initStart | start | report | initReport","record":{...}} (platform_record.h); END
+ * has none. */
 #ifndef SLUICE_EDGE_REPORT_H
 #define SLUICE_EDGE_REPORT_H
 
+#include "broker/core/config.h"
 #include "broker/edge/capture.h"
 #include "schemas/codec/ids.h"
 
@@ -38,8 +47,31 @@ struct view report_error_type(struct view type);
 /* The REPORT line, without a line break. */
 void report_put(const struct report *report, struct bytes *out);
 
-void report_begin(struct capture *capture, uint64_t instance, const char *request_id);
-/* Both lines; *ret_lines (what it held goes) has them, too, each with its line break. */
-void report_end(struct capture *capture, uint64_t instance, const struct report *report, struct bytes *ret_lines);
+/* An init of protocol lambda. */
+struct report_init {
+    const char *function;
+    enum function_runtime runtime;
+    bool provisioned;                /* to keep scale.min */
+    bool again;                      /* one has failed: it is repeated for the invocation that waits */
+};
+const char *report_phase(const struct report_init *init); /* "init"; "invoke": again */
+
+/* Where the lines go. `text`: what was written last, until the next is; the caller's, so that the many need no memory of their own. */
+struct report_log {
+    struct capture *capture;
+    uint64_t instance;
+    enum log_format format;
+    struct bytes *text;
+};
+void report_init_start(const struct report_log *log, const struct report_init *init);
+/* status ERROR or TIMEOUT; error_type with ERROR. */
+void report_init_failed(const struct report_log *log, const struct report_init *init, enum report_status status, struct view error_type,
+                        int64_t duration_us);
+void report_begin(const struct report_log *log, const char *request_id);
+void report_end(const struct report_log *log, const struct report *report);
+
+/* The lines of START; and of END and REPORT; each with its line break, appended. */
+void report_put_begin(struct bytes *out, enum log_format format, const char *request_id);
+void report_put_end(struct bytes *out, enum log_format format, const struct report *report);
 
 #endif

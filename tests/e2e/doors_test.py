@@ -48,7 +48,7 @@ functions:
   event: {runtime: python, handler: app.event, timeout: 20s}
   slow: {runtime: python, handler: app.slow, timeout: 20s}
   web: {runtime: python, handler: app.web, timeout: 20s}
-  stream: {runtime: nodejs, handler: stream.handler, timeout: 20s}
+  stream: {runtime: nodejs, handler: stream.handler, timeout: 20s, url: {stream: true, cors: {allow-origins: https://shop.example}}}
 rules:
   r: {bus: orders, pattern: {source: [{prefix: shop}]}, targets: [{function: event}]}
 """
@@ -97,6 +97,15 @@ class DoorsTest(sluice_daemon.DaemonTest):
         figures = self.daemon.http("GET", "/metrics").body.decode()
         self.assertIn('sluice_deliveries_total{function="event",outcome="succeeded"} 1\n', figures)
         self.assertIn("sluice_http_events_unknown_bus_total 1\n", figures)
+
+    def test_put_events_that_come_twice_are_one_event(self):
+        """As botocore sends them again when the connection broke before the answer."""
+        body = json.dumps({"Entries": [{"Source": "shop", "DetailType": "paid", "Detail": "{}", "EventBusName": "orders"}]})
+        answers = [self.daemon.http("POST", "/", body, {**JSON11, "amz-sdk-invocation-id": "27c9a0d4-0000-4000-8000-000000000002"}) for _ in range(3)]
+        self.assertEqual({answer.body for answer in answers}, {answers[0].body})
+        self.assertEqual(json.loads(self.seen(1)[0])["id"], json.loads(answers[0].body)["Entries"][0]["EventId"])
+        self.put_events(json.loads(body)["Entries"][0])      # another request
+        self.daemon.wait_balance("event", accepted=2, succeeded=2, pending=0)
 
     def test_cloudevents(self):
         event = {"specversion": "1.0", "source": "shop/1", "type": "paid", "subject": "s", "partitionkey": "k", "data": {"n": 1}}
@@ -151,16 +160,28 @@ class DoorsTest(sluice_daemon.DaemonTest):
         self.assertEqual(self.daemon.http("GET", "/url/none").status, 404)
         self.assertEqual(self.daemon.http("GET", "/url/web/a", headers={"Host": "rebound.example"}).status, 403)
 
-    def test_a_streamed_response_is_read_while_the_function_runs(self):
+    def streamed(self, path):
+        """A response of which the beginning is read while the function still runs."""
         host, port = self.daemon.ready["http"].rsplit(":", 1)
         connection = http.client.HTTPConnection(host, int(port), timeout=sluice_daemon.DEADLINE_S)
         self.addCleanup(connection.close)
-        connection.request("GET", "/live")
+        connection.request("GET", path, headers={"Origin": "https://shop.example"})
         answer = connection.getresponse()
         self.assertEqual((answer.status, answer.headers["x-a"]), (207, "b"))
         self.assertEqual(answer.read(6), b"first ")
         self.go()                # only now can it end
         self.assertEqual(answer.read(), b"last")
+        return answer
+
+    def test_a_streamed_response_is_read_while_the_function_runs(self):
+        self.assertIsNone(self.streamed("/live").headers["Access-Control-Allow-Origin"])
+
+    def test_a_functions_url_streams_and_answers_browsers(self):
+        self.assertEqual(self.streamed("/url/stream/").headers["Access-Control-Allow-Origin"], "https://shop.example")
+        preflight = self.daemon.http("OPTIONS", "/url/stream/", headers={"Origin": "https://shop.example", "Access-Control-Request-Method": "PUT"})
+        self.assertEqual((preflight.status, preflight.headers["Access-Control-Allow-Methods"]), (204, "PUT"))
+        shown = json.loads(self.daemon.http("GET", "/2021-10-31/functions/stream/url").body)
+        self.assertEqual((shown["InvokeMode"], shown["Cors"]["AllowOrigins"]), ("RESPONSE_STREAM", ["https://shop.example"]))
 
     def test_a_request_that_comes_twice_is_run_once(self):
         host, port = self.daemon.ready["http"].rsplit(":", 1)

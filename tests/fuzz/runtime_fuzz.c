@@ -51,7 +51,7 @@ static void try_subscription(struct view text)
     struct sluice_error error = { .text = "" };
     struct subscription subscription;
 
-    if (subscription_parse(text, &subscription, &error) != SLUICE_OK) {
+    if (subscription_parse(text, text.len % 2 == 0, &subscription, &error) != SLUICE_OK) {
         MUST(error.text[0] != '\0');
         return;
     }

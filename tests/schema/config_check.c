@@ -26,6 +26,8 @@ static int defaults_print(const char *path)
     printf("retry.attempts %u\n", f->retry_attempts);
     printf("retry.backoff %lld..%lld\n", (long long)f->backoff_min_ms, (long long)f->backoff_max_ms);
     printf("retry.max-age %lld\n", (long long)f->max_age_ms);
+    printf("log.format %s\n", f->log_format == LOG_FORMAT_TEXT ? "text" : "another");
+    printf("url.stream %s\n", f->url.stream ? "true" : "false");
     printf("input %s\n", f->input == EVENT_SHAPE_EVENTBRIDGE ? "event" : "another");
     (void)config_file_free(file);
     return 0;

@@ -46,6 +46,8 @@ GOOD = [
     W + "{path: /, function: f, cors: {allow-origins: '*'}}\n",
     W + "{path: /, function: f, cors: {allow-origins: [http://a, 'https://b:1'], allow-methods: '*', allow-headers: [x-a], expose-headers: '*', max-age: 1d, "
     "allow-credentials: true}}\n",
+    L + "{command: [sh], log: {format: json, level: debug, report: none}}\n", function("log: {format: json}"), function("log: {format: text, report: all}"),
+    function("url: {}"), function("url: {stream: true, cors: {allow-origins: '*', allow-methods: GET}}"),
 ]
 
 # Refused by both.
@@ -83,6 +85,10 @@ BAD = [
     W + "{path: /, function: f, cors: {}}\n", W + "{path: /, function: f, cors: {allow-origins: a}}\n",
     W + "{path: /, function: f, cors: {allow-origins: 'http://a/'}}\n", W + "{path: /, function: f, cors: {allow-origins: '*', allow-headers: a b}}\n",
     W + "{path: /, function: f, cors: {allow-origins: '*', max-age: 5}}\n", "listen: {http-hosts: a}\n", "listen: {http-hosts: ['a:1']}\n",
+    function("log: {format: JSON}"), function("log: {format: json, level: info}"), L + "{command: [sh], log: {level: info}}\n",
+    L + "{command: [sh], log: {format: json, level: INFO}}\n", L + "{command: [sh], log: {format: text, level: info}}\n",
+    function("url: true"), function("url: {stream: yes}"), function("url: {cors: {}}"), function("url: {mode: stream}"),
+    "functions:\n  f: {protocol: native, url: {}}\n",
 ]
 
 # What a schema cannot say.

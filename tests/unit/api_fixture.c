@@ -69,8 +69,8 @@ static const struct config_cors strict = { .allow_origins = origins, .allow_meth
 static const struct config_cors open_to_all = { .allow_origins = all, .allow_methods = nothing, .allow_headers = all, .expose_headers = nothing };
 /* In the order of route_path_compare(). */
 static const struct config_route routes[] = {
-    { .name = "shop", .path = "/cart", .methods = change, .function = "f", .cors = &strict },
-    { .name = "live", .path = "/live", .methods = get, .function = "f", .cors = &open_to_all, .stream = true },
+    { .name = "shop", .path = "/cart", .methods = change, .function = "f", .web = { .cors = &strict } },
+    { .name = "live", .path = "/live", .methods = get, .function = "f", .web = { .cors = &open_to_all, .stream = true } },
     { .name = "one", .path = "/orders/{id}", .methods = get, .function = "f" },
     { .name = "any", .path = "/orders/{id}/{rest+}", .methods = nothing, .function = "g" },
 };
@@ -96,6 +96,9 @@ static void engine_open(struct bench *bench)
 
     for (size_t i = 0; i < 3; i++)
         functions[i] = function_of(names[i]);
+    functions[1].log_format = LOG_FORMAT_JSON;
+    functions[1].log_level = "DEBUG";
+    functions[1].url = (struct config_web){ .cors = &strict, .stream = true };
     static const char *const hosts[] = { "proxy.example", NULL };
     bench->config = (struct config){ .http_hosts = hosts, .buses = buses, .buses_count = 2, .functions = functions, .functions_count = 3, .rules = rules, .rules_count = 3,
                                      .routes = routes, .routes_count = sizeof routes / sizeof *routes };

@@ -1,4 +1,5 @@
 /* PutEvents: entries become events, each answered for itself. */
+#include "broker/api/once.h"
 #include "tests/unit/api_fixture.h"
 
 #include <stdlib.h>
@@ -159,5 +160,152 @@ TEST(entries_have_their_limit_together)
     EXPECT_EQ(0, bench.publishes.count);
     reply_done(&reply);
     bytes_done(&body);
+    bench_close(&bench);
+}
+
+/* ---- tries of one request ---- */
+
+#define TRY "POST /", JSON11("PutEvents") "amz-sdk-invocation-id: a\r\n"
+#define ONE_ENTRY "{\"Entries\":[{\"Source\":\"s\",\"DetailType\":\"d\",\"Detail\":\"{}\"}]}"
+#define TWO_ENTRIES "{\"Entries\":[{\"Source\":\"s\",\"DetailType\":\"d\",\"Detail\":\"{}\"},{\"Source\":\"s\",\"DetailType\":\"d\",\"Detail\":\"{\"}]}"
+
+TEST(a_further_try_is_not_published_again_and_gets_the_same_ids)
+{
+    static const char *const bodies[] = { ONE_ENTRY, TWO_ENTRIES };
+
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        struct bench bench;
+        struct client first, second;
+        struct reply reply, again;
+        char id[40];
+
+        test_label(bodies[i]);
+        bench_open(&bench);
+        client_open(&first, &bench);
+        client_open(&second, &bench);
+        client_ask(&first, TRY, view_of(bodies[i]));
+        bench_wait_publishes(&bench, 1);
+        client_close(&first); /* it gave up; its events are on their way all the same */
+        client_ask(&second, TRY, view_of(bodies[i]));
+        client_open(&first, &bench);
+        client_ask(&first, "GET /healthz", "", VIEW_LITERAL("")); /* behind it on the loop */
+        client_answer(&first, &reply);
+        reply_done(&reply);
+        bench_committed(&bench);
+        client_answer(&second, &reply);
+        EXPECT_EQ(200, reply.status);
+        EXPECT(strstr(reply.bytes.data, "\"EventId\":\"") != NULL);
+        client_ask(&second, TRY, view_of(bodies[i])); /* after the answer */
+        client_answer(&second, &again);
+        EXPECT_EQ(200, again.status);
+        EXPECT_EQ(reply.body.len, again.body.len);
+        EXPECT(memcmp(reply.body.data, again.body.data, again.body.len) == 0);
+        (void)snprintf(id, sizeof id, "%s", reply_header(&reply, "x-amzn-requestid"));
+        EXPECT_TEXT(id, reply_header(&again, "x-amzn-requestid"));
+        EXPECT_EQ(1, bench.publishes.count);
+        reply_done(&reply);
+        reply_done(&again);
+        client_close(&first);
+        client_close(&second);
+        bench_close(&bench);
+    }
+    test_label(NULL);
+}
+
+TEST(what_the_engine_refused_of_a_request_is_refused_to_its_further_tries)
+{
+    struct publish_refusal refusal = { .index = 0, .error = { .code = SLUICE_EINVAL, .text = "too deep" } };
+    struct bench bench;
+    struct client client;
+    struct reply reply;
+
+    bench_open(&bench);
+    client_open(&client, &bench);
+    for (size_t i = 0; i < 2; i++) {
+        client_ask(&client, TRY, VIEW_LITERAL(ONE_ENTRY));
+        bench_wait_publishes(&bench, 1);
+        if (i == 0)
+            api_publish_answered(bench.api, bench.publishes.items[0].publish.reply, &(struct publish_answer){ .refusals = &refusal, .refusals_count = 1 });
+        client_answer(&client, &reply);
+        EXPECT_VIEW("{\"Entries\":[{\"ErrorCode\":\"InvalidArgument\",\"ErrorMessage\":\"too deep\"}],\"FailedEntryCount\":1}", reply.body);
+        reply_done(&reply);
+    }
+    EXPECT_EQ(1, bench.publishes.count);
+    client_close(&client);
+    bench_close(&bench);
+}
+
+TEST(what_was_not_taken_or_is_another_request_is_published)
+{
+    static const struct {
+        const char *label, *headers, *body;
+        enum sluice_err code; /* of the first */
+    } cases[] = {
+        { "throttled", JSON11("PutEvents") "amz-sdk-invocation-id: a\r\n", ONE_ENTRY, SLUICE_ELIMIT },
+        { "the daemon stopped", JSON11("PutEvents") "amz-sdk-invocation-id: a\r\n", ONE_ENTRY, SLUICE_EUNAVAILABLE },
+        { "another body", JSON11("PutEvents") "amz-sdk-invocation-id: a\r\n", TWO_ENTRIES, SLUICE_OK },
+        { "another id", JSON11("PutEvents") "amz-sdk-invocation-id: b\r\n", ONE_ENTRY, SLUICE_OK },
+        { "no id", JSON11("PutEvents"), ONE_ENTRY, SLUICE_OK },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench bench;
+        struct client client;
+        struct reply reply;
+
+        test_label(cases[i].label);
+        bench_open(&bench);
+        client_open(&client, &bench);
+        client_ask(&client, TRY, VIEW_LITERAL(ONE_ENTRY));
+        bench_wait_publishes(&bench, 1);
+        api_publish_answered(bench.api, bench.publishes.items[0].publish.reply,
+                             &(struct publish_answer){ .code = cases[i].code, .text = "later", .accepted = cases[i].code == SLUICE_OK });
+        client_answer(&client, &reply);
+        reply_done(&reply);
+        client_ask(&client, "POST /", cases[i].headers, view_of(cases[i].body));
+        bench_wait_publishes(&bench, 2);
+        bench_committed(&bench);
+        client_answer(&client, &reply);
+        EXPECT_EQ(200, reply.status);
+        reply_done(&reply);
+        client_close(&client);
+        bench_close(&bench);
+    }
+    test_label(NULL);
+}
+
+/* PutEvents of a busy producer are not to push out the answers that callers of functions may come for. */
+TEST(many_events_do_not_push_out_an_invocation)
+{
+    struct bench bench;
+    struct client client;
+    struct reply reply;
+    char headers[200];
+
+    bench_open(&bench);
+    client_open(&client, &bench);
+    client_ask(&client, "POST /2015-03-31/functions/f/invocations", "amz-sdk-invocation-id: a\r\n", VIEW_LITERAL("{}"));
+    bench_wait_invokes(&bench, 1);
+    bench_answer(&bench, "1");
+    client_answer(&client, &reply);
+    reply_done(&reply);
+    for (unsigned i = 0; i < ONCE_ENTRIES_MAX + 10; i++) { /* one more than are kept */
+        (void)snprintf(headers, sizeof headers, JSON11("PutEvents") "amz-sdk-invocation-id: %u\r\n", i);
+        client_ask(&client, "POST /", headers, VIEW_LITERAL(ONE_ENTRY));
+        bench_wait_publishes(&bench, i + 1);
+        bench_committed(&bench);
+        client_answer(&client, &reply);
+        reply_done(&reply);
+    }
+    client_ask(&client, "POST /2015-03-31/functions/f/invocations", "amz-sdk-invocation-id: a\r\n", VIEW_LITERAL("{}"));
+    client_answer(&client, &reply);
+    EXPECT_VIEW("1", reply.body);
+    reply_done(&reply);
+    client_ask(&client, "POST /", JSON11("PutEvents") "amz-sdk-invocation-id: 0\r\n", VIEW_LITERAL(ONE_ENTRY)); /* the oldest is gone: memory is bounded */
+    bench_wait_publishes(&bench, ONCE_ENTRIES_MAX + 11);
+    bench_committed(&bench);
+    client_answer(&client, &reply);
+    reply_done(&reply);
+    client_close(&client);
     bench_close(&bench);
 }

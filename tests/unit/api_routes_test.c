@@ -298,6 +298,12 @@ static const struct {
     { "no method of the route", "OPTIONS /cart", "Origin: https://shop.example\r\nAccess-Control-Request-Method: GET\r\n", 405, "", "", "" },
     { "all origins", "OPTIONS /live", "Origin: https://any.example\r\nAccess-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: a, b\r\n", 204, "*", "GET",
       "a, b" },
+    { "a function's URL", "OPTIONS /url/g/a", "Origin: https://shop.example\r\nAccess-Control-Request-Method: PUT\r\n", 204, "https://shop.example", "PUT,DELETE",
+      "x-a,x-b" },
+    { "a function's URL by host", "OPTIONS /events", "Host: g.lambda-url.localhost\r\nOrigin: https://shop.example\r\nAccess-Control-Request-Method: PUT\r\n", 204,
+      "https://shop.example", "PUT,DELETE", "x-a,x-b" },
+    { "no method of the URL", "OPTIONS /url/g", "Origin: https://shop.example\r\nAccess-Control-Request-Method: GET\r\n", 204, "https://shop.example", "", "" },
+    { "another origin for a URL", "OPTIONS /url/g", "Origin: https://evil.example\r\nAccess-Control-Request-Method: PUT\r\n", 204, "", "", "" },
 };
 
 TEST(preflights_are_answered_here)
@@ -325,7 +331,9 @@ TEST(preflights_are_answered_here)
     bench_close(&bench);
 }
 
-TEST(a_route_with_cors_speaks_for_the_function)
+static const char *const speaking[] = { "PUT /cart", "PUT /url/g/cart" };
+
+TEST(a_route_or_url_with_cors_speaks_for_the_function)
 {
     static const char result[] = "{\"statusCode\":200,\"headers\":{\"Access-Control-Allow-Origin\":\"*\"}}";
     struct bench bench;
@@ -334,21 +342,25 @@ TEST(a_route_with_cors_speaks_for_the_function)
 
     bench_open(&bench);
     client_open(&client, &bench);
-    client_ask(&client, "PUT /cart", "Origin: https://shop.example\r\n", VIEW_LITERAL(""));
-    bench_wait_invokes(&bench, 1);
-    bench_answer(&bench, result);
-    client_answer(&client, &reply);
-    EXPECT_TEXT("https://shop.example", reply_header(&reply, "access-control-allow-origin"));
-    EXPECT_TEXT("x-a,x-b", reply_header(&reply, "access-control-expose-headers"));
-    reply_done(&reply);
-    client_ask(&client, "PUT /cart", "Origin: https://evil.example\r\n", VIEW_LITERAL(""));
-    bench_wait_invokes(&bench, 1);
-    bench_answer(&bench, result);
-    client_answer(&client, &reply);
-    EXPECT_EQ(200, reply.status);
-    EXPECT_TEXT("", reply_header(&reply, "access-control-allow-origin"));
-    EXPECT_TEXT("Origin", reply_header(&reply, "vary"));
-    reply_done(&reply);
+    for (size_t i = 0; i < sizeof speaking / sizeof *speaking; i++) {
+        test_label(speaking[i]);
+        client_ask(&client, speaking[i], "Origin: https://shop.example\r\n", VIEW_LITERAL(""));
+        bench_wait_invokes(&bench, 1);
+        bench_answer(&bench, result);
+        client_answer(&client, &reply);
+        EXPECT_TEXT("https://shop.example", reply_header(&reply, "access-control-allow-origin"));
+        EXPECT_TEXT("x-a,x-b", reply_header(&reply, "access-control-expose-headers"));
+        reply_done(&reply);
+        client_ask(&client, speaking[i], "Origin: https://evil.example\r\n", VIEW_LITERAL(""));
+        bench_wait_invokes(&bench, 1);
+        bench_answer(&bench, result);
+        client_answer(&client, &reply);
+        EXPECT_EQ(200, reply.status);
+        EXPECT_TEXT("", reply_header(&reply, "access-control-allow-origin"));
+        EXPECT_TEXT("Origin", reply_header(&reply, "vary"));
+        reply_done(&reply);
+    }
+    test_label(NULL);
     client_ask(&client, "GET /url/f", "Origin: https://evil.example\r\n", VIEW_LITERAL("")); /* its own affair */
     bench_wait_invokes(&bench, 1);
     bench_answer(&bench, result);
@@ -361,14 +373,19 @@ TEST(a_route_with_cors_speaks_for_the_function)
 
 /* ---- streamed ---- */
 
-static uint64_t stream_begun(struct bench *bench, struct client *client, const char *type)
+static uint64_t stream_begun_by(struct bench *bench, struct client *client, const char *line, const char *type)
 {
-    client_ask(client, "GET /live", "Origin: https://any.example\r\n", VIEW_LITERAL(""));
+    client_ask(client, line, "Origin: https://any.example\r\n", VIEW_LITERAL(""));
     bench_wait_invokes(bench, 1);
     EXPECT(bench_invocation(bench)->streams);
     uint64_t invoke = bench->invokes.items[0];
     EXPECT(api_stream_begin(bench->api, invoke, view_of(type)));
     return invoke;
+}
+
+static uint64_t stream_begun(struct bench *bench, struct client *client, const char *type)
+{
+    return stream_begun_by(bench, client, "GET /live", type);
 }
 
 #define PRELUDE "application/vnd.awslambda.http-integration-response"
@@ -411,6 +428,32 @@ TEST(a_streamed_response_is_passed_on_as_it_comes)
     client_answer(&client, &reply);
     EXPECT_VIEW("whole", reply.body);
     reply_done(&reply);
+    client_close(&client);
+    bench_close(&bench);
+}
+
+TEST(a_functions_url_streams_too)
+{
+    static const char *const lines[] = { "GET /url/g/a", "POST /url/g" };
+    struct bench bench;
+    struct client client;
+    struct reply reply;
+
+    bench_open(&bench);
+    client_open(&client, &bench);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        test_label(lines[i]);
+        uint64_t invoke = stream_begun_by(&bench, &client, lines[i], "text/event-stream");
+        EXPECT(api_stream_piece(bench.api, invoke, VIEW_LITERAL("data: 1\n\n")));
+        bench_answer(&bench, "");
+        client_answer(&client, &reply);
+        EXPECT_EQ(200, reply.status);
+        EXPECT_TEXT("text/event-stream", reply_header(&reply, "content-type"));
+        EXPECT_TEXT("Origin", reply_header(&reply, "vary"));
+        EXPECT_VIEW("data: 1\n\n", reply.body);
+        reply_done(&reply);
+    }
+    test_label(NULL);
     client_close(&client);
     bench_close(&bench);
 }

@@ -191,6 +191,19 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
     { "max age", F "retry: {max-age: 1ms}}\n", "2:56 'retry.max-age' must be from 1s to 365d, not '1ms'\n" },
     { "input shape", F "input: evnt}\n", "2:46 'input' must be event, cloudevent or detail, not 'evnt' (did you mean 'event'?)\n" },
 
+    { "log format", F "log: {format: jsn}}\n", "2:53 'log.format' must be text or json, not 'jsn' (did you mean 'json'?)\n" },
+    { "level of another protocol", F "log: {format: json, level: info}}\n",
+      "2:66 'log.level' belongs to protocol lambda: what others log is their own affair\n" },
+    { "level of text", "functions:\n  f: {command: [sh], log: {level: warn}}\n", "2:35 'log.level' needs 'log.format: json', as on Lambda\n" },
+    { "unknown level", "functions:\n  f: {command: [sh], log: {format: json, level: WARN}}\n",
+      "2:49 'log.level' must be trace, debug, info, warn, error or fatal, not 'WARN'\n" },
+    { "unknown key of a URL", F "url: {streams: true}}\n", "2:45 unknown key 'streams' in 'url' (did you mean 'stream'?)\n" },
+    { "URL that is a word", F "url: 'on'}\n", "2:44 'url' must be a map, not a single value\n" },
+    { "URL that streams a word", F "url: {stream: yes}}\n", "2:53 'url.stream' must be true or false, not 'yes'\n" },
+    { "URL with cors of nobody", F "url: {cors: {}}}\n", "2:51 'cors' has no 'allow-origins'\n" },
+    { "URL of a native function", "functions: {f: {command: [./run.sh], protocol: native, url: {}}}\n",
+      "1:61 'url' is of no use: function 'f' has protocol native, which returns nothing to a caller\n" },
+
     /* rules */
     { "host with a port", "listen: {http-hosts: ['a:1', 5]}\n",
       "1:23 'listen.http-hosts': 'a:1' is not the name of a host, without a port\n1:30 'listen.http-hosts' must be text; quote it: \"5\"\n" },

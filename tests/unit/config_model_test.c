@@ -180,6 +180,38 @@ TEST(each_runtime_becomes_a_command)
     }
 }
 
+TEST(a_wrapper_stands_before_the_commands_of_our_runtimes)
+{
+    static const struct { const char *label, *keys, *words[5]; } cases[] = {
+        { "nodejs", "runtime: nodejs, handler: a.b, environment: {A: b, AWS_LAMBDA_EXEC_WRAPPER: /opt/w}",
+          { "/bin/sh", "runtimes/wrapped.sh", "bin/node", "runtimes/nodejs/bootstrap.cjs" } },
+        { "python", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPER: ./w}",
+          { "/bin/sh", "runtimes/wrapped.sh", "bin/python3", "runtimes/python/bootstrap.py" } },
+        { "an empty one", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPER: ''}", { "bin/python3", "runtimes/python/bootstrap.py" } },
+        { "another variable", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPERS: x}", { "bin/python3", "runtimes/python/bootstrap.py" } },
+        { "provided", "runtime: provided, code: code, environment: {AWS_LAMBDA_EXEC_WRAPPER: /opt/w}", { "code/bootstrap" } },
+        { "command", "command: [./run.sh, x], environment: {AWS_LAMBDA_EXEC_WRAPPER: /opt/w}", { "run.sh", "x" } },
+        { "stdio", "command: [./run.sh], protocol: stdio, environment: {AWS_LAMBDA_EXEC_WRAPPER: /opt/w}", { "run.sh" } },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256];
+        test_label(cases[i].label);
+        (void)snprintf(text, sizeof text, "functions: {f: {%s}}\n", cases[i].keys);
+        struct config_file *file = load_text("wrapper.yaml", text, NULL);
+        EXPECT_TEXT("", printed);
+        if (file == NULL)
+            continue;
+        const char *const *command = config_function_find(&file->config, "f")->command;
+        unsigned words = 0;
+        for (; words < 4 && cases[i].words[words] != NULL && command[words] != NULL; words++)
+            EXPECT_TEXT(cases[i].words[words], below(command[words]));
+        EXPECT(cases[i].words[words] == NULL);
+        EXPECT(command[words] == NULL);
+        (void)config_file_free(file);
+    }
+    test_label(NULL);
+}
+
 /* What only looks at the rules, such as `rule test`, needs none. */
 TEST(without_a_folder_of_runtimes_none_is_looked_for)
 {
@@ -315,6 +347,53 @@ TEST(lists_are_sorted_and_found_by_name)
     (void)config_file_free(file);
 }
 
+TEST(a_log_is_text_or_json_with_a_level)
+{
+    static const struct { const char *label, *keys; enum log_format format; const char *level; } cases[] = {
+        { "nothing said", "command: [sh]", LOG_FORMAT_TEXT, NULL }, { "text", "command: [sh], log: {format: text}", LOG_FORMAT_TEXT, NULL },
+        { "json", "command: [sh], log: {format: json}", LOG_FORMAT_JSON, "INFO" },
+        { "a level", "command: [sh], log: {level: debug, format: json, report: none}", LOG_FORMAT_JSON, "DEBUG" },
+        { "stdio", "command: [sh], protocol: stdio, log: {format: json}", LOG_FORMAT_JSON, NULL },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256];
+        test_label(cases[i].label);
+        (void)snprintf(text, sizeof text, "functions: {f: {%s}}\n", cases[i].keys);
+        struct config_file *file = load_text("log.yaml", text, NULL);
+        EXPECT_TEXT("", printed);
+        if (file == NULL)
+            continue;
+        const struct config_function *f = config_function_find(&file->config, "f");
+        EXPECT_EQ(cases[i].format, f->log_format);
+        EXPECT_TEXT(cases[i].level == NULL ? "" : cases[i].level, f->log_level == NULL ? "" : f->log_level);
+        (void)config_file_free(file);
+    }
+    test_label(NULL);
+}
+
+TEST(a_functions_url_has_the_keys_of_a_route)
+{
+    unsigned count = 99;
+    struct config_file *file = load_text("url.yaml",
+        "functions:\n"
+        "  f: {command: [./run.sh], url: {stream: true, cors: {allow-origins: ['https://a'], max-age: 5m}}}\n"
+        "  g: {command: [./run.sh], protocol: stdio, url: {}}\n"
+        "  h: {command: [./run.sh]}\n", &count);
+    EXPECT_TEXT("", printed);
+    if (file == NULL)
+        return;
+    const struct config_web *url = &config_function_find(&file->config, "f")->url;
+    EXPECT(url->stream);
+    EXPECT_TEXT("https://a", url->cors->allow_origins[0]);
+    EXPECT(url->cors->allow_methods[0] == NULL);
+    EXPECT_EQ(300000, url->cors->max_age_ms);
+    for (const char *name = "g"; name != NULL; name = *name == 'g' ? "h" : NULL) {
+        url = &config_function_find(&file->config, name)->url;
+        EXPECT(!url->stream && url->cors == NULL);
+    }
+    (void)config_file_free(file);
+}
+
 TEST(routes_are_sorted_by_what_they_say)
 {
     unsigned count = 99;
@@ -347,19 +426,19 @@ TEST(routes_are_sorted_by_what_they_say)
     EXPECT_TEXT("PUT", one->methods[1]);
     EXPECT(one->methods[2] == NULL);
     EXPECT_TEXT("f", one->function);
-    EXPECT(one->stream);
-    EXPECT_TEXT("https://a", one->cors->allow_origins[0]);
-    EXPECT_TEXT("http://b:1", one->cors->allow_origins[1]);
-    EXPECT_TEXT("GET", one->cors->allow_methods[0]);
-    EXPECT_TEXT("x-b", one->cors->allow_headers[1]);
-    EXPECT_TEXT("*", one->cors->expose_headers[0]);
-    EXPECT_EQ(300000, one->cors->max_age_ms);
-    EXPECT(one->cors->allow_credentials);
+    EXPECT(one->web.stream);
+    EXPECT_TEXT("https://a", one->web.cors->allow_origins[0]);
+    EXPECT_TEXT("http://b:1", one->web.cors->allow_origins[1]);
+    EXPECT_TEXT("GET", one->web.cors->allow_methods[0]);
+    EXPECT_TEXT("x-b", one->web.cors->allow_headers[1]);
+    EXPECT_TEXT("*", one->web.cors->expose_headers[0]);
+    EXPECT_EQ(300000, one->web.cors->max_age_ms);
+    EXPECT(one->web.cors->allow_credentials);
     EXPECT_EQ(5, one->line);
-    EXPECT(config->routes[0].cors == NULL);
+    EXPECT(config->routes[0].web.cors == NULL);
     EXPECT(config->routes[0].methods[0] == NULL);
-    EXPECT(!config->routes[0].stream);
-    EXPECT_EQ(0, config->routes[2].cors->max_age_ms);
+    EXPECT(!config->routes[0].web.stream);
+    EXPECT_EQ(0, config->routes[2].web.cors->max_age_ms);
     EXPECT_TEXT("a.example", config->http_hosts[0]);
     EXPECT(config->http_hosts[2] == NULL);
     (void)config_file_free(file);

@@ -17,6 +17,8 @@ static const char *value_of(const char *const *environment, const char *name)
 
 static const char *const no_variables[] = { NULL };
 static const char *const node_command[] = { "/usr/bin/node", "/usr/share/sluice/runtimes/nodejs/bootstrap.cjs", NULL };
+static const char *const wrapped_command[] = { "/bin/sh", "/usr/share/sluice/runtimes/wrapped.sh", "/usr/bin/node",
+                                               "/usr/share/sluice/runtimes/nodejs/bootstrap.cjs", NULL };
 static const char *const own_command[] = { "/srv/code/bootstrap", NULL };
 
 static struct config_function function_of(const char *const *environment)
@@ -45,6 +47,7 @@ TEST(the_documented_variables_are_there)
         { "AWS_ACCESS_KEY_ID", "test" }, { "AWS_SECRET_ACCESS_KEY", "test" }, { "AWS_SESSION_TOKEN", "test" },
         { "AWS_ENDPOINT_URL", "http://127.0.0.1:4566" }, { "TZ", ":UTC" }, { "AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR" },
         { "AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000" }, { "_AWS_XRAY_DAEMON_PORT", "2000" }, { "AWS_LAMBDA_LOG_FORMAT", "Text" },
+        { "AWS_LAMBDA_LOG_LEVEL", "(absent)" },
         { "AWS_LAMBDA_MAX_CONCURRENCY", "(absent)" }, { "AWS_EXECUTION_ENV", "(absent)" }, { "_X_AMZN_TRACE_ID", "(absent)" },
     };
     struct arena *arena = arena_new(4096);
@@ -78,6 +81,13 @@ TEST(they_follow_the_configuration)
     EXPECT_TEXT("/usr/share/sluice/runtimes/nodejs", value_of(environment, "LAMBDA_RUNTIME_DIR"));
     EXPECT_TEXT("bootstrap", value_of(environment, "_HANDLER"));
     EXPECT_TEXT("(absent)", value_of(environment, "AWS_ENDPOINT_URL"));
+    function.log_format = LOG_FORMAT_JSON;
+    function.log_level = "DEBUG";
+    function.command = wrapped_command;
+    environment = lambda_environment(arena, &function, &(struct lambda_process){ .instance = 17, .runtime_port = 1, .log_stream = "s" });
+    EXPECT_TEXT("/usr/share/sluice/runtimes/nodejs", value_of(environment, "LAMBDA_RUNTIME_DIR"));
+    EXPECT_TEXT("JSON", value_of(environment, "AWS_LAMBDA_LOG_FORMAT"));
+    EXPECT_TEXT("DEBUG", value_of(environment, "AWS_LAMBDA_LOG_LEVEL"));
     arena_free(arena);
 }
 

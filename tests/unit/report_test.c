@@ -1,7 +1,9 @@
-#include "broker/edge/report.h"
+#include "broker/edge/platform_record.h"
 
 #include "broker/daemon/request_id.h"
 #include "tests/test.h"
+
+#include <stdio.h>
 
 #define ID "8d7a9e6a-2b7e-42cc-a646-06afd518441e"
 #define MIB INT64_C(1048576)
@@ -45,6 +47,67 @@ TEST(a_report_is_one_line_of_fields_each_ended_by_a_tab)
         bytes_done(&text);
     }
     test_label(NULL);
+}
+
+static const struct report sample = { .request_id = ID, .duration_us = 2900, .init_us = 120110, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB };
+static const struct report failed = { .request_id = ID, .duration_us = 1, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_ERROR,
+                                      .error_type = { "ValueError", 10 } };
+
+TEST(a_report_is_also_a_record)
+{
+    struct bytes out = { 0 };
+
+    platform_record_report(&out, &sample);
+    EXPECT_VIEW("{\"requestId\":\"" ID "\",\"status\":\"success\",\"metrics\":{\"durationMs\":2.900,\"billedDurationMs\":124,\"memorySizeMB\":128,"
+                "\"maxMemoryUsedMB\":36,\"initDurationMs\":120.110}}", bytes_view(&out));
+    bytes_clear(&out);
+    platform_record_report(&out, &failed);
+    EXPECT_VIEW("{\"requestId\":\"" ID "\",\"status\":\"error\",\"metrics\":{\"durationMs\":0.001,\"billedDurationMs\":1,\"memorySizeMB\":1,"
+                "\"maxMemoryUsedMB\":0},\"errorType\":\"Runtime.Unknown\"}", bytes_view(&out));
+    bytes_done(&out);
+}
+
+TEST(an_init_is_a_record)
+{
+    static const struct report_init init = { .function = "f", .runtime = RUNTIME_NODEJS }, again = { .function = "f", .provisioned = true, .again = true };
+    struct runtime_version version = runtime_version(RUNTIME_NODEJS), other = runtime_version(RUNTIME_PYTHON);
+    struct bytes out = { 0 };
+    char expected[400];
+
+    EXPECT(strncmp(version.text, "nodejs:sluice.v", 15) == 0);
+    EXPECT(strncmp(version.arn, "arn:aws:lambda:us-east-1::runtime:", 34) == 0);
+    EXPECT_EQ(34 + 64, strlen(version.arn));
+    EXPECT(strcmp(version.arn, other.arn) != 0);
+    platform_record_init_start(&out, &init);
+    (void)snprintf(expected, sizeof expected, "{\"initializationType\":\"on-demand\",\"phase\":\"init\",\"runtimeVersion\":\"%s\",\"runtimeVersionArn\":\"%s\","
+                   "\"functionName\":\"f\",\"functionVersion\":\"$LATEST\"}", version.text, version.arn);
+    EXPECT_VIEW(expected, bytes_view(&out));
+    bytes_clear(&out);
+    platform_record_init_report(&out, &again, "error", VIEW_LITERAL("Runtime.ExitError"), 1500);
+    EXPECT_VIEW("{\"initializationType\":\"provisioned-concurrency\",\"phase\":\"invoke\",\"status\":\"error\",\"errorType\":\"Runtime.ExitError\","
+                "\"metrics\":{\"durationMs\":1.500}}", bytes_view(&out));
+    bytes_done(&out);
+}
+
+TEST(begin_and_end_are_lines_of_either_format)
+{
+    struct bytes out = { 0 };
+    char start[100], end[100];
+
+    report_put_begin(&out, LOG_FORMAT_TEXT, ID);
+    report_put_end(&out, LOG_FORMAT_TEXT, &failed);
+    EXPECT_VIEW("START RequestId: " ID " Version: $LATEST\nEND RequestId: " ID "\nREPORT RequestId: " ID "\tDuration: 0.00 ms\tBilled Duration: 1 ms\t"
+                "Memory Size: 1 MB\tMax Memory Used: 0 MB\tStatus: error\tError Type: Runtime.Unknown\t\n", bytes_view(&out));
+    bytes_clear(&out);
+    report_put_begin(&out, LOG_FORMAT_JSON, ID);
+    report_put_end(&out, LOG_FORMAT_JSON, &failed);
+    bytes_put_char(&out, '\0');
+    /* Each with its own time, of 24 characters. */
+    EXPECT_EQ(2, sscanf(out.data, "{\"time\":\"%24[^\"]\",\"type\":\"platform.start\",\"record\":{\"requestId\":\"" ID "\",\"version\":\"$LATEST\"}}"
+                                  " {\"time\":\"%24[^\"]\",\"type\":\"platform.report\",\"record\":{\"requestId\"", start, end));
+    EXPECT(strstr(out.data, "\"$LATEST\"}}\n{") != NULL);
+    EXPECT(strstr(out.data, "\"errorType\":\"Runtime.Unknown\"}}\n") != NULL);
+    bytes_done(&out);
 }
 
 #define SIXTY "AbcdefghijAbcdefghijAbcdefghijAbcdefghijAbcdefghijAbcdefghij"

@@ -2,12 +2,16 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "broker/base/assert.h"
+#include "broker/edge/log.h"
 #include "tests/test.h"
 #include "tests/unit/runtime_bench.h"
 
@@ -267,6 +271,154 @@ TEST(external_extensions_hear_of_the_end_whenever_they_ask)
     bench_close(bench);
 }
 
+/* One that hears of the end, and a runtime: both wait for their next event. */
+static struct bench *given_waiting(struct extension_client *extension, struct client *runtime)
+{
+    struct bench *bench = bench_open((struct bench_options){ .directory = function_folder() });
+
+    EXPECT_EQ(200, extension_register(extension, bench, "ext", "{\"events\":[\"INVOKE\",\"SHUTDOWN\"]}"));
+    extension_next(extension);
+    runtime_next(runtime, bench);
+    EXPECT_TEXT("wants", bench_heard(bench));
+    return bench;
+}
+
+static int64_t wall_in(int64_t ms)
+{
+    return clock_now().wall_ms + ms;
+}
+
+TEST(the_runtime_stays_until_extensions_have_come_to_their_end)
+{
+    struct extension_client extension;
+    struct client runtime;
+    struct bench *bench = given_waiting(&extension, &runtime);
+
+    EXPECT_EQ(RUNTIME_WAITS, runtime_shutdown(bench->api, BENCH_INSTANCE, "spindown", wall_in(BENCH_WAIT_MS_MAX)));
+    struct answer event = client_answer(&extension.client);
+    EXPECT(holds(event.body, "\"SHUTDOWN\""));
+    bench_pass(bench);
+    EXPECT_TEXT("", bench_heard(bench));
+    extension_next(&extension);                 /* it has nothing more to do */
+    EXPECT(bench_until_heard(bench, "done"));
+    EXPECT(client_closed(&runtime));
+    EXPECT_TEXT("done", bench_heard(bench));    /* once */
+    client_close(&runtime);
+    client_close(&extension.client);
+    bench_close(bench);
+}
+
+TEST(extensions_that_fail_at_the_end_are_not_waited_for)
+{
+    struct extension_client extension;
+    struct client runtime, error;
+    struct bench *bench = given_waiting(&extension, &runtime);
+    char headers[256];
+
+    EXPECT_EQ(RUNTIME_WAITS, runtime_shutdown(bench->api, BENCH_INSTANCE, "spindown", wall_in(BENCH_WAIT_MS_MAX)));
+    (void)client_answer(&extension.client);
+    (void)snprintf(headers, sizeof headers, "%sLambda-Extension-Function-Error-Type: Extension.Bad\r\n", extension.header);
+    EXPECT_EQ(202, ask(&error, bench, "POST", "/2020-01-01/extension/exit/error", headers, "{}").status);
+    EXPECT(bench_until_heard(bench, "done"));
+    client_close(&error);
+    client_close(&runtime);
+    client_close(&extension.client);
+    bench_close(bench);
+}
+
+TEST(extensions_have_no_more_than_their_time)
+{
+    struct extension_client extension;
+    struct client runtime;
+    struct bench *bench = given_waiting(&extension, &runtime);
+
+    EXPECT_EQ(RUNTIME_WAITS, runtime_shutdown(bench->api, BENCH_INSTANCE, "timeout", wall_in(RUNTIME_PART_MS + 50)));
+    EXPECT(bench_until_heard(bench, "done"));
+    EXPECT(client_closed(&runtime));
+    client_close(&runtime);
+    client_close(&extension.client);
+    bench_close(bench);
+}
+
+TEST(a_second_end_is_at_once)
+{
+    struct extension_client extension;
+    struct client runtime;
+    struct bench *bench = given_waiting(&extension, &runtime);
+
+    EXPECT_EQ(RUNTIME_WAITS, runtime_shutdown(bench->api, BENCH_INSTANCE, "spindown", wall_in(BENCH_WAIT_MS_MAX)));
+    EXPECT_EQ(RUNTIME_HAS_EXTENSIONS, runtime_shutdown(bench->api, BENCH_INSTANCE, "timeout", wall_in(BENCH_WAIT_MS_MAX)));
+    EXPECT(client_closed(&runtime));
+    extension_next(&extension);
+    EXPECT_TEXT("", bench_heard(bench));
+    client_close(&runtime);
+    client_close(&extension.client);
+    bench_close(bench);
+}
+
+/* A process of the instance that registers, says so by a byte, asks for an event, and lives until it is killed. */
+static pid_t process_start(const struct bench *bench, int registered_fd)
+{
+    static const char lines[] = "POST " REGISTER_PATH " HTTP/1.1\r\nHost: h\r\nLambda-Extension-Name: ext\r\nContent-Length: 32\r\n\r\n"
+                                "{\"events\":[\"INVOKE\",\"SHUTDOWN\"]}";
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(bench->port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    static const char mark[] = "Lambda-Extension-Identifier: ";
+    char answer[4096], request[256], *id;
+    pid_t pid = fork();
+
+    if (pid != 0)
+        return pid;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0 || write(fd, lines, sizeof lines - 1) < 0)
+        _exit(1);
+    ssize_t len = read(fd, answer, sizeof answer - 1);
+    answer[len > 0 ? len : 0] = '\0';
+    id = strcasestr(answer, mark);
+    if (id == NULL)
+        _exit(1);
+    int asked = snprintf(request, sizeof request, "GET " EVENT_PATH " HTTP/1.1\r\nHost: h\r\n%s%.36s\r\n\r\n", mark, id + sizeof mark - 1);
+    if (write(registered_fd, "", 1) != 1 || write(fd, request, (size_t)asked) < 0)
+        _exit(1);
+    for (;;)
+        (void)pause();
+}
+
+static bool has_a_byte(void *ctx)
+{
+    struct pollfd wanted = { .fd = *(int *)ctx, .events = POLLIN };
+
+    return poll(&wanted, 1, 0) == 1;
+}
+
+TEST(an_extension_whose_process_has_ended_is_not_waited_for)
+{
+    int pipe_fds[2];
+    EXPECT_EQ(0, pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC));
+    (void)setpgid(0, 0); /* the instance's leader leads its group */
+    struct bench *bench = bench_open((struct bench_options){ .directory = function_folder() });
+    struct client runtime;
+    pid_t process = process_start(bench, pipe_fds[1]);
+
+    EXPECT(bench_until(bench, has_a_byte, &pipe_fds[0]));
+    runtime_next(&runtime, bench);
+    EXPECT(bench_until_heard(bench, "wants"));
+    bench_deliver(bench, 7, "{}");              /* it hears of it, and does not come back */
+    EXPECT_EQ(200, client_answer(&runtime).status);
+    client_request(&runtime, "POST", RESPONSE_PATH("id-7"), NULL, VIEW_LITERAL("{}"));
+    EXPECT_EQ(202, client_answer(&runtime).status);
+    client_request(&runtime, "GET", NEXT_PATH, NULL, (struct view){ 0 });
+    bench_pass(bench);
+    EXPECT_TEXT("wants ok7:{}", bench_heard(bench));
+    (void)kill(process, SIGKILL);
+    (void)waitpid(process, NULL, 0);
+    EXPECT(bench_until_heard(bench, "wants"));
+    EXPECT_EQ(RUNTIME_HAS_EXTENSIONS, runtime_shutdown(bench->api, BENCH_INSTANCE, "spindown", wall_in(BENCH_WAIT_MS_MAX)));
+    (void)close(pipe_fds[0]);
+    (void)close(pipe_fds[1]);
+    client_close(&runtime);
+    bench_close(bench);
+}
+
 TEST(an_extension_asks_for_one_event_at_a_time)
 {
     struct bench *bench = bench_open((struct bench_options){ 0 });
@@ -428,6 +580,50 @@ static int subscribe(struct bench *bench, uint16_t port, const char *protocol, c
 #define ALL_TYPES "\"types\":[\"platform\",\"function\",\"extension\"],\"buffering\":{\"timeoutMs\":25}"
 #define HTTP_OK "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
+/* Its clients refuse a whole batch for a type that they do not know. */
+TEST(the_logs_api_has_records_of_its_own)
+{
+    static const struct { const char *label, *version; bool done; } cases[] = {
+        { "the first", "2020-08-15", false }, { "the second", "2021-03-18", true },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench *bench = bench_open((struct bench_options){ 0 });
+        struct extension_client extension;
+        struct subscriber subscriber;
+        struct client client, runtime;
+        char body[512];
+
+        test_label(cases[i].label);
+        subscriber_open(&subscriber, bench);
+        EXPECT_EQ(200, extension_register(&extension, bench, "ext", "{\"events\":null}"));
+        (void)snprintf(body, sizeof body, "{\"schemaVersion\":\"%s\",\"destination\":{\"protocol\":\"HTTP\",\"URI\":\"http://sandbox:%u\"},"
+                       "\"types\":[\"platform\"],\"buffering\":{\"timeoutMs\":30000}}", cases[i].version, subscriber.port);
+        EXPECT_EQ(200, ask(&client, bench, "PUT", "/2020-08-15/logs", extension.header, body).status);
+        extension_next(&extension);
+        runtime_next(&runtime, bench);
+        bench_deliver(bench, 7, "{}");
+        EXPECT_EQ(200, client_answer(&runtime).status);
+        client_request(&runtime, "POST", RESPONSE_PATH("id-7"), NULL, VIEW_LITERAL("{}"));
+        EXPECT_EQ(202, client_answer(&runtime).status);
+        (void)runtime_shutdown(bench->api, BENCH_INSTANCE, "spindown", 0);
+        EXPECT(subscriber_until(&subscriber, "]"));
+        struct view in = bytes_view(&subscriber.in);
+        EXPECT(holds(in, "\"type\":\"platform.logsSubscription\",\"record\":{\"name\":\"ext\",\"state\":\"Subscribed\",\"types\":[\"platform\"]}}"));
+        EXPECT(holds(in, "\"type\":\"platform.start\",\"record\":{\"requestId\":\"id-7\""));
+        EXPECT(holds(in, "\"type\":\"platform.end\",\"record\":{\"requestId\":\"id-7\"}}"));
+        EXPECT_EQ(cases[i].done, holds(in, "platform.runtimeDone"));
+        EXPECT(!holds(in, "platform.init"));
+        EXPECT(!holds(in, "telemetrySubscription"));
+        client_close(&client);
+        client_close(&runtime);
+        client_close(&extension.client);
+        subscriber_close(&subscriber);
+        bench_close(bench);
+    }
+    test_label(NULL);
+}
+
 TEST(records_are_posted_as_an_array)
 {
     struct bench *bench = bench_open((struct bench_options){ 0 });
@@ -443,7 +639,9 @@ TEST(records_are_posted_as_an_array)
     struct view in = bytes_view(&subscriber.in);
     EXPECT(in.len > 0 && memcmp(in.data, "POST /in?a=b HTTP/1.1\r\nHost: sandbox.localdomain:", 48) == 0);
     EXPECT(holds(in, "\r\n\r\n[{\"time\":\"2"));
-    EXPECT(holds(in, "Z\",\"type\":\"platform.initStart\",\"record\":{\"initializationType\":\"on-demand\",\"phase\":\"init\",\"functionName\":\"thumbnail\",\"functionVersion\":\"$LATEST\"}},"));
+    EXPECT(holds(in, "Z\",\"type\":\"platform.initStart\",\"record\":{\"initializationType\":\"on-demand\",\"phase\":\"init\","
+                     "\"runtimeVersion\":\"provided:sluice.v"));
+    EXPECT(holds(in, "\",\"functionName\":\"thumbnail\",\"functionVersion\":\"$LATEST\"}},"));
     EXPECT(holds(in, "Z\",\"type\":\"platform.telemetrySubscription\",\"record\":{\"name\":\"ext\",\"state\":\"Subscribed\",\"types\":[\"platform\",\"function\",\"extension\"]}},"));
     EXPECT(holds(in, "\"type\":\"function\",\"record\":\"hello\\n\"},{"));
     EXPECT(holds(in, "\"type\":\"platform.start\",\"record\":{\"requestId\":\"r\"}}]"));

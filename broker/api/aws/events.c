@@ -3,6 +3,7 @@
  * Some mistakes are the whole request's (too many entries, too large), some one entry's; the others of such a request are published.
  * Detail is a JSON text inside a JSON string: its bytes, once decoded, are kept as they are. */
 #include "broker/api/aws/json_services.h"
+#include "broker/api/once.h"
 #include "broker/edge/log.h"
 
 #include <math.h>
@@ -183,11 +184,21 @@ static void put_entry(struct api *api, struct bytes *out, const struct publish_e
     put_object_end(out);
 }
 
-static void put_answered(struct call *call, const struct publishing *publishing, enum sluice_err err, const char *text)
+static void put_answer(struct publishing *publishing, struct bytes *out)
 {
-    struct bytes *out = &call->api->text;
     unsigned failed = 0;
 
+    bytes_put_text(out, "{\"Entries\":[");
+    for (size_t i = 0; i < publishing->entries.count; i++) {
+        if (i > 0)
+            bytes_put_char(out, ',');
+        put_entry(publishing->api, out, &publishing->entries.items[i], &failed);
+    }
+    bytes_put_format(out, "],\"FailedEntryCount\":%u}", failed);
+}
+
+static void put_answered(struct call *call, const struct publishing *publishing, enum sluice_err err, const char *text)
+{
     if (err == SLUICE_ELIMIT) {
         json_service_refuse(call, 400, "ThrottlingException", "Rate exceeded: %s", text);
         return;
@@ -197,21 +208,26 @@ static void put_answered(struct call *call, const struct publishing *publishing,
                             text);
         return;
     }
-    bytes_clear(out);
-    bytes_put_text(out, "{\"Entries\":[");
-    for (size_t i = 0; i < publishing->entries.count; i++) {
-        if (i > 0)
-            bytes_put_char(out, ',');
-        put_entry(call->api, out, &publishing->entries.items[i], &failed);
-    }
-    bytes_put_format(out, "],\"FailedEntryCount\":%u}", failed);
-    json_service_respond(call, bytes_view(out));
+    json_service_respond(call, bytes_view(&publishing->answer));
+}
+
+/* A further try of a request that was seen: it gets the same answer, with the same ids, now or when it comes. */
+static void put_repeat(struct call *call, struct once_entry *seen)
+{
+    call->api->counts.attached++;
+    memcpy(call->request_id, seen->request_id, sizeof call->request_id);
+    if (seen->publishing != NULL)
+        publishing_attach(seen->publishing, call);
+    else
+        json_service_respond(call, bytes_view(&seen->body));
 }
 
 void events_put(struct call *call, struct view object)
 {
     struct put put = { .call = call };
     struct view entries, key, value;
+    struct once_entry *seen = NULL;
+    struct once_key once;
     bool good = true;
 
     if (!json_member(object, VIEW_LITERAL("Entries"), &entries) || entries.data[0] != '[') {
@@ -228,8 +244,16 @@ void events_put(struct call *call, struct view object)
                             count < 1 ? "" : "PutEventsRequestEntry, ...", count < 1 ? "greater than or equal to 1" : "less than or equal to 10");
         return;
     }
+    bool has_key = once_key_of(call, "put-events", 0, object, &once);
+    if (has_key)
+        seen = once_find(call->api->once_events, &once);
+    if (seen != NULL) {
+        put_repeat(call, seen);
+        return;
+    }
     put.publishing = publishing_new(call);
     put.publishing->answered = put_answered;
+    put.publishing->answer_put = put_answer;
     VEC_ROOM(&put.publishing->entries, count);
     for (struct json_walk walk = json_walk_of(entries); good && json_walk_next(&walk, &key, &value);) {
         struct publish_entry entry = { .code = NULL };
@@ -239,6 +263,8 @@ void events_put(struct call *call, struct view object)
     }
     bytes_done(&put.texts);
     bytes_done(&put.resources);
+    if (good && has_key)
+        publishing_once(put.publishing, call->api->once_events, &once);
     if (good)
         publishing_begin(put.publishing);
     else

@@ -69,6 +69,14 @@ static void put_runtime(struct bytes *out, const struct config_function *functio
         put_member(out, "Handler", view_of(function->handler));
 }
 
+static void put_logging(struct bytes *out, const struct config_function *function)
+{
+    bytes_put_format(out, "\"LoggingConfig\":{\"LogFormat\":\"%s\",", function->log_format == LOG_FORMAT_JSON ? "JSON" : "Text");
+    if (function->log_level != NULL)
+        bytes_put_format(out, "\"ApplicationLogLevel\":\"%s\",\"SystemLogLevel\":\"INFO\",", function->log_level);
+    bytes_put_format(out, "\"LogGroup\":\"/aws/lambda/%s\"},", function->name);
+}
+
 /* The members of a FunctionConfiguration, each with its comma. */
 static void put_configuration(struct api *api, struct bytes *out, const struct config_function *function, bool qualified)
 {
@@ -89,7 +97,7 @@ static void put_configuration(struct api *api, struct bytes *out, const struct c
     put_hashes(out, function);
     bytes_put_text(out, "\"PackageType\":\"Zip\",\"Architectures\":[\"x86_64\"],\"TracingConfig\":{\"Mode\":\"PassThrough\"},"
                         "\"EphemeralStorage\":{\"Size\":512},\"State\":\"Active\",\"LastUpdateStatus\":\"Successful\",");
-    bytes_put_format(out, "\"LoggingConfig\":{\"LogFormat\":\"Text\",\"LogGroup\":\"/aws/lambda/%s\"},", function->name);
+    put_logging(out, function);
 }
 
 /* ---- one ---- */
@@ -181,6 +189,31 @@ void function_concurrency_serve(struct call *call)
     respond(call, out);
 }
 
+static void put_texts(struct bytes *out, const char *name, const char *const *texts)
+{
+    if (*texts == NULL)
+        return;
+    json_put_string(out, view_of(name));
+    bytes_put_char(out, ':');
+    for (char before = '['; *texts != NULL; texts++, before = ',') {
+        bytes_put_char(out, before);
+        json_put_string(out, view_of(*texts));
+    }
+    bytes_put_text(out, "],");
+}
+
+static void put_cors(struct bytes *out, const struct config_cors *cors)
+{
+    bytes_put_text(out, "\"Cors\":{");
+    put_texts(out, "AllowOrigins", cors->allow_origins);
+    put_texts(out, "AllowMethods", cors->allow_methods);
+    put_texts(out, "AllowHeaders", cors->allow_headers);
+    put_texts(out, "ExposeHeaders", cors->expose_headers);
+    if (cors->max_age_ms > 0)
+        put_member_number(out, "MaxAge", cors->max_age_ms / 1000);
+    bytes_put_text(out, cors->allow_credentials ? "\"AllowCredentials\":true}," : "\"AllowCredentials\":false},");
+}
+
 void function_url_serve(struct call *call)
 {
     struct lambda_target target;
@@ -191,7 +224,10 @@ void function_url_serve(struct call *call)
     struct bytes *out = answer_begin(call);
     bytes_put_format(out, "{\"FunctionUrl\":\"http://%s.lambda-url.localhost:%u/\",", target.config->name, call->api->port);
     put_arn_member(out, "FunctionArn", target.config, NULL);
-    bytes_put_text(out, "\"AuthType\":\"NONE\",\"InvokeMode\":\"BUFFERED\",");
+    if (target.config->url.cors != NULL)
+        put_cors(out, target.config->url.cors);
+    bytes_put_text(out, "\"AuthType\":\"NONE\",");
+    put_member(out, "InvokeMode", target.config->url.stream ? VIEW_LITERAL("RESPONSE_STREAM") : VIEW_LITERAL("BUFFERED"));
     (void)time_to_text(call->api->opened_ms, true, time);
     put_member(out, "CreationTime", view_of(time));
     put_member(out, "LastModifiedTime", view_of(time));

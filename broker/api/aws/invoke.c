@@ -202,10 +202,8 @@ static void event_publish(struct call *call, const struct lambda_target *target,
     publishing->answered = event_answered;
     VEC_PUSH(&publishing->entries, entry);
     publishing_put(publishing, &publishing->entries.items[0], &event);
-    if (has_key && (publishing->once = once_put(api->once, &key)) != NULL) {
-        publishing->once->publishing = publishing;
-        memcpy(publishing->once->request_id, call->request_id, sizeof call->request_id);
-    }
+    if (has_key)
+        publishing_once(publishing, api->once, &key);
     publishing_begin(publishing);
 }
 

@@ -1,4 +1,4 @@
-/* cors.c - what browsers are told of a route with `cors`. Preflights are answered here; the function sees none, and its own headers of this
+/* cors.c - what browsers are told of a route or function URL with `cors`. Preflights are answered here; the function sees none, and its own headers of this
  * kind are left out. */
 #include "broker/api/routes/routes.h"
 

@@ -28,6 +28,7 @@ static bool function_named(struct call *call, struct view name, struct web_targe
     if (function == NULL)
         return false;
     ret_target->function = function->name;
+    ret_target->web = &function->url;
     return true;
 }
 
@@ -73,17 +74,23 @@ static const struct config_route *route_find(struct call *call, struct view meth
 
 enum found { FOUND, FOUND_NOT, FOUND_ANSWERED };
 
+static bool preflight_answered(struct call *call, const struct config_web *web)
+{
+    if (web->cors == NULL || !cors_is_preflight(call))
+        return false;
+    cors_preflight(call, web->cors);
+    return true;
+}
+
 static enum found route_target(struct call *call, struct web_target *ret_target)
 {
-    bool preflight = cors_is_preflight(call);
     struct view method = http_method(call->exchange);
     struct bytes allowed = { 0 };
     enum found found = FOUND;
 
-    if (preflight) {
+    if (cors_is_preflight(call)) {
         ret_target->route = route_find(call, http_header(call->exchange, "access-control-request-method"), ret_target, &allowed);
-        if (ret_target->route != NULL && ret_target->route->cors != NULL) {
-            cors_preflight(call, ret_target->route->cors);
+        if (ret_target->route != NULL && preflight_answered(call, &ret_target->route->web)) {
             bytes_done(&allowed);
             return FOUND_ANSWERED;
         }
@@ -92,6 +99,7 @@ static enum found route_target(struct call *call, struct web_target *ret_target)
     ret_target->route = route_find(call, method, ret_target, &allowed);
     if (ret_target->route != NULL) {
         ret_target->function = ret_target->route->function;
+        ret_target->web = &ret_target->route->web;
         ret_target->raw_path = http_path(call->exchange);
     } else if (allowed.len > 0) {
         bytes_put_char(&allowed, '\0');
@@ -127,7 +135,7 @@ static enum found target_find(struct call *call, struct web_target *ret_target)
     if (name.data == NULL && !url_path(call, &name, &ret_target->raw_path))
         return route_target(call, ret_target);
     if (function_named(call, name, ret_target))
-        return FOUND;
+        return preflight_answered(call, ret_target->web) ? FOUND_ANSWERED : FOUND;
     call_refuse(call, 404, "there is no function '%.*s'", name.len > 80 ? 80 : (int)name.len, name.data);
     return FOUND_ANSWERED;
 }
@@ -283,7 +291,7 @@ static void web_invoke(struct call *call, const struct web_target *target, struc
 {
     struct function_name name = { .name = view_of(target->function) };
     struct bytes *arn = &call->api->scratch;
-    bool streams = target->route != NULL && target->route->stream;
+    bool streams = target->web->stream;
     uint32_t function;
 
     bytes_clear(arn);
@@ -315,8 +323,8 @@ static void serve(struct call *call)
         call_refuse(call, 404, "the route was removed");
     if (found != FOUND)
         return;
-    if (target.route != NULL && target.route->cors != NULL)
-        cors_note(call, target.route->cors, call->web);
+    if (target.web->cors != NULL)
+        cors_note(call, target.web->cors, call->web);
     if (http_event_put(call, &target, &payload)) {
         if (payload.failed || payload.len > INVOKE_BYTES_MAX)
             refuse(call, 413, "the request is too large: as a payload for the function it has more than 6 MiB");

@@ -28,14 +28,15 @@ enum {
 struct web_target {
     const struct config_route *route;        /* NULL: a function's URL */
     const char *function;
+    const struct config_web *web;            /* the route's, or that of the function's URL */
     struct view raw_path;                    /* as the function sees it */
     struct route_parameter parameters[ROUTE_PARAMETERS_MAX];
     unsigned parameters_count;
 };
 
-/* What the answer needs of the request and its route: the route itself may be gone by then. */
+/* What the answer needs of the request and its route or URL: the configuration itself may be gone by then. */
 struct web {
-    bool cors;                               /* the route's, not the function's, headers for browsers */
+    bool cors;                               /* the configuration's, not the function's, headers for browsers */
     bool streaming, begun;                   /* a streamed response: comes; its head was sent */
     char trace_id[48];                       /* made here when the request has none */
     struct bytes fields;                     /* name NUL value LF, of `cors` */

@@ -78,15 +78,17 @@ static enum sluice_err parse_types(json_t *types, struct subscription *subscript
                : sluice_fail(reterr, SLUICE_EINVAL, "types must name at least one of platform, function, extension");
 }
 
-static enum sluice_err parse_version(json_t *version, struct sluice_error *reterr)
+static enum sluice_err parse_version(json_t *version, struct subscription *subscription, struct sluice_error *reterr)
 {
     static const char *const known[] = { "2020-08-15", "2021-03-18", "2022-07-01", "2022-12-13", "2025-01-29" };
 
     if (version == NULL)
         return SLUICE_OK;
     for (size_t i = 0; json_is_string(version) && i < sizeof known / sizeof *known; i++)
-        if (strcmp(json_string_value(version), known[i]) == 0)
+        if (strcmp(json_string_value(version), known[i]) == 0) {
+            subscription->runtime_done = i > 0;
             return SLUICE_OK;
+        }
     return sluice_fail(reterr, SLUICE_EINVAL, "schemaVersion is none that is known; 2022-07-01 is");
 }
 
@@ -179,7 +181,7 @@ static enum sluice_err parse_all(json_t *json, struct subscription *subscription
     static const struct bound items = { "maxItems", ITEMS_MIN, ITEMS_MAX }, bytes = { "maxBytes", BYTES_MIN, BYTES_MAX },
                               timeout = { "timeoutMs", TIMEOUT_MS_MIN, TIMEOUT_MS_MAX };
     json_t *buffering = json_object_get(json, "buffering");
-    enum sluice_err err = parse_version(json_object_get(json, "schemaVersion"), reterr);
+    enum sluice_err err = parse_version(json_object_get(json, "schemaVersion"), subscription, reterr);
 
     if (err == SLUICE_OK)
         err = parse_types(json_object_get(json, "types"), subscription, reterr);
@@ -194,9 +196,9 @@ static enum sluice_err parse_all(json_t *json, struct subscription *subscription
     return err;
 }
 
-enum sluice_err subscription_parse(struct view body, struct subscription *ret_subscription, struct sluice_error *reterr)
+enum sluice_err subscription_parse(struct view body, bool logs, struct subscription *ret_subscription, struct sluice_error *reterr)
 {
-    struct subscription subscription = { .items_max = ITEMS_DEFAULT, .bytes_max = BYTES_DEFAULT, .timeout_ms = TIMEOUT_MS_DEFAULT };
+    struct subscription subscription = { .logs = logs, .items_max = ITEMS_DEFAULT, .bytes_max = BYTES_DEFAULT, .timeout_ms = TIMEOUT_MS_DEFAULT };
     json_error_t error;
     json_t *json = json_loadb(body.data != NULL ? body.data : "", body.len, 0, &error);
     enum sluice_err err = json_is_object(json) ? parse_all(json, &subscription, reterr)

@@ -13,6 +13,8 @@ enum telemetry_type { TELEMETRY_PLATFORM = 1, TELEMETRY_FUNCTION = 2, TELEMETRY_
 
 struct subscription {
     unsigned types;                          /* enum telemetry_type, or-ed */
+    bool logs;                               /* by the Logs API, which came before */
+    bool runtime_done;                       /* of it, from schemaVersion 2021-03-18 on */
     bool tcp;                                /* lines of JSON; else JSON arrays, POSTed */
     uint16_t port;
     char path[POST_PATH_BYTES_MAX + 1];      /* of HTTP */
@@ -20,6 +22,6 @@ struct subscription {
 };
 
 /* SLUICE_EINVAL: the body is no subscription, or asks for another host than this one: the reason. */
-enum sluice_err subscription_parse(struct view body, struct subscription *ret_subscription, struct sluice_error *reterr);
+enum sluice_err subscription_parse(struct view body, bool logs, struct subscription *ret_subscription, struct sluice_error *reterr);
 
 #endif

@@ -1,7 +1,7 @@
 /* extensions.c - the Extensions API (2020-01-01): helpers beside the runtime that hear of each invocation and of the end.
  *
  *   register ──> REGISTERED ──event/next──> WAITING ──INVOKE | SHUTDOWN──> WORKING ──event/next──> WAITING ...
- *                     └── init/error, exit/error ──> FAILED: nobody waits for it any more
+ *                     └── init/error, exit/error ──> FAILED: nobody waits for it any more, nor for one whose process has ended
  *
  * Internal ones are threads of the runtime: they hear INVOKE only, and register before the runtime's first `next` (Go's and Rust's
  * helpers for SIGTERM do, with no event at all). External ones are programs named as AWS names them, in /opt/extensions, or in
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "broker/api/runtime/control_bodies.h"
@@ -30,6 +31,11 @@ struct extension {
     enum extension_state state;
     unsigned hears;                      /* enum extension_event, or-ed */
     struct call *call;                   /* WAITING: its parked request */
+    struct runtime_instance *instance;
+    int pidfd;                           /* of an external one's process; -1: not known */
+    ev_io ended;
+    bool gone;                           /* its process has ended, and nobody has asked in its name since */
+    bool told_end;
     struct bytes missed; /* the event it was not there for; empty: none. The last one: there is one invocation at a time */
 };
 
@@ -49,11 +55,21 @@ static const char *state_name(enum extension_state state)
     return "?";
 }
 
+static void process_forget(struct extension *extension)
+{
+    if (extension->pidfd < 0)
+        return;
+    ev_io_stop(extension->instance->api->loop, &extension->ended);
+    (void)close(extension->pidfd);
+    extension->pidfd = -1;
+}
+
 struct extensions *extensions_free(struct extensions *extensions)
 {
     for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
         if (extensions->items[i]->call != NULL)
             extensions->items[i]->call->extension = NULL;
+        process_forget(extensions->items[i]);
         bytes_done(&extensions->items[i]->missed);
         free(extensions->items[i]);
     }
@@ -70,6 +86,42 @@ static bool uuid_new(char ret_text[UUID_TEXT_LEN + 1])
     uuid7_make(clock_now().wall_ms, random, uuid);
     uuid_to_text(uuid, ret_text);
     return true;
+}
+
+/* ---- its process ---- */
+
+static void on_ended(struct ev_loop *loop, ev_io *watcher, int revents)
+{
+    struct extension *extension = watcher->data;
+    struct runtime_instance *instance = extension->instance;
+
+    (void)loop, (void)revents;
+    process_forget(extension);
+    extension->gone = true;
+    if (!instance->ending)
+        log_format(LOG_WARN, "function=%s instance=%" PRIu64 " event=extension-ended extension=\"%s\" msg=\"it is not waited for any more\"",
+                   instance->function, instance->id, extension->name);
+    instance_pin(instance);
+    instance_announce(instance);
+    shutdown_look(instance);
+    instance_unpin(instance);
+}
+
+/* A program beside the runtime: what the function's command has started. Of a script it is the script, not the client that it runs. */
+static void process_watch(struct extension *extension, struct http_exchange *exchange)
+{
+    struct runtime_instance *instance = extension->instance;
+    struct sluice_error error;
+
+    if (peer_check(instance->api->peers, http_socket(exchange), instance->pid, &error) != SLUICE_OK)
+        return; /* it has closed its connection: its end is not noticed, no more */
+    pid_t process = peer_branch(peer_process(instance->api->peers), instance->pid);
+    extension->pidfd = process > 0 ? (int)syscall(SYS_pidfd_open, process, 0) : -1;
+    if (extension->pidfd < 0)
+        return;
+    ev_io_init(&extension->ended, on_ended, extension->pidfd, EV_READ);
+    extension->ended.data = extension;
+    ev_io_start(instance->api->loop, &extension->ended);
 }
 
 /* ---- register ---- */
@@ -124,6 +176,8 @@ static struct extension *extension_add(struct runtime_instance *instance, struct
         return NULL;
     }
     memcpy(extension->name, name.data, name.len);
+    extension->instance = instance;
+    extension->pidfd = -1;
     extension->hears = hears;
     instance->extensions->items[instance->extensions->count++] = extension;
     return extension;
@@ -175,10 +229,12 @@ void extension_register(struct runtime_instance *instance, struct http_exchange 
         return;
     }
     struct extension *extension = extension_add(instance, name, hears);
-    if (extension == NULL)
+    if (extension == NULL) {
         answer_status(exchange, 500);
-    else
-        answer_registered(instance, exchange, extension);
+        return;
+    }
+    process_watch(extension, exchange);
+    answer_registered(instance, exchange, extension);
 }
 
 /* ---- who asks? ---- */
@@ -218,8 +274,8 @@ bool extensions_ready(const struct extensions *extensions)
 {
     for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
         const struct extension *extension = extensions->items[i];
-        bool waited_for = extension->state == EXTENSION_REGISTERED ||
-                          (extension->state == EXTENSION_WORKING && (extension->hears & HEARS_INVOKE) != 0);
+        bool waited_for = !extension->gone && (extension->state == EXTENSION_REGISTERED ||
+                                               (extension->state == EXTENSION_WORKING && (extension->hears & HEARS_INVOKE) != 0));
         if (waited_for)
             return false;
     }
@@ -244,6 +300,7 @@ static void tell(struct extension *extension, unsigned event, const struct bytes
     if ((extension->hears & event) == 0 || extension->state == EXTENSION_FAILED)
         return;
     if (extension->state == EXTENSION_WAITING) {
+        extension->told_end = event == HEARS_SHUTDOWN;
         answer_event(extension, bytes_view(text));
         return;
     }
@@ -270,20 +327,36 @@ void extensions_invoke(struct runtime_instance *instance, const struct invocatio
     bytes_done(&event);
 }
 
-bool extensions_shutdown(struct runtime_instance *instance, const char *reason, int64_t deadline_ms)
+void extensions_shutdown(struct runtime_instance *instance, const char *reason, int64_t deadline_ms)
 {
     struct extensions *extensions = instance->extensions;
     struct bytes event = { 0 };
-    bool alive = false;
 
     bytes_put_format(&event, "{\"eventType\":\"SHUTDOWN\",\"shutdownReason\":\"%s\",\"deadlineMs\":%" PRId64 "}", reason,
                      deadline_ms);
-    for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
+    for (unsigned i = 0; extensions != NULL && i < extensions->count; i++)
         tell(extensions->items[i], HEARS_SHUTDOWN, &event);
-        alive |= extensions->items[i]->state != EXTENSION_FAILED;
-    }
     bytes_done(&event);
-    return alive;
+}
+
+bool extensions_alive(const struct extensions *extensions)
+{
+    for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
+        if (extensions->items[i]->state != EXTENSION_FAILED)
+            return true;
+    }
+    return false;
+}
+
+bool extensions_at_work(const struct extensions *extensions)
+{
+    for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
+        const struct extension *extension = extensions->items[i];
+        bool done = extension->gone || extension->state == EXTENSION_FAILED || (extension->told_end && extension->state == EXTENSION_WAITING);
+        if ((extension->hears & HEARS_SHUTDOWN) != 0 && !done)
+            return true;
+    }
+    return false;
 }
 
 static void telemetry_extension(struct runtime_instance *instance, const struct extension *extension, const char *state,
@@ -322,15 +395,18 @@ void extension_next(struct runtime_instance *instance, struct call *call)
     }
     bool first = extension->state == EXTENSION_REGISTERED;
     extension->state = EXTENSION_WAITING;
+    extension->gone = false;
     extension->call = call;
     call->extension = extension;
     if (first)
         telemetry_extension(instance, extension, "Ready", (struct view){ 0 });
     if (extension->missed.len > 0) {
+        extension->told_end = instance->ending;
         answer_event(extension, bytes_view(&extension->missed));
         bytes_clear(&extension->missed);
     }
     instance_announce(instance);
+    shutdown_look(instance);
 }
 
 /* Its request went away unanswered: it is at work, as far as anybody can tell. */
@@ -386,4 +462,5 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
     }
     answer_accepted(exchange);
     instance_announce(instance);
+    shutdown_look(instance);
 }

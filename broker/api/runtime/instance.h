@@ -5,7 +5,7 @@
  *   failures.c      error types and error bodies                            extensions.c  register, event/next, errors
  *   control_bodies.c  what extensions send, as data                         telemetry.c   records, bounded, on their way to subscribers
  *   platform_records.c  INIT and invocations, as telemetry                  post.c        one HTTP POST or TCP write to a loopback port
- *   peer.c          whose process is at the other end?
+ *   peer.c          whose process is at the other end?                      shutdown.c    the end: first its extensions, then its runtime
  *
  * The runtime's states, and those of each invocation. With `concurrency` 1 they are AWS's one machine (Ready -> Running ->
  * InvocationResponse -> ResponseSent -> Ready); with more, several invocations go through it at once:
@@ -95,13 +95,16 @@ struct runtime_instance {
     pid_t pid;                               /* 0: not told yet */
     unsigned pins;                           /* callbacks on the stack that still look at it */
     bool closed;                             /* runtime_close() was called: freed with the last pin */
-    bool ending;                             /* runtime_shutdown() was called */
+    bool ending;                             /* runtime_shutdown() was called: no more work */
+    bool parting;                            /* its extensions have had their time: the runtime's requests are closed */
+    ev_timer *extensions_late;               /* runs while extensions are waited for; NULL: they are not */
     bool stranger_logged;
     struct list in_resting;
     int64_t looks_s;                         /* the second in which `looks` descriptors were looked at for it */
     unsigned looks;
     bool init_done;                          /* the runtime and all its extensions have asked for something to do */
     bool provisioned;
+    enum function_runtime runtime;
     int64_t opened_us;                       /* mono: INIT began */
     enum runtime_state state;
     unsigned concurrency;
@@ -172,8 +175,17 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
 /* All that registered have asked for their next event (for the first, or since the last invocation). */
 bool extensions_ready(const struct extensions *extensions);
 void extensions_invoke(struct runtime_instance *instance, const struct invocation *invocation);
-bool extensions_shutdown(struct runtime_instance *instance, const char *reason, int64_t deadline_ms);
+/* Tells those that hear of it. */
+void extensions_shutdown(struct runtime_instance *instance, const char *reason, int64_t deadline_ms);
+bool extensions_alive(const struct extensions *extensions);     /* one or more that did not fail */
+bool extensions_at_work(const struct extensions *extensions);   /* one or more that hear SHUTDOWN have not come to their end */
 struct extensions *extensions_free(struct extensions *extensions);
+
+/* ---- shutdown.c ---- */
+enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char *reason, int64_t deadline_ms);
+/* An extension may have come to its end. May call back: the instance must be pinned. */
+void shutdown_look(struct runtime_instance *instance);
+void shutdown_forget(struct runtime_instance *instance);        /* its extensions are waited for no longer */
 
 /* ---- platform_records.c ---- */
 void platform_init_start(const struct runtime_instance *instance, struct bytes *record);
@@ -184,6 +196,7 @@ void platform_runtime_done(struct runtime_instance *instance, const struct invoc
                            struct view error_type, size_t produced_bytes);
 
 /* ---- telemetry.c ---- */
+#define TELEMETRY_LOGS_PATH "/2020-08-15/logs"
 void telemetry_subscribe(struct runtime_instance *instance, struct http_exchange *exchange, const char *extension);
 void telemetry_record(struct runtime_instance *instance, const char *type, struct view record_json);
 void telemetry_flush(struct telemetry *telemetry);

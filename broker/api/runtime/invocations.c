@@ -241,7 +241,7 @@ void next_request(struct runtime_instance *instance, struct call *call)
             "State transition from InvocationResponse to Ready failed for runtime. Error: State transition is not allowed");
         return;
     }
-    if (instance->ending) {
+    if (instance->parting) {
         answer_status(call->exchange, 500);
         return;
     }

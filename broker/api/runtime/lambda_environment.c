@@ -48,11 +48,13 @@ static void put_inherited(struct variables *variables, const char *name, const c
         put(variables, name, value);
 }
 
-/* The folder of our bootstrap; else, as the function brings its own runtime, its own. */
+/* The folder of our bootstrap, which is the last word of the command; else, as the function brings its own runtime, its own. */
 static const char *runtime_directory(struct arena *arena, const struct config_function *function)
 {
     bool ours = function->runtime == RUNTIME_NODEJS || function->runtime == RUNTIME_PYTHON;
-    const char *bootstrap = ours && function->command[0] != NULL ? function->command[1] : NULL;
+    const char *bootstrap = NULL;
+    for (const char *const *word = function->command; ours && *word != NULL; word++)
+        bootstrap = *word;
     const char *slash = bootstrap != NULL ? strrchr(bootstrap, '/') : NULL;
 
     if (slash == NULL || slash == bootstrap)
@@ -106,7 +108,7 @@ static void put_credentials(struct variables *variables)
     put(variables, "AWS_SESSION_TOKEN", "test");
 }
 
-static void put_defaults(struct variables *variables, const char *endpoint_url)
+static void put_defaults(struct variables *variables, const struct config_function *function, const char *endpoint_url)
 {
     put_inherited(variables, "PATH", "/usr/local/bin:/usr/bin:/bin");
     put_inherited(variables, "HOME", NULL);
@@ -117,7 +119,9 @@ static void put_defaults(struct variables *variables, const char *endpoint_url)
     put_credentials(variables);
     if (endpoint_url != NULL)
         put(variables, "AWS_ENDPOINT_URL", endpoint_url);
-    put(variables, "AWS_LAMBDA_LOG_FORMAT", "Text");
+    put(variables, "AWS_LAMBDA_LOG_FORMAT", function->log_format == LOG_FORMAT_JSON ? "JSON" : "Text");
+    if (function->log_level != NULL)
+        put(variables, "AWS_LAMBDA_LOG_LEVEL", function->log_level);
     /* There is no X-Ray daemon; its SDKs are to go on without, and send their datagrams to nobody. */
     put(variables, "AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
     put(variables, "AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000");
@@ -141,7 +145,7 @@ const char *const *lambda_environment(struct arena *arena, const struct config_f
         if (equals != NULL && !variables_has(&variables, variable, (size_t)(equals - variable)))
             variables.items[variables.count++] = variable;
     }
-    put_defaults(&variables, process->endpoint_url);
+    put_defaults(&variables, function, process->endpoint_url);
     variables.items[variables.count] = NULL;
     return variables.items;
 }

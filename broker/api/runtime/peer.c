@@ -28,6 +28,7 @@ struct peer_finder {
     time_t second;                       /* in which `scans` looks at all processes were taken */
     unsigned scans;
     unsigned looks;                      /* of the last check */
+    pid_t process;                       /* that it has found */
 };
 
 enum { LOOKS_OF_A_SOCKET = 20 };         /* what finding the socket costs beside, in descriptors */
@@ -35,6 +36,11 @@ enum { LOOKS_OF_A_SOCKET = 20 };         /* what finding the socket costs beside
 unsigned peer_looks(const struct peer_finder *finder)
 {
     return finder->looks;
+}
+
+pid_t peer_process(const struct peer_finder *finder)
+{
+    return finder->process;
 }
 
 struct peer_finder *peer_finder_new(void)
@@ -143,6 +149,7 @@ struct search {
     char link[64];                       /* "socket:[INODE]" */
     unsigned descriptors_left;
     bool denied;                         /* a process of the instance would not be looked into */
+    pid_t process;                       /* that holds it */
 };
 
 static enum found search_process(struct search *search, pid_t pid)
@@ -166,8 +173,10 @@ static enum found search_process(struct search *search, pid_t pid)
         if (len <= 0)
             continue; /* "." and "..", or closed meanwhile */
         link[len] = '\0';
-        if (strcmp(link, search->link) == 0)
+        if (strcmp(link, search->link) == 0) {
             found = FOUND;
+            search->process = pid;
+        }
     }
     (void)closedir(folder); /* only read from */
     return found;
@@ -211,11 +220,14 @@ static enum found search_descendants(struct search *search, pid_t leader)
     return found;
 }
 
-/* The fifth field of /proc/PID/stat; the second, in parentheses, may be anything. 0: gone. */
-static pid_t group_of(pid_t pid)
+struct kin { int parent, group; };       /* 0: it is gone */
+
+/* The fourth and the fifth field of /proc/PID/stat; the second, in parentheses, may be anything. */
+static struct kin kin_of(pid_t pid)
 {
+    const struct kin none = { 0 };
+    struct kin kin;
     char path[64], text[512];
-    int group = 0;
 
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -223,10 +235,21 @@ static pid_t group_of(pid_t pid)
     if (fd >= 0)
         (void)close(fd); /* only read from */
     if (len <= 0)
-        return 0;
+        return none;
     text[len] = '\0';
     const char *end = strrchr(text, ')');
-    return end != NULL && sscanf(end + 1, " %*c %*d %d", &group) == 1 ? group : 0;
+    return end != NULL && sscanf(end + 1, " %*c %d %d", &kin.parent, &kin.group) == 2 ? kin : none;
+}
+
+pid_t peer_branch(pid_t pid, pid_t leader)
+{
+    for (unsigned steps = 0; steps < PEER_PROCESSES_MAX && pid != leader; steps++) {
+        pid_t parent = kin_of(pid).parent;
+        if (parent == leader || parent <= 1 || kin_of(parent).group != leader)
+            return pid;
+        pid = parent;
+    }
+    return pid == leader ? 0 : pid;
 }
 
 static enum found search_group(struct search *search, pid_t leader)
@@ -238,7 +261,7 @@ static enum found search_group(struct search *search, pid_t leader)
         return FOUND_NOT;
     for (struct dirent *entry = readdir(folder); entry != NULL && found == FOUND_NOT; entry = readdir(folder)) {
         pid_t pid = isdigit((unsigned char)entry->d_name[0]) ? (pid_t)strtol(entry->d_name, NULL, 10) : 0;
-        if (pid > 0 && pid != leader && group_of(pid) == leader)
+        if (pid > 0 && pid != leader && kin_of(pid).group == leader)
             found = search_process(search, pid);
     }
     (void)closedir(folder); /* only read from */
@@ -276,6 +299,7 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, str
     if (found == FOUND_NOT && scan_allowed(finder))
         found = search_group(&search, leader);
     finder->looks = PEER_DESCRIPTORS_MAX - search.descriptors_left + LOOKS_OF_A_SOCKET;
+    finder->process = search.process;
     if (found == FOUND)
         return SLUICE_OK;
     if (found == FOUND_TOO_MANY)

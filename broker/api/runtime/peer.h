@@ -23,6 +23,10 @@ struct peer_finder *peer_finder_free(struct peer_finder *finder);    /* NULL is 
 /* SLUICE_OK: `fd`, an accepted connection, comes from a process of the group `leader`, or from a descendant of that process.
  * SLUICE_ENOTFOUND: whoever connected has left already. SLUICE_EACCESS: from another, or from one that cannot be found: the reason. */
 enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, struct sluice_error *reterr);
+/* Which process the last check that was SLUICE_OK has found. */
+pid_t peer_process(const struct peer_finder *finder);
+/* The child of `leader` that `pid` is, or descends from; where its parents are gone, the topmost of the leader's group. 0: `pid` is the leader. */
+pid_t peer_branch(pid_t pid, pid_t leader);
 /* What the last check has cost, in descriptors looked at. */
 unsigned peer_looks(const struct peer_finder *finder);
 

@@ -5,42 +5,25 @@
  * platform.report has memory and bills in it, and comes from the daemon. Nothing is made while nobody listens. */
 #include "broker/api/runtime/instance.h"
 
-#include <inttypes.h>
-
 #include "broker/edge/log.h"
+#include "broker/edge/platform_record.h"
 #include "schemas/codec/json.h"
 
-static const char *initialization_type(const struct runtime_instance *instance)
+static struct report_init init_of(const struct runtime_instance *instance)
 {
-    return instance->provisioned ? "provisioned-concurrency" : "on-demand";
-}
-
-static void put_tracing(struct bytes *record, const struct invocation *invocation)
-{
-    bytes_put_text(record, ",\"tracing\":{\"type\":\"X-Amzn-Trace-Id\",\"value\":");
-    json_put_string(record, invocation->trace_id);
-    bytes_put_char(record, '}');
-}
-
-/* "2.345" for 2345 us. */
-static void put_ms(struct bytes *record, const char *name, int64_t us)
-{
-    if (us < 0)
-        us = 0;
-    bytes_put_format(record, "\"%s\":%" PRId64 ".%03" PRId64, name, us / 1000, us % 1000);
+    return (struct report_init){ .function = instance->function, .runtime = instance->runtime, .provisioned = instance->provisioned };
 }
 
 /* What a subscriber missed, since it was started later than the instance. */
 void platform_init_start(const struct runtime_instance *instance, struct bytes *record)
 {
-    bytes_put_format(record, "{\"initializationType\":\"%s\",\"phase\":\"init\",\"functionName\":", initialization_type(instance));
-    json_put_string(record, view_of(instance->function));
-    bytes_put_text(record, ",\"functionVersion\":\"$LATEST\"}");
+    struct report_init init = init_of(instance);
+
+    platform_record_init_start(record, &init);
 }
 
 static void record_put(struct runtime_instance *instance, const char *type, struct bytes *record)
 {
-    bytes_put_char(record, '}');
     if (!record->failed)
         telemetry_record(instance, type, bytes_view(record));
     bytes_done(record);
@@ -48,17 +31,15 @@ static void record_put(struct runtime_instance *instance, const char *type, stru
 
 void platform_init_done(struct runtime_instance *instance, const char *status)
 {
+    struct report_init init = init_of(instance);
     struct bytes done = { 0 }, report = { 0 };
 
     if (instance->telemetry == NULL)
         return;
-    bytes_put_format(&done, "{\"initializationType\":\"%s\",\"phase\":\"init\",\"status\":\"%s\"", initialization_type(instance),
-                     status);
+    bytes_put_format(&done, "{\"initializationType\":\"%s\",\"phase\":\"%s\",\"status\":\"%s\"}", platform_initialization_type(init.provisioned),
+                     report_phase(&init), status);
     record_put(instance, "platform.initRuntimeDone", &done);
-    bytes_put_format(&report, "{\"initializationType\":\"%s\",\"phase\":\"init\",\"status\":\"%s\",\"metrics\":{",
-                     initialization_type(instance), status);
-    put_ms(&report, "durationMs", clock_now().mono.us - instance->opened_us);
-    bytes_put_char(&report, '}');
+    platform_record_init_report(&report, &init, status, (struct view){ 0 }, clock_now().mono.us - instance->opened_us);
     record_put(instance, "platform.initReport", &report);
 }
 
@@ -69,10 +50,7 @@ void platform_start(struct runtime_instance *instance, struct invocation *invoca
     if (instance->telemetry == NULL)
         return;
     invocation->begun_us = clock_now().mono.us;
-    bytes_put_text(&record, "{\"requestId\":");
-    json_put_string(&record, invocation->request_id);
-    bytes_put_text(&record, ",\"version\":\"$LATEST\"");
-    put_tracing(&record, invocation);
+    platform_record_start(&record, invocation->request_id, invocation->trace_id);
     record_put(instance, "platform.start", &record);
 }
 
@@ -90,9 +68,14 @@ void platform_runtime_done(struct runtime_instance *instance, const struct invoc
         bytes_put_text(&record, ",\"errorType\":");
         json_put_string(&record, error_type);
     }
-    put_tracing(&record, invocation);
+    platform_put_tracing(&record, invocation->trace_id);
     bytes_put_text(&record, ",\"metrics\":{");
-    put_ms(&record, "durationMs", invocation->begun_us > 0 ? clock_now().mono.us - invocation->begun_us : 0);
-    bytes_put_format(&record, ",\"producedBytes\":%zu}", produced_bytes);
+    platform_put_ms(&record, "durationMs", invocation->begun_us > 0 ? clock_now().mono.us - invocation->begun_us : 0);
+    bytes_put_format(&record, ",\"producedBytes\":%zu}}", produced_bytes);
     record_put(instance, "platform.runtimeDone", &record);
+    struct bytes end = { 0 };
+    bytes_put_text(&end, "{\"requestId\":");
+    json_put_string(&end, invocation->request_id);
+    bytes_put_char(&end, '}');
+    record_put(instance, "platform.end", &end); /* of the Logs API */
 }

@@ -104,7 +104,7 @@ static const struct route routes[] = {
     { "POST", EXTENSION_PREFIX "/init/error", NULL, CALL_EXTENSION_INIT_ERROR },
     { "POST", EXTENSION_PREFIX "/exit/error", NULL, CALL_EXTENSION_EXIT_ERROR },
     { "PUT", "/2022-07-01/telemetry", NULL, CALL_TELEMETRY },
-    { "PUT", "/2020-08-15/logs", NULL, CALL_TELEMETRY },
+    { "PUT", TELEMETRY_LOGS_PATH, NULL, CALL_TELEMETRY },
 };
 
 /* RUNTIME_PREFIX/invocation/ID/response or /error. *ret_id as it stands in the path. */

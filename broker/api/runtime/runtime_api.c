@@ -128,6 +128,7 @@ static struct runtime_instance *instance_new(struct runtime_api *api, uint64_t i
     instance->id = id;
     instance->concurrency = function->concurrency;
     instance->provisioned = provisioned;
+    instance->runtime = function->runtime;
     instance->opened_us = clock_now().mono.us;
     list_init(&instance->parked);
     list_init(&instance->in_resting);
@@ -199,6 +200,7 @@ void runtime_started(struct runtime_api *api, uint64_t id, pid_t pid)
 static void instance_close(struct runtime_instance *instance)
 {
     instance->closed = true;
+    shutdown_forget(instance);
     list_remove(&instance->in_resting);
     instance_pin(instance);
     http_listener_close(instance->listener);
@@ -270,19 +272,11 @@ void runtime_resume(struct runtime_api *api, uint64_t id, uint64_t lease)
         http_pause_body(invocation->posting->exchange, false);
 }
 
-bool runtime_shutdown(struct runtime_api *api, uint64_t id, const char *reason, int64_t deadline_ms)
+enum runtime_ending runtime_shutdown(struct runtime_api *api, uint64_t id, const char *reason, int64_t deadline_ms)
 {
     struct runtime_instance *instance = instance_find(api, id);
 
-    if (instance == NULL)
-        return false;
-    instance->ending = true;
-    instance->announced = 0; /* the engine asks for nothing more of it */
-    LIST_EACH(at, &instance->parked)
-        http_abort(LIST_OWNER(at, struct call, link)->exchange);
-    if (instance->telemetry != NULL)
-        telemetry_flush(instance->telemetry);
-    return extensions_shutdown(instance, reason, deadline_ms);
+    return instance == NULL ? RUNTIME_NO_EXTENSIONS : shutdown_begin(instance, reason, deadline_ms);
 }
 
 /* ---- telemetry ---- */

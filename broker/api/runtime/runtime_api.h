@@ -51,6 +51,8 @@ struct runtime_events {
     bool (*on_stream_piece)(void *ctx, uint64_t instance, uint64_t lease, struct view piece);
     /* init/error was posted; body as it came. The process ends by itself soon. */
     void (*on_init_error)(void *ctx, uint64_t instance, const struct failure *failure, struct view body);
+    /* What runtime_shutdown() was waiting for has come. */
+    void (*on_extensions_done)(void *ctx, uint64_t instance);
 };
 
 enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_events *events, struct runtime_api **ret_api, struct sluice_error *reterr);
@@ -66,9 +68,16 @@ void runtime_deliver(struct runtime_api *api, uint64_t instance, const struct ru
 /* The lease is over without the runtime's word (timeout): its id is no longer current. */
 void runtime_forget(struct runtime_api *api, uint64_t instance, uint64_t lease);
 void runtime_resume(struct runtime_api *api, uint64_t instance, uint64_t lease);
-/* The instance is to end: extensions get SHUTDOWN (reason "spindown", "timeout", "failure"), parked `next` requests of the runtime are closed. True if
- * an extension is registered, so that the process has time to end. */
-bool runtime_shutdown(struct runtime_api *api, uint64_t instance, const char *reason, int64_t deadline_ms);
+/* The instance is to end: extensions get SHUTDOWN (reason "spindown", "timeout", "failure"). Those that hear of it work until they ask for their next
+ * event, their process ends, or RUNTIME_PART_MS before the deadline; then, or at once if there are none, parked `next` requests of the runtime
+ * are closed. A second call ends their time. */
+enum { RUNTIME_PART_MS = 300 };          /* what the runtime has to end by itself, as on Lambda */
+enum runtime_ending {
+    RUNTIME_NO_EXTENSIONS,               /* nobody else has to end */
+    RUNTIME_HAS_EXTENSIONS,              /* some are registered: let its processes end in good order */
+    RUNTIME_WAITS,                       /* some are at work: on_extensions_done says when its processes are to end */
+};
+enum runtime_ending runtime_shutdown(struct runtime_api *api, uint64_t instance, const char *reason, int64_t deadline_ms);
 void runtime_close(struct runtime_api *api, uint64_t instance);                 /* it is gone */
 
 /* Records for telemetry subscribers of the instance. platform.initStart, initRuntimeDone, initReport, start, runtimeDone, extension and

@@ -176,6 +176,19 @@ static void subscriber_record(struct subscriber *subscriber, const char *type, s
         timer_set(subscriber, subscriber->wants.timeout_ms);
 }
 
+/* What a record is called where it goes; NULL: it is none there. The Logs API has no inits, and an `end`, and of a subscription its own word:
+ * its clients refuse a batch in which there is a type they do not know. */
+static const char *type_for(const struct subscriber *subscriber, const char *type)
+{
+    if (!subscriber->wants.logs)
+        return strcmp(type, "platform.end") == 0 ? NULL : type;
+    if (strncmp(type, "platform.init", 13) == 0)
+        return NULL;
+    if (strcmp(type, "platform.telemetrySubscription") == 0)
+        return "platform.logsSubscription";
+    return strcmp(type, "platform.runtimeDone") == 0 && !subscriber->wants.runtime_done ? NULL : type;
+}
+
 static unsigned type_of(const char *type)
 {
     if (strncmp(type, "platform.", 9) == 0)
@@ -188,8 +201,8 @@ void telemetry_record(struct runtime_instance *instance, const char *type, struc
     struct telemetry *telemetry = instance->telemetry;
 
     for (unsigned i = 0; i < telemetry->count; i++)
-        if ((telemetry->subscribers[i]->wants.types & type_of(type)) != 0)
-            subscriber_record(telemetry->subscribers[i], type, record_json);
+        if ((telemetry->subscribers[i]->wants.types & type_of(type)) != 0 && type_for(telemetry->subscribers[i], type) != NULL)
+            subscriber_record(telemetry->subscribers[i], type_for(telemetry->subscribers[i], type), record_json);
 }
 
 void telemetry_flush(struct telemetry *telemetry)
@@ -249,7 +262,7 @@ static void record_init_start(const struct runtime_instance *instance, struct su
     struct bytes record = { 0 };
 
     platform_init_start(instance, &record);
-    if ((subscriber->wants.types & TELEMETRY_PLATFORM) != 0 && !record.failed)
+    if ((subscriber->wants.types & TELEMETRY_PLATFORM) != 0 && !subscriber->wants.logs && !record.failed)
         subscriber_record(subscriber, "platform.initStart", bytes_view(&record));
     bytes_done(&record);
 }
@@ -283,7 +296,7 @@ void telemetry_subscribe(struct runtime_instance *instance, struct http_exchange
         answer_error(exchange, 403, "Telemetry.SubscriptionClosed", "Telemetry API subscription is closed");
         return;
     }
-    if (subscription_parse(http_body(exchange), &wants, &error) != SLUICE_OK) {
+    if (subscription_parse(http_body(exchange), view_is(http_path(exchange), TELEMETRY_LOGS_PATH), &wants, &error) != SLUICE_OK) {
         answer_error(exchange, 400, "ValidationError", "%s", error.text);
         return;
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh FOLDER: AWS's own runtime clients into FOLDER: node and python, and a function in go and in rust, built with theirs. Needs the network; what
+# install.sh FOLDER: AWS's own runtime clients into FOLDER: node and python, a function in go and in rust, and an extension in rust, built with theirs. Needs the network; what
 # cannot be had is named, and no failure. Writes FOLDER/clients.json: {name: [program, argument...], "skipped": {name: why}}; to node's and python's
 # command the handler is added. For ctest: SLUICE_OFFICIAL_RUNTIMES=FOLDER. What is there already is kept.
 set -euo pipefail
@@ -62,7 +62,12 @@ install_rust() {
     cd "$folder/rust" && cargo build --release && cp target/release/bootstrap bootstrap
 }
 
-for name in node python go rust; do
+# An extension, made with their crate.
+install_rust_extension() {
+    cd "$folder/rust_extension" && cargo build --release && cp target/release/agent agent
+}
+
+for name in node python go rust rust_extension; do
     mkdir -p "$folder/$name"
     [[ ! -d $here/$name ]] || cp -rp "$here/$name/." "$folder/$name/"
 done
@@ -79,6 +84,9 @@ if tools go go && made go "$folder/go/bootstrap" install_go; then
 fi
 if tools rust cargo && made rust "$folder/rust/bootstrap" install_rust; then
     command[rust]="\"$folder/rust/bootstrap\""
+fi
+if tools rust_extension cargo && made rust_extension "$folder/rust_extension/agent" install_rust_extension; then
+    command[rust_extension]="\"$folder/rust_extension/agent\""
 fi
 
 {

@@ -1,0 +1,156 @@
+"""What stands in a Lambda function's log beside what it prints: INIT_START, INIT_REPORT, START, END and REPORT as text, or all of it as JSON."""
+
+import base64
+import json
+import unittest
+
+import sluice_daemon
+
+NODE = """
+exports.handler = async (event) => {
+  console.log('said %s', event.n, { a: 1 });
+  console.debug('not said as JSON');
+  if (event.fail) throw new TypeError('as asked');
+  return event.n;
+};
+"""
+PYTHON = """
+import logging, os, sys, time
+if os.environ.get("INIT") == "exit":
+    print("about to exit", flush=True)
+    os._exit(3)
+if os.environ.get("INIT") == "throw":
+    raise ImportError("no init today")
+if os.environ.get("INIT") == "hang":
+    print("about to hang", flush=True)
+    time.sleep(600)
+
+def handler(event, context):
+    logging.getLogger().info("said %s", event["n"])
+    logging.getLogger("mine").debug("whispered")
+    if event.get("fail"):
+        raise ValueError("as asked")
+    return event["n"]
+"""
+FUNCTIONS = """
+functions:
+  node: {runtime: nodejs, handler: index.handler, timeout: 20s}
+  jsnode: {runtime: nodejs, handler: index.handler, timeout: 20s, log: {format: json}}
+  jspython: {runtime: python, handler: app.handler, timeout: 20s, log: {format: json, level: debug}}
+  jsstdio: {command: [./count.sh], protocol: stdio, timeout: 20s, log: {format: json}}
+  quiet: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: exit}, log: {report: none}}
+  exits: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: exit}}
+  throws: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: throw}}
+  jsthrows: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: throw}, log: {format: json}}
+  hangs: {runtime: python, handler: app.handler, timeout: 1s, environment: {INIT: hang}}
+"""
+INIT_START = r"INIT_START Runtime Version: %s:sluice\.v[0-9.]+\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:[0-9a-f]{64}"
+REPORT = r"REPORT RequestId: [0-9a-f-]{36}\tDuration: "
+
+
+class LogTest(sluice_daemon.DaemonTest):
+    def setUp(self):
+        self.daemon = sluice_daemon.Daemon(FUNCTIONS, http=True)
+        self.addCleanup(self.daemon.close)
+        (self.daemon.folder / "index.js").write_text(NODE)
+        (self.daemon.folder / "app.py").write_text(PYTHON)
+        (self.daemon.folder / "count.sh").write_text("#!/bin/sh\necho counted >&2\nwc -c\n")
+        (self.daemon.folder / "count.sh").chmod(0o755)
+        self.daemon.start()
+
+    def invoke(self, function, **payload):
+        answer = self.daemon.invoke(function, {"n": 7, **payload}, x_amz_log_type="Tail")
+        self.assertEqual(answer.status, 200, answer.body)
+        return answer, base64.b64decode(answer.headers["X-Amz-Log-Result"]).decode()
+
+    def lines(self, function):
+        """What is in its log, without the daemon's own time and number before each line."""
+        return [line.split(" ", 2)[2] for line in self.daemon.sluice("function", "logs", function).splitlines()]
+
+    def expect(self, function, *patterns):
+        lines = self.lines(function)
+        self.assertEqual(len(lines), len(patterns), lines)
+        for line, pattern in zip(lines, patterns):
+            self.assertRegex(line, f"^{pattern}")
+
+    def test_a_cold_start_begins_with_init_start(self):
+        self.invoke("node")
+        self.invoke("node")
+        self.expect("node", INIT_START % "nodejs", "START RequestId: ", ".*said 7", ".*not said", "END RequestId: ", REPORT + ".*Init Duration: ",
+                    "START RequestId: ", ".*said 7", ".*not said", "END RequestId: ", REPORT + r"(?!.*Init Duration)")
+
+    def test_an_init_that_ends_the_process(self):
+        error = json.loads(self.invoke("exits")[0].body)
+        self.assertEqual(error["errorType"], "Runtime.ExitError")
+        self.expect("exits", INIT_START % "python", "about to exit", "INIT_REPORT Init Duration: [0-9]+\\.[0-9]{2} ms\tPhase: init\tStatus: error\tError Type: Runtime.ExitError$",
+                    "about to exit", "INIT_REPORT Init Duration: [0-9]+\\.[0-9]{2} ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError$")
+
+    def test_an_init_that_says_that_it_failed(self):
+        self.invoke("throws")
+        lines = self.lines("throws")
+        self.assertRegex(lines[0], INIT_START % "python")
+        reports = [line for line in lines if line.startswith("INIT_REPORT")]
+        self.assertEqual(len(reports), 1, lines)          # not once more when the process ends
+        self.assertRegex(reports[0], "ms\tPhase: init\tStatus: error\tError Type: Runtime.[A-Z][A-Za-z]+$")
+        self.assertTrue(any("no init today" in line for line in lines[:lines.index(reports[0])]), lines)
+
+    def test_an_init_that_takes_too_long(self):
+        error = json.loads(self.invoke("hangs")[0].body)
+        self.assertEqual(error["errorType"], "Sandbox.Timedout")
+        self.expect("hangs", INIT_START % "python", "about to hang", "INIT_REPORT Init Duration: 10[0-9]{3}\\.[0-9]{2} ms\tPhase: init\tStatus: timeout$",
+                    "about to hang", "INIT_REPORT Init Duration: 1[0-9]{3}\\.[0-9]{2} ms\tPhase: invoke\tStatus: timeout$")
+
+    def test_without_reports_there_is_none_of_it(self):
+        self.invoke("quiet")
+        self.assertEqual(self.lines("quiet"), ["about to exit"] * 2)
+
+    def test_one_that_is_told_to_end_while_it_starts_has_not_failed(self):
+        self.daemon.invoke("hangs", {}, x_amz_invocation_type="Event")
+        self.daemon.wait_for(lambda: "about to hang" in self.daemon.sluice("function", "logs", "hangs"), "its init hangs")
+        self.daemon.stop()
+        log = (self.daemon.folder / "data/logs/hangs.log").read_text()
+        self.assertNotIn("INIT_REPORT", log)
+
+    def test_json_of_node(self):
+        answer, tail = self.invoke("jsnode")
+        request = answer.headers["x-amzn-RequestId"]
+        lines = [json.loads(line) for line in self.lines("jsnode")]
+        self.assertEqual([line.get("type", line.get("level")) for line in lines], ["platform.initStart", "platform.start", "INFO", "platform.report"])
+        start, begin, said, report = lines
+        self.assertRegex(start["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        self.assertEqual((start["record"]["initializationType"], start["record"]["phase"], start["record"]["functionName"]), ("on-demand", "init", "jsnode"))
+        self.assertTrue(start["record"]["runtimeVersion"].startswith("nodejs:"))
+        self.assertEqual(begin["record"], {"requestId": request, "version": "$LATEST"})
+        self.assertEqual(said.keys(), {"timestamp", "level", "requestId", "message"})
+        self.assertEqual((said["requestId"], said["message"]), (request, "said 7 { a: 1 }"))
+        self.assertEqual((report["record"]["requestId"], report["record"]["status"]), (request, "success"))
+        self.assertTrue(report["record"]["metrics"].keys() >= {"durationMs", "billedDurationMs", "memorySizeMB", "maxMemoryUsedMB", "initDurationMs"})
+        self.assertEqual([json.loads(line)["type" if "platform" in line else "level"] for line in tail.splitlines()],
+                         ["platform.start", "INFO", "platform.report"])
+
+    def test_json_of_python(self):
+        answer, _ = self.invoke("jspython", fail=True)
+        self.assertEqual(answer.headers["X-Amz-Function-Error"], "Unhandled")
+        lines = [json.loads(line) for line in self.lines("jspython")]
+        said = [line for line in lines if "level" in line]
+        self.assertEqual([(line["level"], line["message"] if "message" in line else line["errorMessage"]) for line in said],
+                         [("INFO", "said 7"), ("DEBUG", "whispered"), ("ERROR", "as asked")])
+        self.assertEqual({line["requestId"] for line in said}, {answer.headers["x-amzn-RequestId"]})
+        self.assertEqual((said[1]["logger"], said[2]["errorType"]), ("mine", "ValueError"))
+        report = lines[-1]
+        self.assertEqual((report["type"], report["record"]["status"], report["record"]["errorType"]), ("platform.report", "error", "Runtime.Unknown"))
+
+    def test_json_of_an_init_that_failed_and_of_a_process(self):
+        self.invoke("jsthrows")
+        report = [json.loads(line) for line in self.lines("jsthrows") if "platform.initReport" in line]
+        self.assertEqual(len(report), 1)
+        self.assertEqual((report[0]["record"]["status"], report[0]["record"]["phase"]), ("error", "init"))
+        self.assertTrue(report[0]["record"]["errorType"].startswith("Runtime."))
+        self.invoke("jsstdio")
+        self.daemon.wait_for(lambda: len(self.lines("jsstdio")) == 3, "its report is written")
+        begin, said, report = self.lines("jsstdio")
+        self.assertEqual((json.loads(begin)["type"], said, json.loads(report)["type"]), ("platform.start", "counted", "platform.report"))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
