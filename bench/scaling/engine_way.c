@@ -173,7 +173,7 @@ static void way_configure(struct way *way, int64_t idle_us)
     }
     way->config = (struct config){ .buses = buses, .buses_count = 1, .functions = functions, .functions_count = count, .rules = rules,
                                    .rules_count = count };
-    enum sluice_err err = engine_configure(way->engine, &way->config, way->now, &error);
+    enum sluice_err err = engine_configure_at_once(way->engine, &way->config, NULL, NULL, way->now, &error);
     if (err != SLUICE_OK)
         (void)fprintf(stderr, "bench: the configuration was refused: %s\n", error.text);
     ASSERT(err == SLUICE_OK);

@@ -84,6 +84,7 @@ bool map_remove(struct map *map, uint64_t key, uint64_t *ret_value)
 void names_done(struct names *names)
 {
     free(names->slots);
+    free(names->old);
     *names = (struct names){ 0 };
 }
 
@@ -102,32 +103,54 @@ uint64_t hash_bytes(const void *data, size_t len, uint64_t seed)
     return hash_mix(hash ^ word);
 }
 
-static size_t names_find(const struct names *names, struct view key, uint64_t hash)
+/* The slot with the key, or the free one where it would be. */
+static struct names_slot *names_find(struct names_slot *slots, size_t capacity, struct view key, uint64_t hash)
 {
-    size_t at = (size_t)hash & (names->capacity - 1);
-    while (names->slots[at].key.data != NULL && (names->slots[at].hash != hash || !view_equals(names->slots[at].key, key)))
-        at = (at + 1) & (names->capacity - 1);
-    return at;
+    size_t at = (size_t)hash & (capacity - 1);
+
+    while (slots[at].key.data != NULL && (slots[at].hash != hash || !view_equals(slots[at].key, key)))
+        at = (at + 1) & (capacity - 1);
+    return &slots[at];
+}
+
+/* What is moved stays in the old slots too, where others are found by going past it. */
+static void names_move(struct names *names, size_t slots_max)
+{
+    for (; slots_max > 0 && names->moved < names->old_capacity; slots_max--) {
+        const struct names_slot *slot = &names->old[names->moved++];
+        if (slot->key.data != NULL)
+            *names_find(names->slots, names->capacity, slot->key, slot->hash) = *slot;
+    }
+    if (names->old != NULL && names->moved == names->old_capacity) {
+        free(names->old);
+        names->old = NULL;
+        names->old_capacity = names->moved = 0;
+    }
+}
+
+static void names_grow(struct names *names)
+{
+    names_move(names, SIZE_MAX); /* nothing is left: see names_put() */
+    names->old = names->slots;
+    names->old_capacity = names->capacity;
+    names->capacity = names->capacity == 0 ? 16 : names->capacity * 2;
+    names->slots = calloc(names->capacity, sizeof *names->slots);
+    ASSERT(names->slots != NULL);
 }
 
 void names_put(struct names *names, struct view key, uint32_t value)
 {
-    ASSERT(key.data != NULL);
-    if (names->count * 4 >= names->capacity * 3) {
-        struct names old = *names;
-        names->capacity = old.capacity == 0 ? 16 : old.capacity * 2;
-        names->slots = calloc(names->capacity, sizeof *names->slots);
-        ASSERT(names->slots != NULL);
-        for (size_t i = 0; i < old.capacity; i++) {
-            if (old.slots[i].key.data != NULL)
-                names->slots[names_find(names, old.slots[i].key, old.slots[i].hash)] = old.slots[i];
-        }
-        free(old.slots);
-    }
+    enum { MOVED_WITH_EACH = 4 }; /* it grows again after puts for three eighths of its slots, and half as many as its slots are old */
     uint64_t hash = hash_bytes(key.data, key.len, 0);
-    size_t at = names_find(names, key, hash);
-    ASSERT(names->slots[at].key.data == NULL);
-    names->slots[at] = (struct names_slot){ .key = key, .hash = hash, .value = value };
+
+    ASSERT(key.data != NULL);
+    if (names->count * 4 >= names->capacity * 3)
+        names_grow(names);
+    names_move(names, MOVED_WITH_EACH);
+    ASSERT(names->old == NULL || names_find(names->old, names->old_capacity, key, hash)->key.data == NULL);
+    struct names_slot *slot = names_find(names->slots, names->capacity, key, hash);
+    ASSERT(slot->key.data == NULL);
+    *slot = (struct names_slot){ .key = key, .hash = hash, .value = value };
     names->count++;
 }
 
@@ -135,9 +158,12 @@ bool names_get(const struct names *names, struct view key, uint32_t *ret_value)
 {
     if (names->count == 0)
         return false;
-    size_t at = names_find(names, key, hash_bytes(key.data, key.len, 0));
-    if (names->slots[at].key.data == NULL)
+    uint64_t hash = hash_bytes(key.data, key.len, 0);
+    const struct names_slot *slot = names_find(names->slots, names->capacity, key, hash);
+    if (slot->key.data == NULL && names->old != NULL)
+        slot = names_find(names->old, names->old_capacity, key, hash);
+    if (slot->key.data == NULL)
         return false;
-    *ret_value = names->slots[at].value;
+    *ret_value = slot->value;
     return true;
 }

@@ -17,7 +17,8 @@ void map_put(struct map *map, uint64_t key, uint64_t value);             /* repl
 bool map_get(const struct map *map, uint64_t key, uint64_t *ret_value);  /* ret_value may be NULL */
 bool map_remove(struct map *map, uint64_t key, uint64_t *ret_value);     /* false: was not there */
 
-/* text -> uint32_t, never deleted from. Keys are borrowed: they must outlive the map. */
+/* text -> uint32_t, never deleted from. Keys are borrowed: they must outlive the map.
+ * It grows a little with each put: of a million targets, all at once would keep the loop for a tenth of a second. */
 struct names_slot {
     struct view key;
     uint64_t hash;
@@ -25,7 +26,9 @@ struct names_slot {
 };
 struct names {
     struct names_slot *slots;
-    size_t capacity, count;
+    size_t capacity, count;      /* count: in both */
+    struct names_slot *old;      /* before it grew; NULL: all of it has been moved */
+    size_t old_capacity, moved;  /* moved: so many slots, from the first */
 };
 void names_done(struct names *names);
 void names_put(struct names *names, struct view key, uint32_t value);    /* the key must not be there (asserted) */

@@ -92,7 +92,7 @@ struct completion_option { const char *name; char letter; const char *value; };
 void completion_print(const struct command *commands, unsigned commands_count, const struct completion_option *options, uint32_t common);
 
 /* ---- call.c ---- */
-enum { CALL_TIMEOUT_MS = 30000 };
+enum { CALL_TIMEOUT_MS = 30000, RELOAD_WAIT_MS = 570000 }; /* one reload may be under way, and a million rules take half a minute each */
 /* Calls the daemon. `arguments` is taken over (NULL: none). The result is an object, to be json_decref'ed; NULL: it failed, and
  * the reason was said. call_try() says nothing but fills the error, for callers that expect one. */
 json_t *call(const struct cli *cli, const char *command, json_t *arguments, int wait_ms);

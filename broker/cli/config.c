@@ -41,7 +41,7 @@ enum cli_exit config_check(struct cli *cli)
 
 enum cli_exit config_reload(struct cli *cli)
 {
-    json_t *result = call(cli, "reload", NULL, 0);
+    json_t *result = call(cli, "reload", NULL, RELOAD_WAIT_MS);
     if (result == NULL)
         return CLI_FAILED;
     bool loaded = member_bool(result, "loaded");

@@ -1,4 +1,4 @@
-/* engine.c - the engine's life: restoring what is stored, taking a configuration, the cycle of commits, and what can be looked at. */
+/* engine.c - the engine's life: restoring what is stored, and the cycle of commits. */
 #include "broker/core/engine_internal.h"
 
 #include <stdarg.h>
@@ -70,7 +70,8 @@ struct engine *engine_new(const struct engine_options *options, const struct wor
     engine->world = *world;
     engine->chance.state = options->seed;
     engine->names_arena = arena_new(64 << 10);
-    engine->config_arena = arena_new(64 << 10);
+    engine->matched = calloc(CONFIG_RULES_MAX, sizeof *engine->matched); /* 8 MB, of which only what is used is memory */
+    ASSERT(engine->matched != NULL);
     engine->producers = producers_new();
     engine->scratch = match_scratch_new();
     ASSERT(engine->scratch != NULL);
@@ -120,10 +121,9 @@ struct engine *engine_free(struct engine *engine)
     map_done(&engine->instances);
     map_done(&engine->leases);
     map_done(&engine->invokes);
-    buses_free(engine->buses, engine->buses_count);
-    names_done(&engine->bus_ids);
+    ruleset_release(engine->ruleset);
+    free(engine->matched);
     arena_free(engine->names_arena);
-    arena_free(engine->config_arena);
     producers_free(engine->producers);
     match_scratch_free(engine->scratch);
     commit_free(engine->gathering);
@@ -268,123 +268,12 @@ void engine_restore_totals(struct engine *engine, uint64_t revision, uint64_t ne
 void engine_recovered(struct engine *engine, struct now now)
 {
     (void)now;
-    ASSERT(engine->config != NULL);
+    ASSERT(engine->ruleset != NULL);
     for (size_t i = 0; i < engine->functions.count; i++) {
         queue_recover(engine, engine->functions.items[i]);
         function_touch(engine, engine->functions.items[i]);
     }
     engine->recovered = true;
-}
-
-/* ---- configuration ---- */
-
-static bool same_text(const char *a, const char *b)
-{
-    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-/* The same program, so that running instances may go on serving. */
-static bool same_program(const struct config_function *a, const struct config_function *b)
-{
-    const char *const *lists[][2] = { { a->command, b->command }, { a->environment, b->environment } };
-
-    for (size_t l = 0; l < 2; l++) {
-        size_t i = 0;
-        for (; lists[l][0][i] != NULL && lists[l][1][i] != NULL; i++) {
-            if (strcmp(lists[l][0][i], lists[l][1][i]) != 0)
-                return false;
-        }
-        if (lists[l][0][i] != lists[l][1][i])
-            return false;
-    }
-    return strcmp(a->directory, b->directory) == 0 && same_text(a->handler, b->handler) && a->runtime == b->runtime && a->protocol == b->protocol && a->memory_bytes == b->memory_bytes &&
-           a->concurrency == b->concurrency && a->batch_size == b->batch_size && a->log_format == b->log_format && same_text(a->log_level, b->log_level);
-}
-
-static void function_configure(struct engine *engine, struct function *function, const struct config_function *config, struct now now)
-{
-    const struct config_function *old = function->config;
-
-    if (old != NULL && (config == NULL || !same_program(old, config))) {
-        LIST_EACH(at, &function->instances)
-            instance_drain(engine, LIST_OWNER(at, struct instance, in_function), config == NULL ? "function removed" : "new configuration");
-        function->crashes = 0;
-        function->init_failed = false;
-        function->circuit_until.us = 0;
-    }
-    if (config == NULL || config->protocol == PROTOCOL_NATIVE)
-        invokes_answer_waiting(engine, function, INVOKE_STOPPED, now);
-    else if (config->scale_max == 0)
-        invokes_answer_waiting(engine, function, INVOKE_THROTTLED, now);
-    if (config != NULL) {
-        function->max_age_ms = config->max_age_ms;
-        function->attempts_max = config->retry_attempts;
-        function->backoff_min_ms = config->backoff_min_ms;
-        function->backoff_max_ms = config->backoff_max_ms;
-        function->retry_given = config->retry_given;
-        function->shape = config->input;
-        if (old == NULL)
-            function->start_tokens = config->scale_max;
-    }
-    function->config = config;
-    function_touch(engine, function);
-}
-
-static void rules_bind(struct engine *engine, const struct config *config, struct ruleset *set)
-{
-    uint32_t targets = 0;
-
-    for (unsigned r = 0; r < config->rules_count; r++)
-        targets += config->rules[r].targets_count;
-    set->rules = arena_zalloc(set->arena, (config->rules_count + 1) * sizeof *set->rules);
-    set->rule_targets = arena_alloc(set->arena, (targets + 1) * sizeof *set->rule_targets);
-    targets = 0;
-    for (unsigned r = 0, old = 0; r < config->rules_count; r++) {
-        const struct config_rule *rule = &config->rules[r];
-        set->rules[r] = (struct rule){ .config = rule, .targets_first = targets, .targets_count = rule->targets_count };
-        while (old < engine_rules_count(engine) && strcmp(engine->config->rules[old].name, rule->name) < 0)
-            old++;
-        if (old < engine_rules_count(engine) && strcmp(engine->config->rules[old].name, rule->name) == 0)
-            set->rules[r].matched = engine->rules[old].matched;
-        for (unsigned t = 0; t < rule->targets_count; t++) {
-            uint32_t function = 0;
-            bool known = names_get(&engine->function_ids, view_of(rule->targets[t].function), &function);
-            ASSERT(known); /* the configuration check saw to it */
-            struct target_row row = { .function = function,
-                                      .rule = view_of(rule->name),
-                                      .input = (uint32_t)rule->targets[t].input,
-                                      .text = view_of(rule->targets[t].text) };
-            set->rule_targets[targets++] = engine_target_id(engine, &row);
-        }
-    }
-}
-
-enum sluice_err engine_configure(struct engine *engine, const struct config *config, struct now now, struct sluice_error *reterr)
-{
-    struct ruleset set = { .arena = arena_new(64 << 10) };
-    enum sluice_err err = ruleset_compile(engine, config, &set, reterr);
-
-    if (err != SLUICE_OK) {
-        buses_free(set.buses, set.buses_count);
-        names_done(&set.bus_ids);
-        arena_free(set.arena);
-        return err;
-    }
-    for (unsigned f = 0; f < config->functions_count; f++)
-        (void)engine_function_add(engine, view_of(config->functions[f].name));
-    for (size_t i = 0; i < engine->functions.count; i++) {
-        struct function *function = engine->functions.items[i];
-        function_configure(engine, function, config_function_find(config, function->name), now);
-    }
-    rules_bind(engine, config, &set);
-    ruleset_adopt(engine, &set);
-    arena_free(engine->config_arena);
-    engine->config_arena = set.arena;
-    engine->rules = set.rules;
-    engine->rule_targets = set.rule_targets;
-    engine->config = config;
-    engine->gathering->revision = ++engine->revision;
-    return SLUICE_OK;
 }
 
 /* ---- the turn ---- */

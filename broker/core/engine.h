@@ -96,7 +96,7 @@ struct world {
     void (*log)(void *ctx, enum log_level level, const char *line); /* key=value pairs */
     int64_t (*cpu_us)(void *ctx, uint64_t instance);        /* used so far; -1: not known */
     /* The match set of `bus` that was saved (rules_work_saves()) if it was made of rules with this fingerprint; else NULL: it is made
-     * anew. Asked by engine_configure() for RULES_SAVED_MIN rules and more. NULL: nothing is ever saved. */
+     * anew. Asked by preparation_run(), so on any thread, for RULES_SAVED_MIN rules and more. NULL: nothing is ever saved. */
     struct match_set *(*rules_open)(void *ctx, const char *bus, uint64_t fingerprint);
 };
 
@@ -116,22 +116,42 @@ void engine_restore_target(struct engine *engine, const struct target_row *row);
 void engine_restore_queue(struct engine *engine, const struct queue_state *state);
 void engine_restore_producer(struct engine *engine, const struct producer_row *row);
 void engine_restore_totals(struct engine *engine, uint64_t revision, uint64_t next_seq, uint64_t events_total, uint64_t unmatched_total);
-/* First configuration or a new one; `config` must stay until the next call has returned. On an error nothing changed. */
-enum sluice_err engine_configure(struct engine *engine, const struct config *config, struct now now, struct sluice_error *reterr);
 void engine_recovered(struct engine *engine, struct now now);
+
+/* ---- a configuration: the first, or a new one ----
+ * Prepared on any thread, put in force on the engine's, between two events: each is matched wholly by the old or by the new rules. What
+ * the engine's thread does costs the same for ten rules and a million of which ten are new (configure.c). Anything may happen in the
+ * engine between begin and end, another preparation too. */
+struct preparation;
+struct preparation *engine_prepare(struct engine *engine);   /* holds what is in force */
+/* Once; any thread. From here on the configuration is the preparation's, later the engine's, until release(ctx), on any thread (may be
+ * NULL), is called; it must not change. On an error it remains the caller's. Errors as match_set_new(). Seconds for a million rules. */
+enum sluice_err preparation_run(struct preparation *preparation, const struct config *config, void (*release)(void *ctx), void *ctx,
+                                struct sluice_error *reterr);
+/* Before engine_configure(), as often as commits go: gives what is new its rows, a few with each commit. True: nothing is left to do. What
+ * is left, engine_configure() does; what was done does no harm if it is never called. */
+bool engine_bind(struct engine *engine, struct preparation *preparation);
+/* In force. SLUICE_ESTALE: another has been put in force since engine_prepare(); nothing changed. */
+enum sluice_err engine_configure(struct engine *engine, struct preparation *preparation, struct now now, struct sluice_error *reterr);
+/* Any thread; NULL is fine; returns NULL. After engine_configure() it frees what was in force before: as long as compiling took, nearly. */
+struct preparation *preparation_free(struct preparation *preparation);
+/* All of it, one after the other. */
+enum sluice_err engine_configure_at_once(struct engine *engine, const struct config *config, void (*release)(void *ctx), void *ctx, struct now now,
+                                         struct sluice_error *reterr);
 
 /* ---- rules: work for the background ----
  * A configuration that changed a few rules is in force at once, as a small change to the match set, and every event pays a little for
  * that until the set is made whole; a set made anew wants to be saved. One piece of either is out at a time: begin and end on the
- * engine's thread, run on any. NULL: there is nothing to do, or a piece is out. The configuration in force at the begin must stay until
- * the run has returned, also when another has come; what was made of it is then thrown away. */
+ * engine's thread, run and free on any. NULL: there is nothing to do, or a piece is out. It holds the configuration in force; when another
+ * has come at its end, what was made is thrown away. */
 struct rules_work;
 struct rules_work *engine_rules_work(struct engine *engine);
 void rules_work_run(struct rules_work *work);            /* pure; seconds for a million rules */
 /* After the run, on any thread: what is to be saved for `bus`; it is the work's own. NULL: nothing. */
 struct match_set *rules_work_saves(const struct rules_work *work, const char **ret_bus);
-/* Frees it. If it was run, the set is in force; if not, it will be begun again. */
+/* If it was run, the set is in force; if not, it will be begun again. */
 void engine_rules_work_end(struct engine *engine, struct rules_work *work);
+void rules_work_free(struct rules_work *work);           /* NULL is fine. After the end: with what the set has taken the place of */
 
 /* ---- inputs; each inside the turn's store read ---- */
 struct publish {

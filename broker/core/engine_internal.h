@@ -1,6 +1,7 @@
 /* engine_internal.h - what the engine's own files share; nobody else includes this.
  *
- *   engine.c    life, configuration, commits                 publish.c   from the door into the gathering commit
+ *   engine.c    life, commits                                publish.c   from the door into the gathering commit
+ *   configure.c a configuration: prepared, bound, put in force
  *   engine_look.c   what can be seen from outside           rules.c     match sets of a configuration, and of the next
  *   queue.c     paging in, what can be leased, expiry        settle.c    results, retries, dead letters
  *   queue_input.c  what templates make, and cannot make
@@ -22,6 +23,7 @@
 #include "broker/core/template.h"
 
 enum {
+    BIND_MAX = 512,              /* new functions and targets of a configuration with one commit: those of a million rules would be one of seconds */
     DUE_WINDOW = 512,            /* exceptions known in memory, the next due first */
     START_TOKENS_PER_S = 100,
     CRASH_BACKOFF_MIN_MS = 100, CRASH_BACKOFF_MAX_MS = 60000,
@@ -143,27 +145,51 @@ struct function {
 
 struct rule {
     const struct config_rule *config;
-    uint32_t targets_first, targets_count; /* into engine.rule_targets */
-    uint64_t matched;
+    uint32_t targets_first, targets_count; /* into ruleset.rule_targets */
+    uint32_t counter;            /* into engine.matched; a rule keeps it from one configuration to the next */
+};
+
+struct bus_rules {               /* the rules of one bus, compiled. Never changes; stays while anybody holds it, on any thread */
+    struct match_set *set;
+    uint32_t *places;            /* by number in the set, the place in the configuration; UINT32_MAX: the rule is gone */
+    size_t count;                /* of numbers */
+    bool in_order;               /* numbers ascend as places do */
+    uint32_t holders;            /* atomic */
 };
 
 struct bus {
     const char *name;
-    struct match_set *set;       /* NULL: no enabled rule */
-    uint32_t *rules;             /* owned: by number in the set, the place in the configuration; UINT32_MAX: the rule is gone */
-    size_t rules_count;
-    bool in_order;               /* numbers ascend as places do */
+    struct bus_rules *rules;     /* held; NULL: no enabled rule */
     bool unsaved;                /* made anew, and large enough to be saved */
-    bool borrowed;               /* while a configuration is compiled: the set is still that of the one in force */
 };
 
-struct ruleset {                 /* a compiled configuration, before it is put in force */
-    struct arena *arena;
+/* A configuration, compiled. Once it is in force only its buses change, on the engine's thread, when a merge puts the same rules in the
+ * place of those in two parts; so a preparation on another thread holds what each bus had when it began, and reads the rest as it is. */
+struct ruleset {
+    const struct config *config;
+    void (*release)(void *ctx);  /* of the configuration, with the last holder; may be NULL */
+    void *ctx;
+    struct arena *arena;         /* of all that follows */
     struct bus *buses;
     size_t buses_count;
     struct names bus_ids;
     struct rule *rules;
-    uint32_t *rule_targets;
+    uint32_t *rule_targets;      /* ids; complete when it is in force */
+    uint32_t holders;            /* atomic */
+};
+
+struct unbound {                 /* a target that the configuration in force has not: its id is found, or given, by the engine */
+    uint32_t rule, target;       /* its place in the rule */
+};
+
+struct preparation {
+    struct world world;          /* for rules_open() alone */
+    struct ruleset *base;        /* held: what was in force when it began, or, once it was configured, until then. NULL: nothing */
+    struct bus *before;          /* of the base, as they were when it began */
+    struct ruleset *next;        /* NULL: not made, or in force */
+    VEC(struct unbound) unbound;
+    VEC(uint32_t) fresh;         /* counters of rules that have come */
+    size_t functions_bound, targets_bound;
 };
 
 struct target {
@@ -203,13 +229,8 @@ struct engine {
     struct map invokes;          /* handle -> pointer; those to be answered */
     uint64_t instance_last, lease_last;
 
-    const struct config *config;
-    struct arena *config_arena;  /* buses, rules of the configuration in force */
-    struct bus *buses;
-    size_t buses_count;
-    struct names bus_ids;
-    struct rule *rules;
-    uint32_t *rule_targets;
+    struct ruleset *ruleset;     /* in force; NULL before the first */
+    uint64_t *matched;           /* CONFIG_RULES_MAX: see rule.counter */
     uint64_t revision;
     uint64_t rules_unmergeable;  /* the revision whose rules are over a limit when they are put together, though not apart; 0: none */
     bool rules_working;          /* a struct rules_work is out */
@@ -249,6 +270,10 @@ static inline struct function *engine_function(const struct engine *engine, uint
     ASSERT(id <= engine->functions.count);
     return engine->functions.items[id - 1];
 }
+static inline const struct config *engine_config(const struct engine *engine) /* in force; NULL before the first */
+{
+    return engine->ruleset == NULL ? NULL : engine->ruleset->config;
+}
 static inline uint64_t claim_key(struct delivery delivery) { return delivery.seq << 16 | delivery.ordinal; }
 static inline int64_t mono_after(struct now now, int64_t ms) { return now.mono.us + ms * 1000; }
 static inline uint64_t function_pending(const struct function *function)
@@ -271,13 +296,19 @@ uint32_t engine_invoke_target(struct engine *engine, struct function *function);
 uint64_t engine_watermark(const struct engine *engine);
 void engine_trim(struct engine *engine);
 
-/* rules.c */
-/* The sets of a configuration, from those in force where little has changed; nothing is put in force. */
-enum sluice_err ruleset_compile(struct engine *engine, const struct config *config, struct ruleset *set, struct sluice_error *reterr);
-void ruleset_adopt(struct engine *engine, struct ruleset *set);
-void buses_free(struct bus *buses, size_t count);
+/* configure.c */
+struct ruleset *ruleset_hold(struct ruleset *ruleset);          /* NULL is fine; returns it */
+struct ruleset *ruleset_release(struct ruleset *ruleset);       /* NULL is fine; returns NULL */
+
+/* rules.c; all of it but the last on any thread */
+struct bus_rules *bus_rules_hold(struct bus_rules *rules);      /* NULL is fine; returns it */
+void bus_rules_release(struct bus_rules *rules);                /* NULL is fine */
+/* Where each rule of the next configuration was in the base's, by name; UINT32_MAX: nowhere. Free it. */
+uint32_t *rules_places_before(const struct preparation *preparation);
+/* The buses of preparation->next: from the sets before where little has changed. */
+enum sluice_err rules_compile(struct preparation *preparation, const uint32_t *places_before, struct sluice_error *reterr);
 /* The places of matched rules in the configuration, ascending. */
-void rules_of_numbers(const struct bus *bus, const uint32_t *numbers, size_t count, uint32_t *ret_rules);
+void rules_of_numbers(const struct bus_rules *rules, const uint32_t *numbers, size_t count, uint32_t *ret_rules);
 
 /* publish.c */
 void record_finish(struct engine *engine, struct now now);

@@ -177,13 +177,14 @@ bool engine_delivery_ready(const struct engine *engine, uint32_t id, struct deli
 
 size_t engine_rules_count(const struct engine *engine)
 {
-    return engine->config == NULL ? 0 : engine->config->rules_count;
+    return engine->ruleset == NULL ? 0 : engine->ruleset->config->rules_count;
 }
 
 void engine_rule_info(const struct engine *engine, size_t index, struct rule_info *ret_info)
 {
     ASSERT(index < engine_rules_count(engine));
-    *ret_info = (struct rule_info){ .config = engine->rules[index].config, .matched = engine->rules[index].matched };
+    const struct rule *rule = &engine->ruleset->rules[index];
+    *ret_info = (struct rule_info){ .config = rule->config, .matched = engine->matched[rule->counter] };
 }
 
 void engine_totals(const struct engine *engine, struct engine_totals *ret_totals)

@@ -72,13 +72,15 @@ struct match_scratch *match_scratch_free(struct match_scratch *scratch)
     return NULL;
 }
 
-/* Room for `wanted` items, the new ones zero: no epoch is zero. */
+/* Room for `wanted` items and half as many more, all zero: no epoch is zero, and nothing is kept from one event to the next. Large ones are
+ * the kernel's zeros, which cost something only where they are used: an event does not wait for a megabyte to be cleared. */
 #define ZEROED_ROOM(vec, wanted)                                                                                          \
     do {                                                                                                                  \
         if ((vec)->count < (wanted)) {                                                                                    \
-            VEC_ROOM(vec, (wanted));                                                                                      \
-            memset((vec)->items + (vec)->count, 0, ((vec)->capacity - (vec)->count) * sizeof *(vec)->items);              \
-            (vec)->count = (vec)->capacity;                                                                               \
+            free((vec)->items);                                                                                           \
+            (vec)->count = (vec)->capacity = (wanted) + (wanted) / 2 + 8;                                                 \
+            (vec)->items = calloc((vec)->count, sizeof *(vec)->items);                                                    \
+            ASSERT((vec)->items != NULL);                                                                                 \
         }                                                                                                                 \
     } while (0)
 

@@ -47,8 +47,8 @@ struct match_scratch;
 enum sluice_err match_set_new(const struct match_rule *rules, size_t rules_count, struct match_set **ret_set,
                               size_t *ret_rule, struct sluice_error *reterr);
 struct match_set *match_set_free(struct match_set *set); /* NULL is fine; returns NULL */
-/* A second owner of a set that was not updated, for another thread; it shares all. NULL: updated, or out of memory. */
-struct match_set *match_set_share(const struct match_set *set);
+/* One more owner of the set, on any thread: it goes with the last match_set_free(). Returns `set`. */
+struct match_set *match_set_share(struct match_set *set);
 
 /* A set that differs from `set` by a few rules, in less than a millisecond however many rules there are: `put` are added or take the
  * place of those with the same ids, `removed` go. Both sets share what did not change, and either may be freed first; so publish the new

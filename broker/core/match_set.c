@@ -118,7 +118,7 @@ enum sluice_err match_set_new(const struct match_rule *rules, size_t rules_count
 
 struct match_set *match_set_free(struct match_set *set)
 {
-    if (set == NULL)
+    if (set == NULL || __atomic_fetch_sub(&set->more_owners, 1, __ATOMIC_ACQ_REL) > 0)
         return NULL;
     part_free(set->base);
     part_free(set->delta);
@@ -129,13 +129,10 @@ struct match_set *match_set_free(struct match_set *set)
     return NULL;
 }
 
-struct match_set *match_set_share(const struct match_set *set)
+struct match_set *match_set_share(struct match_set *set)
 {
-    struct match_set *share = set->delta != NULL || set->dead_count > 0 ? NULL : calloc(1, sizeof *share);
-
-    if (share != NULL)
-        share->base = part_share(set->base);
-    return share;
+    (void)__atomic_add_fetch(&set->more_owners, 1, __ATOMIC_RELAXED);
+    return set;
 }
 
 /* ---- changes ---- */

@@ -23,6 +23,7 @@ struct match_set {
     struct match_rule *put;     /* the rules of the delta, ascending; their patterns are in the arena */
     size_t put_count;
     struct arena *arena;        /* NULL without a delta */
+    uint32_t more_owners;       /* atomic: besides the one it was made for */
 };
 
 /* match.c: like match_event() and match_json_checked(), `watch` (event_state.h) seeing the values. One of the two is there. */

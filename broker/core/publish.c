@@ -122,10 +122,10 @@ static enum sluice_err event_find_bus(const struct engine *engine, struct batch_
     struct view name = item->event.bus.data == NULL ? VIEW_LITERAL(EVENT_BUS_DEFAULT) : item->event.bus;
     uint32_t index;
 
-    if (!names_get(&engine->bus_ids, name, &index))
+    if (!names_get(&engine->ruleset->bus_ids, name, &index))
         return sluice_fail(&item->error, SLUICE_ENOTFOUND, "bus '%.*s' does not exist; name it under 'buses' in the configuration",
                            (int)(name.len > 64 ? 64 : name.len), name.data);
-    item->bus = &engine->buses[index];
+    item->bus = &engine->ruleset->buses[index];
     return SLUICE_OK;
 }
 
@@ -148,9 +148,9 @@ static unsigned group_match(struct engine *engine, struct batch_group *group, un
         group->answers[end] = (struct match_answer){ .err = SLUICE_OK };
         events[count++] = &item->event;
     }
-    if (bus == NULL || bus->set == NULL)
+    if (bus == NULL || bus->rules == NULL)
         return end;
-    match_events(bus->set, engine->scratch, events, count, answers, ret_numbers);
+    match_events(bus->rules->set, engine->scratch, events, count, answers, ret_numbers);
     for (unsigned i = first, answer = 0; i < end; i++)
         if (group->items[i].err == SLUICE_OK)
             group->answers[i] = answers[answer++];
@@ -164,21 +164,23 @@ static enum sluice_err event_take_targets(struct engine *engine, const struct bu
     if (answer->err != SLUICE_OK)
         return sluice_fail(reterr, SLUICE_EINVAL, "matching the event costs more than any event may: its arrays, or its texts, are too large for "
                            "rules that join array items or have wildcards");
+    const struct ruleset *ruleset = engine->ruleset;
     VEC_ROOM(&engine->event_rules, answer->count);
     uint32_t *rules = engine->event_rules.items;
-    rules_of_numbers(bus, answer->count == 0 ? NULL : numbers + answer->first, answer->count, rules);
+    if (answer->count > 0)
+        rules_of_numbers(bus->rules, numbers + answer->first, answer->count, rules);
     engine->event_targets.count = 0;
     for (size_t i = 0; i < answer->count; i++) {
-        const struct rule *rule = &engine->rules[rules[i]];
+        const struct rule *rule = &ruleset->rules[rules[i]];
         for (uint32_t t = 0; t < rule->targets_count; t++)
-            VEC_PUSH(&engine->event_targets, engine->rule_targets[rule->targets_first + t]);
+            VEC_PUSH(&engine->event_targets, ruleset->rule_targets[rule->targets_first + t]);
     }
     size_t targets = engine->event_targets.count;
     if (targets > EVENT_TARGETS_MAX)
         return sluice_fail(reterr, SLUICE_EINVAL, "the event has %zu targets, more than %d; make the rules narrower", targets,
                            EVENT_TARGETS_MAX);
     for (size_t i = 0; counts && i < answer->count; i++)
-        engine->rules[rules[i]].matched++;
+        engine->matched[ruleset->rules[rules[i]].counter]++;
     return SLUICE_OK;
 }
 

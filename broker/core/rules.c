@@ -1,15 +1,47 @@
 /* rules.c - the rules of a configuration become a match set for each bus, and those of one configuration become those of the next.
  *
  * In a match set rules go by *numbers*, which a rule keeps from one configuration to the next, whatever comes before it by name:
- * bus->rules leads from a number to the rule's place in the configuration in force. So a reload that changed a few rules is a small
+ * bus_rules.places leads from a number to the rule's place in the configuration. So a reload that changed a few rules is a small
  * update of the set in force (match_set_update()), whatever the number of rules; one that changed many compiles anew.
  *
  * An updated set costs every event a second walk. Hence the background work: on a thread of the caller's choice the set is made whole,
  * numbers counting from 0 in the order of the configuration, and takes the place of the updated one in no time. When a configuration
- * comes first, what was made of the old one is thrown away and made again. */
+ * comes first, what was made of the old one is thrown away and made again.
+ *
+ * Any number of threads may be at it, one with a merge and others with preparations: what they read never changes and is held by
+ * each of them, and only the engine's thread puts a pointer in the place of another. */
 #include "broker/core/engine_internal.h"
 
 enum { NUMBER_NONE = UINT32_MAX };
+
+/* ---- one bus's rules, held ---- */
+
+/* Of so many numbers, in order; the places and the set are left to the caller. */
+static struct bus_rules *bus_rules_new(size_t count)
+{
+    struct bus_rules *rules = malloc(sizeof *rules);
+
+    ASSERT(rules != NULL);
+    *rules = (struct bus_rules){ .places = malloc((count + 1) * sizeof *rules->places), .count = count, .in_order = true, .holders = 1 };
+    ASSERT(rules->places != NULL);
+    return rules;
+}
+
+struct bus_rules *bus_rules_hold(struct bus_rules *rules)
+{
+    if (rules != NULL)
+        (void)__atomic_add_fetch(&rules->holders, 1, __ATOMIC_RELAXED);
+    return rules;
+}
+
+void bus_rules_release(struct bus_rules *rules)
+{
+    if (rules == NULL || __atomic_sub_fetch(&rules->holders, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    match_set_free(rules->set);
+    free(rules->places);
+    free(rules);
+}
 
 /* ---- which rules a bus has ---- */
 
@@ -63,72 +95,80 @@ static struct match_rule *numbered(const struct config *config, const uint32_t *
 }
 
 /* A set saved before, if it was made of just these rules. */
-static struct match_set *saved_set(const struct engine *engine, const char *bus, const struct match_rule *rules, size_t count)
+static struct match_set *saved_set(const struct world *world, const char *bus, const struct match_rule *rules, size_t count)
 {
-    if (count < RULES_SAVED_MIN || engine->world.rules_open == NULL)
+    if (count < RULES_SAVED_MIN || world->rules_open == NULL)
         return NULL;
     uint64_t fingerprint = match_rules_fingerprint(rules, count);
-    struct match_set *set = engine->world.rules_open(engine->world.ctx, bus, fingerprint);
+    struct match_set *set = world->rules_open(world->ctx, bus, fingerprint);
     ASSERT(set == NULL || match_set_fingerprint(set) == fingerprint);
     if (set != NULL && match_set_cost(set).rules != count) /* that much is no accident, but it must not lead outside */
         set = match_set_free(set);
     return set;
 }
 
-static enum sluice_err bus_make_whole(const struct engine *engine, const struct config *config, const uint32_t *rules, size_t count,
-                                      struct bus *bus, struct sluice_error *reterr)
+static enum sluice_err bus_make_whole(const struct preparation *preparation, const uint32_t *rules, size_t count, struct bus *bus,
+                                      struct sluice_error *reterr)
 {
     enum sluice_err err = SLUICE_OK;
-    struct match_rule *list = numbered(config, rules, count);
+    struct match_rule *list = numbered(preparation->next->config, rules, count);
+    struct match_set *set = saved_set(&preparation->world, bus->name, list, count);
 
-    bus->set = saved_set(engine, bus->name, list, count);
-    if (bus->set == NULL) {
-        err = match_set_new(list, count, &bus->set, NULL, reterr);
+    if (set == NULL) {
+        err = match_set_new(list, count, &set, NULL, reterr);
         bus->unsaved = count >= RULES_SAVED_MIN;
     }
     free(list);
-    bus->rules = malloc((count + 1) * sizeof *bus->rules);
-    ASSERT(bus->rules != NULL);
-    memcpy(bus->rules, rules, count * sizeof *rules);
-    bus->rules_count = count;
-    bus->in_order = true;
-    return err;
+    if (err != SLUICE_OK)
+        return err;
+    bus->rules = bus_rules_new(count);
+    bus->rules->set = set;
+    memcpy(bus->rules->places, rules, count * sizeof *rules);
+    return SLUICE_OK;
 }
 
 /* ---- from one configuration to the next ---- */
 
-/* What is known of the configuration in force, by the place of each rule in it. */
-struct before {
-    uint32_t *numbers;           /* in the set of its bus; NUMBER_NONE: it is in none */
-    uint32_t *places;            /* by place in the next configuration: that of the rule of the same name before, or NUMBER_NONE */
-};
-
 /* Both are in order of name. Where one is not, rules seem to have gone and come, which is as right and only slower. */
-static struct before before_of(const struct engine *engine, const struct config *next)
+uint32_t *rules_places_before(const struct preparation *preparation)
 {
-    size_t count = engine->config == NULL ? 0 : engine->config->rules_count;
-    struct before before = { .numbers = malloc((count + 1) * sizeof(uint32_t)), .places = malloc((next->rules_count + 1) * sizeof(uint32_t)) };
+    const struct config *next = preparation->next->config, *base = preparation->base == NULL ? NULL : preparation->base->config;
+    uint32_t *places = malloc((next->rules_count + 1) * sizeof *places), count = base == NULL ? 0 : base->rules_count;
 
-    ASSERT(before.numbers != NULL && before.places != NULL);
-    memset(before.numbers, 0xFF, (count + 1) * sizeof(uint32_t));
-    for (size_t b = 0; b < engine->buses_count; b++)
-        for (uint32_t n = 0; n < engine->buses[b].rules_count; n++)
-            if (engine->buses[b].rules[n] != NUMBER_NONE)
-                before.numbers[engine->buses[b].rules[n]] = n;
+    ASSERT(places != NULL);
     for (uint32_t r = 0, old = 0; r < next->rules_count; r++) {
         int order = -1;
-        while (old < count && (order = strcmp(engine->config->rules[old].name, next->rules[r].name)) < 0)
+        while (old < count && (order = strcmp(base->rules[old].name, next->rules[r].name)) < 0)
             old++;
-        before.places[r] = old < count && order == 0 ? old : NUMBER_NONE;
+        places[r] = old < count && order == 0 ? old : NUMBER_NONE;
     }
-    return before;
+    return places;
 }
 
-static void before_done(struct before *before)
+/* By place in the base's configuration: the number in the set of its bus; NUMBER_NONE: it is in none. */
+static uint32_t *numbers_before(const struct preparation *preparation)
 {
-    free(before->numbers);
-    free(before->places);
+    const struct ruleset *base = preparation->base;
+    size_t count = base == NULL ? 0 : base->config->rules_count;
+    uint32_t *numbers = malloc((count + 1) * sizeof *numbers);
+
+    ASSERT(numbers != NULL);
+    memset(numbers, 0xFF, (count + 1) * sizeof *numbers);
+    for (size_t b = 0; base != NULL && b < base->buses_count; b++) {
+        const struct bus_rules *rules = preparation->before[b].rules;
+        for (uint32_t n = 0; rules != NULL && n < rules->count; n++)
+            if (rules->places[n] != NUMBER_NONE)
+                numbers[rules->places[n]] = n;
+    }
+    return numbers;
 }
+
+/* What is known of the rules before, to compare those of a bus with. */
+struct before {
+    const struct config *config;
+    const uint32_t *places;      /* by place in the next configuration: that of the rule of the same name before, or NUMBER_NONE */
+    const uint32_t *numbers;
+};
 
 struct changes {
     VEC(struct match_rule) put;
@@ -136,120 +176,94 @@ struct changes {
 };
 
 /* Numbers the rules of a bus that was there before, and says what has changed. */
-static void bus_compare(const struct engine *engine, const struct config *config, const struct before *before, const struct bus *old,
-                        const uint32_t *rules, size_t count, struct bus *bus, struct changes *changes)
+static struct bus_rules *bus_compare(const struct config *config, const struct before *before, const struct bus_rules *old, const uint32_t *rules,
+                                     size_t count, struct changes *changes)
 {
-    size_t numbers = old->rules_count;
+    struct bus_rules *made = bus_rules_new(old->count + count);
+    size_t numbers = old->count;
 
-    bus->rules = malloc((old->rules_count + count + 1) * sizeof *bus->rules);
-    ASSERT(bus->rules != NULL);
-    memset(bus->rules, 0xFF, (old->rules_count + count + 1) * sizeof *bus->rules);
+    memset(made->places, 0xFF, (old->count + count + 1) * sizeof *made->places);
     for (size_t i = 0; i < count; i++) {
         const struct config_rule *rule = &config->rules[rules[i]];
         uint32_t place = before->places[rules[i]], number = place == NUMBER_NONE ? NUMBER_NONE : before->numbers[place];
-        if (number != NUMBER_NONE && strcmp(engine->config->rules[place].bus, rule->bus) != 0)
+        if (number != NUMBER_NONE && strcmp(before->config->rules[place].bus, rule->bus) != 0)
             number = NUMBER_NONE; /* it has moved here from another bus */
-        bool changed = number == NUMBER_NONE || strcmp(engine->config->rules[place].pattern, rule->pattern) != 0;
+        bool changed = number == NUMBER_NONE || strcmp(before->config->rules[place].pattern, rule->pattern) != 0;
         if (number == NUMBER_NONE)
             number = (uint32_t)numbers++;
         if (changed)
             VEC_PUSH(&changes->put, (struct match_rule){ .pattern = view_of(rule->pattern), .id = number });
-        bus->rules[number] = rules[i];
+        made->places[number] = rules[i];
     }
-    for (uint32_t n = 0; n < old->rules_count; n++)
-        if (old->rules[n] != NUMBER_NONE && bus->rules[n] == NUMBER_NONE)
+    for (uint32_t n = 0; n < old->count; n++)
+        if (old->places[n] != NUMBER_NONE && made->places[n] == NUMBER_NONE)
             VEC_PUSH(&changes->removed, n);
-    bus->rules_count = numbers;
-    bus->in_order = true;
-    for (uint32_t n = 0, last = 0; n < numbers && bus->in_order; n++) {
-        bus->in_order = bus->rules[n] == NUMBER_NONE || bus->rules[n] >= last;
-        last = bus->rules[n] == NUMBER_NONE ? last : bus->rules[n];
+    made->count = numbers;
+    for (uint32_t n = 0, last = 0; n < numbers && made->in_order; n++) {
+        made->in_order = made->places[n] == NUMBER_NONE || made->places[n] >= last;
+        last = made->places[n] == NUMBER_NONE ? last : made->places[n];
     }
+    return made;
 }
 
 /* false: so much has changed that the set is better made anew; the bus is as it was. */
-static bool bus_update(const struct engine *engine, const struct config *config, const struct before *before, struct bus *old,
-                       const uint32_t *rules, size_t count, struct bus *bus, enum sluice_err *ret_err, struct sluice_error *reterr)
+static bool bus_update(const struct config *config, const struct before *before, const struct bus *old, const uint32_t *rules, size_t count,
+                       struct bus *bus, enum sluice_err *ret_err, struct sluice_error *reterr)
 {
     struct changes changes = { 0 };
     enum sluice_err err = SLUICE_OK;
+    struct bus_rules *made = bus_compare(config, before, old->rules, rules, count, &changes);
+    size_t changed = changes.put.count + changes.removed.count;
+    bool few = changes.put.count <= MATCH_DELTA_MAX && changed * 2 <= count;
 
-    bus_compare(engine, config, before, old, rules, count, bus, &changes);
-    bool few = changes.put.count <= MATCH_DELTA_MAX && (changes.put.count + changes.removed.count) * 2 <= count;
-    if (few && changes.put.count + changes.removed.count == 0) {
-        bus->set = old->set;
-        bus->borrowed = true;
+    if (few && changed == 0) {
+        made->set = match_set_share(old->rules->set);
         bus->unsaved = old->unsaved;
     } else if (few) {
-        err = match_set_update(old->set, changes.put.items, changes.put.count, changes.removed.items, changes.removed.count, &bus->set, reterr);
+        err = match_set_update(old->rules->set, changes.put.items, changes.put.count, changes.removed.items, changes.removed.count, &made->set,
+                               reterr);
         few = err != SLUICE_ELIMIT; /* with those since it was last made whole it is too many */
     }
     VEC_DONE(&changes.put);
     VEC_DONE(&changes.removed);
-    if (!few) {
-        free(bus->rules);
-        bus->rules = NULL;
-    }
+    if (few && err == SLUICE_OK)
+        bus->rules = made;
+    else
+        bus_rules_release(made);
     *ret_err = err;
     return few;
 }
 
-void buses_free(struct bus *buses, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (!buses[i].borrowed)
-            match_set_free(buses[i].set);
-        free(buses[i].rules);
-    }
-}
-
-enum sluice_err ruleset_compile(struct engine *engine, const struct config *config, struct ruleset *set, struct sluice_error *reterr)
+enum sluice_err rules_compile(struct preparation *preparation, const uint32_t *places_before, struct sluice_error *reterr)
 {
     enum sluice_err err = SLUICE_OK;
+    struct ruleset *next = preparation->next, *base = preparation->base;
+    const struct config *config = next->config;
 
-    while (config->buses[set->buses_count] != NULL)
-        set->buses_count++;
-    set->buses = arena_zalloc(set->arena, (set->buses_count + 1) * sizeof *set->buses);
-    for (size_t b = 0; b < set->buses_count; b++) {
-        set->buses[b].name = arena_text(set->arena, view_of(config->buses[b]));
-        names_put(&set->bus_ids, view_of(set->buses[b].name), (uint32_t)b);
+    while (config->buses[next->buses_count] != NULL)
+        next->buses_count++;
+    next->buses = arena_zalloc(next->arena, (next->buses_count + 1) * sizeof *next->buses);
+    for (size_t b = 0; b < next->buses_count; b++) {
+        next->buses[b].name = arena_text(next->arena, view_of(config->buses[b]));
+        names_put(&next->bus_ids, view_of(next->buses[b].name), (uint32_t)b);
     }
-    struct grouped grouped = grouped_of(config, set);
-    struct before before = before_of(engine, config);
-    for (size_t b = 0; b < set->buses_count && err == SLUICE_OK; b++) {
-        struct bus *bus = &set->buses[b];
+    struct grouped grouped = grouped_of(config, next);
+    uint32_t *numbers = numbers_before(preparation);
+    struct before before = { .config = base == NULL ? NULL : base->config, .places = places_before, .numbers = numbers };
+    for (size_t b = 0; b < next->buses_count && err == SLUICE_OK; b++) {
+        struct bus *bus = &next->buses[b];
         const uint32_t *rules = grouped.rules + grouped.first[b];
         size_t count = grouped.first[b + 1] - grouped.first[b];
         uint32_t known;
-        struct bus *old = names_get(&engine->bus_ids, view_of(bus->name), &known) ? &engine->buses[known] : NULL;
+        const struct bus *old = base != NULL && names_get(&base->bus_ids, view_of(bus->name), &known) ? &preparation->before[known] : NULL;
         if (count == 0)
             continue;
-        if (old == NULL || old->set == NULL || !bus_update(engine, config, &before, old, rules, count, bus, &err, reterr))
-            err = bus_make_whole(engine, config, rules, count, bus, reterr);
+        if (old == NULL || old->rules == NULL || !bus_update(config, &before, old, rules, count, bus, &err, reterr))
+            err = bus_make_whole(preparation, rules, count, bus, reterr);
     }
-    before_done(&before);
+    free(numbers);
     grouped_done(&grouped);
     return err;
-}
-
-/* From here on the sets are the new configuration's. */
-void ruleset_adopt(struct engine *engine, struct ruleset *set)
-{
-    for (size_t b = 0; b < set->buses_count; b++) {
-        uint32_t known;
-        if (!set->buses[b].borrowed)
-            continue;
-        bool was_there = names_get(&engine->bus_ids, view_of(set->buses[b].name), &known);
-        ASSERT(was_there);
-        engine->buses[known].set = NULL;
-        set->buses[b].borrowed = false;
-    }
-    buses_free(engine->buses, engine->buses_count);
-    names_done(&engine->bus_ids);
-    engine->buses = set->buses;
-    engine->buses_count = set->buses_count;
-    engine->bus_ids = set->bus_ids;
-    engine->rules_settled = false;
 }
 
 /* ---- an event's rules ---- */
@@ -261,47 +275,45 @@ static int compare_places(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-void rules_of_numbers(const struct bus *bus, const uint32_t *numbers, size_t count, uint32_t *ret_rules)
+void rules_of_numbers(const struct bus_rules *rules, const uint32_t *numbers, size_t count, uint32_t *ret_rules)
 {
     for (size_t i = 0; i < count; i++) {
-        ASSERT(numbers[i] < bus->rules_count);
-        ret_rules[i] = bus->rules[numbers[i]];
+        ASSERT(numbers[i] < rules->count);
+        ret_rules[i] = rules->places[numbers[i]];
     }
-    if (!bus->in_order && count > 1)
+    if (!rules->in_order && count > 1)
         qsort(ret_rules, count, sizeof *ret_rules, compare_places);
 }
 
 /* ---- background work ---- */
 
 struct rules_work {
-    const struct config *config;
+    struct ruleset *ruleset;     /* held: in force when it began */
     char *bus;
     uint64_t revision;
-    struct match_set *set;       /* whole; of a save alone a share of the one in force */
     bool merges;
-    uint32_t *rules;             /* a merge's: by number */
-    size_t rules_count;
+    struct bus_rules *rules;     /* a save's: those in force, held. A merge's: whole; after its end, those it took the place of */
     enum sluice_err err;
     struct sluice_error error;
 };
 
 struct rules_work *engine_rules_work(struct engine *engine)
 {
-    if (engine->rules_working || engine->rules_settled) /* asked every turn, and there may be a thousand buses */
+    if (engine->rules_working || engine->rules_settled || engine->ruleset == NULL) /* asked every turn, and there may be a thousand buses */
         return NULL;
-    for (size_t b = 0; b < engine->buses_count; b++) {
-        struct bus *bus = &engine->buses[b];
-        bool merges = bus->set != NULL && match_set_cost(bus->set).changes > 0 && engine->rules_unmergeable != engine->revision;
-        if (bus->set == NULL || (!merges && (!bus->unsaved || engine->world.rules_open == NULL)))
+    for (size_t b = 0; b < engine->ruleset->buses_count; b++) {
+        struct bus *bus = &engine->ruleset->buses[b];
+        bool merges = bus->rules != NULL && match_set_cost(bus->rules->set).changes > 0 && engine->rules_unmergeable != engine->revision;
+        if (bus->rules == NULL || (!merges && (!bus->unsaved || engine->world.rules_open == NULL)))
             continue;
-        struct rules_work *work = calloc(1, sizeof *work);
+        struct rules_work *work = malloc(sizeof *work);
         ASSERT(work != NULL);
-        *work = (struct rules_work){ .config = engine->config, .bus = strdup(bus->name), .revision = engine->revision, .merges = merges };
+        *work = (struct rules_work){ .ruleset = ruleset_hold(engine->ruleset), .bus = strdup(bus->name), .revision = engine->revision,
+                                     .merges = merges };
         ASSERT(work->bus != NULL);
         if (!merges) {
             bus->unsaved = false; /* once: a disk that refuses it will not be asked again before the next change */
-            work->set = match_set_share(bus->set);
-            work->rules_count = bus->rules_count;
+            work->rules = bus_rules_hold(bus->rules);
         }
         engine->rules_working = true;
         return work;
@@ -314,20 +326,25 @@ void rules_work_run(struct rules_work *work)
 {
     if (!work->merges)
         return;
-    work->rules = malloc((work->config->rules_count + 1) * sizeof *work->rules);
-    ASSERT(work->rules != NULL);
-    for (uint32_t r = 0; r < work->config->rules_count; r++)
-        if (work->config->rules[r].enabled && strcmp(work->config->rules[r].bus, work->bus) == 0)
-            work->rules[work->rules_count++] = r;
-    struct match_rule *list = numbered(work->config, work->rules, work->rules_count);
-    work->err = match_set_new(list, work->rules_count, &work->set, NULL, &work->error);
+    const struct config *config = work->ruleset->config;
+    struct bus_rules *rules = bus_rules_new(config->rules_count);
+    rules->count = 0;
+    for (uint32_t r = 0; r < config->rules_count; r++)
+        if (config->rules[r].enabled && strcmp(config->rules[r].bus, work->bus) == 0)
+            rules->places[rules->count++] = r;
+    struct match_rule *list = numbered(config, rules->places, rules->count);
+    work->err = match_set_new(list, rules->count, &rules->set, NULL, &work->error);
     free(list);
+    if (work->err == SLUICE_OK)
+        work->rules = rules;
+    else
+        bus_rules_release(rules);
 }
 
 struct match_set *rules_work_saves(const struct rules_work *work, const char **ret_bus)
 {
     *ret_bus = work->bus;
-    return work->rules_count >= RULES_SAVED_MIN ? work->set : NULL;
+    return work->rules != NULL && work->rules->count >= RULES_SAVED_MIN ? work->rules->set : NULL;
 }
 
 void engine_rules_work_end(struct engine *engine, struct rules_work *work)
@@ -340,18 +357,25 @@ void engine_rules_work_end(struct engine *engine, struct rules_work *work)
         /* The rules are in force in two parts, and stay so. The parts had passed the limits one by one. */
         engine_log(engine, LOG_WARN, "event=rules-not-merged bus=%s reason=\"%s\"", work->bus, work->error.text);
         engine->rules_unmergeable = work->revision;
-    } else if (work->merges && work->set != NULL && work->revision == engine->revision && names_get(&engine->bus_ids, view_of(work->bus), &index)) {
-        struct bus *bus = &engine->buses[index];
-        engine_log(engine, LOG_INFO, "event=rules-merged bus=%s rules=%zu changes=%zu", work->bus, work->rules_count,
-                   match_set_cost(bus->set).changes);
-        match_set_free(bus->set);
-        free(bus->rules);
-        *bus = (struct bus){ .name = bus->name, .set = work->set, .rules = work->rules, .rules_count = work->rules_count, .in_order = true };
-        work->set = NULL;
-        work->rules = NULL;
+    } else if (work->merges && work->rules != NULL && work->ruleset == engine->ruleset) {
+        bool known = names_get(&engine->ruleset->bus_ids, view_of(work->bus), &index);
+        ASSERT(known);
+        struct bus *bus = &engine->ruleset->buses[index];
+        struct bus_rules *before = bus->rules;
+        engine_log(engine, LOG_INFO, "event=rules-merged bus=%s rules=%zu changes=%zu", work->bus, work->rules->count,
+                   match_set_cost(before->set).changes);
+        bus->rules = work->rules;
+        bus->unsaved = false; /* the work's own thread has done so, or could not */
+        work->rules = before;
     }
-    match_set_free(work->set);
-    free(work->rules);
+}
+
+void rules_work_free(struct rules_work *work)
+{
+    if (work == NULL)
+        return;
+    bus_rules_release(work->rules);
+    ruleset_release(work->ruleset);
     free(work->bus);
     free(work);
 }

@@ -14,6 +14,7 @@
 #include "broker/base/assert.h"
 #include "broker/daemon/control.h"
 #include "broker/daemon/lambda.h"
+#include "broker/daemon/reload.h"
 #include "broker/daemon/rule_index.h"
 #include "broker/edge/log.h"
 #include "schemas/codec/address.h"
@@ -275,6 +276,7 @@ static void broker_turn(struct broker *broker)
     broker_read(broker);
     take_publishes(broker, now);
     engine_tick(broker->engine, now);
+    reload_turn(broker->reload);
     /* One commit is on the disk at a time; what arrives meanwhile is the next one. */
     if (!broker->committing && engine_has_commit(broker->engine)) {
         broker->commit = engine_seal(broker->engine, now);
@@ -388,6 +390,11 @@ static void recover_totals(void *ctx, uint64_t revision, uint64_t next_seq, uint
     engine_restore_totals(ctx, revision, next_seq, events_total, unmatched_total);
 }
 
+static void config_release(void *file)
+{
+    config_file_free(file);
+}
+
 static bool open_engine(struct broker *broker)
 {
     struct sluice_error error;
@@ -410,8 +417,9 @@ static bool open_engine(struct broker *broker)
     broker_read(broker);
     if (store_recover(broker->store, &recovery, &error) != SLUICE_OK)
         return say("recovery-failed", &error);
-    if (engine_configure(broker->engine, &broker->config->config, clock_now(), &error) != SLUICE_OK)
+    if (engine_configure_at_once(broker->engine, &broker->config->config, config_release, broker->config, clock_now(), &error) != SLUICE_OK)
         return say("configuration-refused", &error);
+    broker->config_taken = true;
     engine_recovered(broker->engine, clock_now());
     broker_read_end(broker);
     return true;
@@ -546,11 +554,11 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
         return say("store-refused", &error);
     broker->control = control_new(broker);
     broker->rule_index = rule_index_new(broker);
+    broker->reload = reload_new(broker);
     rule_index_tidy(broker);
     ev_timer_init(&broker->wake, on_wake, 0., 0.);
     ev_timer_init(&broker->start_again, on_start_again, 0., 0.005);
-    ev_timer_init(&broker->reload_soon, broker_on_reload_soon, 0., 0.3);
-    broker->wake.data = broker->start_again.data = broker->reload_soon.data = broker;
+    broker->wake.data = broker->start_again.data = broker;
     return open_engine(broker) && open_edges(broker);
 }
 
@@ -584,11 +592,10 @@ int broker_run(struct broker *broker)
     (void)signal(SIGPIPE, SIG_IGN);
     watch_signal(broker, &broker->term, SIGTERM, on_stop);
     watch_signal(broker, &broker->interrupt, SIGINT, on_stop);
-    watch_signal(broker, &broker->reload, SIGHUP, broker_on_reload);
     ev_prepare_init(&broker->turn, on_prepare);
     broker->turn.data = broker;
     ev_prepare_start(broker->loop, &broker->turn);
-    broker_watch_config(broker);
+    reload_watch(broker->reload);
     watch_watchdog(broker);
     broker_read(broker);
     engine_totals(broker->engine, &totals);
@@ -615,9 +622,11 @@ void broker_close(struct broker *broker)
     control_free(broker->control); /* a worker may still read the store */
     store_close(broker->store);
     rule_index_free(broker->rule_index);
+    reload_free(broker->reload);
     engine_free(broker->engine);
     mailbox_free(broker->mailbox);
-    config_file_free(broker->config);
+    if (!broker->config_taken)
+        config_file_free(broker->config);
     for (size_t i = 0; broker->listeners[i] != NULL; i++)
         free(broker->listeners[i]);
     VEC_DONE(&broker->publishes);
@@ -630,7 +639,6 @@ void broker_close(struct broker *broker)
     if (!broker->fatal && broker->store != NULL)
         log_format(LOG_INFO, "event=stopped");
     notify_close(&broker->notify);
-    broker_unwatch_config(broker);
     if (broker->loop != NULL)
         ev_loop_destroy(broker->loop);
 }

@@ -3,6 +3,8 @@
  *   ev loop ── callbacks of the edges ── engine (inside the turn's store read) ── before the loop sleeps: broker_turn()
  *                                                                                   take waiting publishes, tick, seal, commit
  *   committer thread ── mailbox ── broker_committed(): acks leave, queues grow, turn again
+ *   workers (worker.h) ── mailbox ── what takes longer than a turn may: a configuration read again (reload.h), rules merged and saved
+ *                                    (rule_index.h), the store counted or searched for a control call
  */
 #ifndef SLUICE_DAEMON_BROKER_H
 #define SLUICE_DAEMON_BROKER_H
@@ -24,6 +26,7 @@
 struct api;
 struct arena;
 struct control;
+struct reload;
 struct runtime_api;
 struct rule_index;
 
@@ -53,7 +56,9 @@ struct broker {
     struct arena *environment;   /* of the Lambda function that is started now */
     struct control *control;
     struct rule_index *rule_index;
-    struct config_file *config;
+    struct reload *reload;
+    struct config_file *config;  /* in force */
+    bool config_taken;           /* it is the engine's, which frees it when another has come */
     char data[4096];
     char *listeners[CONFIG_LISTENERS_MAX + 1]; /* NULL-terminated; our own: the configuration they came from is freed by a reload */
     char http[300], http_url[320]; /* the HTTP port's "HOST:PORT", and its URL for processes of this machine; "": there is none */
@@ -84,10 +89,7 @@ struct broker {
 
     ev_prepare turn;
     ev_timer wake, start_again, machine, watchdog;
-    ev_signal term, interrupt, reload;
-    ev_stat watches[64];
-    unsigned watches_count;
-    ev_timer reload_soon;
+    ev_signal term, interrupt;
 };
 
 /* Opens everything; on an error says why on stderr and returns false. */
@@ -123,12 +125,5 @@ void broker_on_lost(void *ctx, uint64_t instance, uint64_t lease_reached);
 void broker_detach_gone(struct broker *broker, uint64_t request); /* the peer of a detach call went away */
 void broker_consumer_stopped(struct broker *broker, uint64_t instance, const char *reason);
 void broker_consumers_done(struct broker *broker);
-/* reload.c */
-void broker_watch_config(struct broker *broker);
-void broker_unwatch_config(struct broker *broker);
-void broker_on_reload(struct ev_loop *loop, ev_signal *watcher, int events);
-void broker_on_reload_soon(struct ev_loop *loop, ev_timer *watcher, int events);
-/* Reads the configuration again. false: refused; `errors` (may be NULL) gets the compiler-like lines. */
-bool broker_reload(struct broker *broker, struct bytes *errors);
 
 #endif

@@ -232,6 +232,15 @@ json_t *call_when_durable(struct call *call, json_t *result)
     return result;
 }
 
+void call_finish_when_durable(struct call *call, json_t *result)
+{
+    ASSERT(call->parked_for != PARKED_NOT);
+    ASSERT(engine_has_commit(call->control->broker->engine));
+    call->commit = engine_commit_gathering(call->control->broker->engine);
+    call->parked_for = PARKED_DURABLE;
+    call->result = result;
+}
+
 void call_run(struct call *call)
 {
     call->now = clock_now();
@@ -297,6 +306,7 @@ void control_committed(struct control *control)
         case PARKED_NOT:
         case PARKED_BALANCE:
         case PARKED_INVOKE:
+        case PARKED_RELOAD:
         case PARKED_SEARCH: break;
         }
     }

@@ -2,7 +2,7 @@
  *
  * A call is answered inside the turn it came in, or it is parked: a tail until there is an event or its time is over, a change until
  * the commit that holds it is durable, a balance until a thread has counted it, an event of a foreign id until a thread has read the
- * log for it. At most CONTROL_PARKED_MAX are.
+ * log for it, a reload until a thread has prepared it. At most CONTROL_PARKED_MAX are.
  *
  *   control.c               the table of commands, their arguments, parking and answering
  *   control_status.c        status, balance                    control_events.c         event.tail, event.show
@@ -30,6 +30,8 @@ void control_call(struct control *control, uint64_t request, struct view command
 void control_gone(struct control *control, uint64_t request);
 /* After each commit: answers what waited for it, and tails. */
 void control_committed(struct control *control);
+/* Reload `number` is over: answers those who asked for it. */
+void control_reloaded(struct control *control, uint64_t number, bool loaded, struct view errors);
 /* Invocations and events of calls of function.invoke: handles with CONTROL_HANDLE_BIT. */
 struct api_invocation;
 const struct api_invocation *control_invocation(const struct control *control, uint64_t invoke);

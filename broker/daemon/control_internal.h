@@ -26,6 +26,7 @@ enum parked_for {
     PARKED_COMMIT,               /* run again after each commit, and when its timer says so */
     PARKED_BALANCE,              /* a worker counts for it, or will */
     PARKED_INVOKE,               /* an invocation runs for it, or its event is on its way to the disk */
+    PARKED_RELOAD,               /* the reload of its number is under way, or comes next */
     PARKED_SEARCH,               /* a worker reads the log for it, or will: one after the other, in order */
 };
 
@@ -44,6 +45,7 @@ struct call {
     uint64_t commit;             /* the number of the commit that holds all that was asked before the call was parked */
     uint64_t after_seq;          /* event.tail: from where, once it is known */
     ev_timer timer;              /* event.tail: its wait */
+    uint64_t reload;             /* reload: the number of the one that answers it */
     bool counting;               /* balance: the thread that runs counts for it */
     struct invocation *invocation; /* function.invoke */
     struct event_found *found;   /* event.show: what a search found, while the call waits for more; NULL: nothing yet */
@@ -94,6 +96,8 @@ json_t *call_park(struct call *call, enum parked_for what);
 void call_unpark(struct call *call);
 /* A parked call's result or error; frees the call. `result` (may be NULL: see call->error) is taken. */
 void call_finish(struct call *call, json_t *result);
+/* call_finish() of a parked call, once the commit that is being gathered now is durable. */
+void call_finish_when_durable(struct call *call, json_t *result);
 /* Runs it (again). */
 void call_run(struct call *call);
 /* "name": sets *ret_function, or fails with SLUICE_ENOTFOUND. */

@@ -1,6 +1,8 @@
 /* control_rules.c - the rules in force, and taking others. */
 #include "broker/daemon/control_internal.h"
 
+#include "broker/daemon/reload.h"
+
 static const char *input_text(enum target_input input)
 {
     switch (input) {
@@ -71,15 +73,26 @@ json_t *control_rule_list(struct call *call)
 
 json_t *control_reload(struct call *call)
 {
-    struct broker *broker = call->control->broker;
-    struct engine_totals totals;
-    struct bytes errors = { 0 };
+    if (call_park(call, PARKED_RELOAD), call->error.code == SLUICE_OK)
+        call->reload = reload_ask(call->control->broker->reload);
+    return NULL;
+}
 
-    bool loaded = broker_reload(broker, &errors);
-    engine_totals(broker->engine, &totals);
-    json_t *result = json_pack("{s:b,s:I,s:o}", "loaded", (int)loaded, "revision", (json_int_t)totals.revision, "errors",
-                               json_view(errors.len == 0 ? VIEW_LITERAL("") : bytes_view(&errors)));
-    ASSERT(result != NULL);
-    bytes_done(&errors);
-    return loaded ? call_when_durable(call, result) : result;
+void control_reloaded(struct control *control, uint64_t number, bool loaded, struct view errors)
+{
+    struct engine_totals totals;
+
+    engine_totals(control->broker->engine, &totals);
+    LIST_EACH(at, &control->parked) {
+        struct call *call = LIST_OWNER(at, struct call, link);
+        if (call->parked_for != PARKED_RELOAD || call->reload != number)
+            continue;
+        json_t *result = json_pack("{s:b,s:I,s:o}", "loaded", (int)loaded, "revision", (json_int_t)totals.revision, "errors",
+                                   json_view(errors.len == 0 ? VIEW_LITERAL("") : errors));
+        ASSERT(result != NULL);
+        if (loaded)
+            call_finish_when_durable(call, result);
+        else
+            call_finish(call, result);
+    }
 }

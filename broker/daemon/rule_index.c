@@ -26,8 +26,8 @@ struct rule_index {
     struct broker *broker;
     struct worker worker;
     struct rules_work *work;     /* NULL: none is under way */
-    struct config_file *reading; /* in force when it began */
-    struct config_file *retired; /* the same, once another is in force: freed when the thread has ended */
+    bool ended;                  /* it is in force, or thrown away; the thread frees what is left, which for a million rules takes longer than
+                                  * the loop may wait */
 };
 
 static void folder_path(const struct broker *broker, char path[PATH_ROOM])
@@ -211,6 +211,11 @@ static void work(void *ctx)
     struct rule_index *index = ctx;
     const char *bus;
 
+    if (index->ended) {
+        rules_work_free(index->work);
+        index->work = NULL;
+        return;
+    }
     (void)setpriority(PRIO_PROCESS, 0, NICENESS); /* on Linux of this thread alone; without it the work is only less polite */
     rules_work_run(index->work);
     struct match_set *set = rules_work_saves(index->work, &bus);
@@ -222,11 +227,14 @@ static void done(void *ctx)
 {
     struct rule_index *index = ctx;
 
+    if (index->ended) {
+        index->ended = false;
+        return;
+    }
     engine_rules_work_end(index->broker->engine, index->work);
-    index->work = NULL;
-    index->reading = NULL;
-    config_file_free(index->retired);
-    index->retired = NULL;
+    index->ended = true;
+    bool began = worker_begin(&index->worker);
+    ASSERT(began); /* the thread is there */
 }
 
 struct rule_index *rule_index_new(struct broker *broker)
@@ -244,30 +252,24 @@ struct rule_index *rule_index_free(struct rule_index *index)
     if (index == NULL)
         return NULL;
     worker_stop(&index->worker);
-    if (index->work != NULL)
-        done(index);
+    if (index->work != NULL && !index->ended)
+        engine_rules_work_end(index->broker->engine, index->work);
+    rules_work_free(index->work);
     free(index);
     return NULL;
 }
 
 void rule_index_turn(struct rule_index *index)
 {
-    if (index->work != NULL || index->broker->stopping)
+    if (index->worker.running || index->broker->stopping)
         return;
     index->work = engine_rules_work(index->broker->engine);
     if (index->work == NULL)
         return;
-    index->reading = index->broker->config;
     if (!worker_begin(&index->worker)) { /* no thread is to be had: another turn may have one */
         log_format(LOG_WARN, "event=rules-not-merged msg=\"no thread for it; it is tried again\"");
-        done(index);
+        engine_rules_work_end(index->broker->engine, index->work);
+        rules_work_free(index->work);
+        index->work = NULL;
     }
-}
-
-void rule_index_retire(struct rule_index *index, struct config_file *config)
-{
-    if (config == index->reading)
-        index->retired = config;
-    else
-        config_file_free(config);
 }

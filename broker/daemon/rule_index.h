@@ -4,7 +4,8 @@
  * when it is whole and of just the rules of the configuration; a damaged or stale one is refused with a line, the rules are compiled
  * anew and saved again. The files are a cache: they may be removed at any time, and a backup goes without them.
  *
- * One piece of work is under way at a time (engine_rules_work()), on a thread of low priority. */
+ * One piece of work is under way at a time (engine_rules_work()), on a thread of low priority, which also frees what it has taken the
+ * place of. A reload (reload.h) may come at any time; what was made of the rules before it is thrown away. */
 #ifndef SLUICE_DAEMON_RULE_INDEX_H
 #define SLUICE_DAEMON_RULE_INDEX_H
 
@@ -19,8 +20,6 @@ struct rule_index *rule_index_free(struct rule_index *index);
 struct match_set *rule_index_open(const struct broker *broker, const char *bus, uint64_t fingerprint);
 /* Begins the next piece of work if there is some and the thread is free; once a turn. */
 void rule_index_turn(struct rule_index *index);
-/* In place of config_file_free() at a reload: the thread may still read it. */
-void rule_index_retire(struct rule_index *index, struct config_file *config);
 /* Removes files of buses that are no more. At the start. */
 void rule_index_tidy(const struct broker *broker);
 

@@ -304,12 +304,20 @@ static void read_all(struct reading *reading, const char *path)
 
 struct config_file *config_file_load(const char *path, const char *runtimes, FILE *errors, unsigned *ret_errors_count)
 {
+    return config_file_load_until(NULL, path, runtimes, errors, ret_errors_count);
+}
+
+struct config_file *config_file_load_until(const atomic_bool *given_up, const char *path, const char *runtimes, FILE *errors,
+                                           unsigned *ret_errors_count)
+{
     struct arena *arena = arena_new(1 << 16);
     struct config_file *file = arena_zalloc(arena, sizeof *file);
     struct reading reading = { .loader = { .arena = arena, .mistakes = mistakes_new(), .config = &file->config, .runtimes = runtimes } };
 
     file->arena = arena;
+    mistakes_until(reading.loader.mistakes, given_up);
     read_all(&reading, path);
+    bool whole = !mistakes_given_up(reading.loader.mistakes);
     unsigned count = mistakes_count(reading.loader.mistakes);
     mistakes_print(reading.loader.mistakes, errors);
     const char **paths = arena_zalloc(arena, (reading.paths.count + 1) * sizeof *paths);
@@ -327,7 +335,7 @@ struct config_file *config_file_load(const char *path, const char *runtimes, FIL
     VEC_DONE(&reading.buses);
     if (ret_errors_count != NULL)
         *ret_errors_count = count;
-    return count == 0 ? file : config_file_free(file);
+    return count == 0 && whole ? file : config_file_free(file);
 }
 
 struct config_file *config_file_free(struct config_file *file)

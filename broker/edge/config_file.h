@@ -4,6 +4,7 @@
 #ifndef SLUICE_EDGE_CONFIG_FILE_H
 #define SLUICE_EDGE_CONFIG_FILE_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "broker/base/arena.h"
@@ -30,6 +31,9 @@ struct config_file {             /* owned; free with config_file_free() */
  * Relative paths start from the configuration's folder and come out absolute. Reads no network and starts nothing; may block on the
  * disk, some 20 us a rule. */
 struct config_file *config_file_load(const char *path, const char *runtimes, FILE *errors, unsigned *ret_errors_count);
+/* The same; NULL also, soon, once *given_up is true. */
+struct config_file *config_file_load_until(const atomic_bool *given_up, const char *path, const char *runtimes, FILE *errors,
+                                           unsigned *ret_errors_count);
 struct config_file *config_file_free(struct config_file *file);
 
 #endif

@@ -263,13 +263,12 @@ void config_rules_read(struct loader *loader, const struct config_entry *entries
     for (unsigned i = 0; i < config->functions_count; i++)
         VEC_PUSH(&names, config->functions[i].name);
     reader.function_names = names.items;
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count && !mistakes_given_up(loader->mistakes); i++, config->rules_count++) {
         rules[i] = (struct config_rule){ .name = entries[i].name, .bus = EVENT_BUS_DEFAULT, .enabled = true,
                                          .file = entries[i].file->source.path, .line = entries[i].key->line };
         rule_read(&reader, &entries[i], &rules[i]);
     }
     config->rules = rules;
-    config->rules_count = count;
     json_text_done(&reader.json);
     VEC_DONE(&names);
 }

@@ -22,6 +22,7 @@ struct mistakes {
     struct arena *arena;
     VEC(struct mistake) list;
     unsigned count;
+    const atomic_bool *given_up;
 };
 
 struct mistakes *mistakes_new(void)
@@ -39,6 +40,16 @@ struct mistakes *mistakes_free(struct mistakes *mistakes)
         (void)arena_free(mistakes->arena);
     }
     return NULL;
+}
+
+void mistakes_until(struct mistakes *mistakes, const atomic_bool *given_up)
+{
+    mistakes->given_up = given_up;
+}
+
+bool mistakes_given_up(const struct mistakes *mistakes)
+{
+    return mistakes->given_up != NULL && atomic_load_explicit(mistakes->given_up, memory_order_relaxed);
 }
 
 unsigned mistakes_count(const struct mistakes *mistakes)

@@ -9,6 +9,7 @@
 #ifndef SLUICE_EDGE_MISTAKES_H
 #define SLUICE_EDGE_MISTAKES_H
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "schemas/codec/view.h"
@@ -27,6 +28,11 @@ struct source {              /* one file as read; outlives the calls below, not 
 struct mistakes;
 struct mistakes *mistakes_new(void);                        /* owned; aborts when out of memory, as arenas do */
 struct mistakes *mistakes_free(struct mistakes *mistakes);  /* NULL is fine; returns NULL */
+
+/* Once *given_up is true, on whatever thread it was set, nobody wants to know any more: readers leave off, and what they return is
+ * thrown away. NULL: never. */
+void mistakes_until(struct mistakes *mistakes, const atomic_bool *given_up);
+bool mistakes_given_up(const struct mistakes *mistakes);
 
 /* `offset`: byte of source->text the caret points at. One line of text, without a newline. */
 void mistake_at(struct mistakes *mistakes, const struct source *source, size_t offset, const char *format, ...)

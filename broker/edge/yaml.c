@@ -302,6 +302,7 @@ static void parse(struct builder *builder, struct fy_parser *parser, struct fy_d
     while (!builder->failed && (event = fy_parser_parse(parser)) != NULL) {
         event_take(builder, event);
         fy_parser_event_free(parser, event);
+        builder->failed |= mistakes_given_up(builder->file->mistakes);
     }
     if (!builder->failed && fy_parser_get_stream_error(parser))
         syntax_complain(builder, diag);

@@ -16,7 +16,7 @@ import sluice_daemon
 CONFIGURATION = """
 functions:
   only:
-    command: [sh, -c, 'if grep -q bad; then exit 3; fi']
+    command: [sh, -c, 'if grep -q wrong; then exit 3; fi']
     protocol: stdio
     retry: {attempts: 1}
   other: {command: [cat], protocol: stdio}
@@ -88,7 +88,7 @@ class Balance(StartTest):
     def given_every_term(self):
         """3 succeeded, 2 dead, 1 discarded, 1 parked for later, 4 in the log; the daemon stopped."""
         daemon = self.start(CONFIGURATION)
-        daemon.put(*(event("only", "good") for _ in range(3)), *(event("only", "bad", id=f"bad-{number}") for number in range(3)))
+        daemon.put(*(event("only", "good") for _ in range(3)), *(event("only", "wrong", id=f"bad-{number}") for number in range(3)))
         daemon.wait_balance("only", succeeded=3, dead_lettered=3, pending=0)
         daemon.sluice("dead-letter", "purge", "only", "bad-0")
         daemon.configure(CONFIGURATION.replace("retry:", "scale: {max: 0}\n    retry:"))

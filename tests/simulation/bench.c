@@ -1,5 +1,7 @@
 #include "tests/simulation/bench.h"
 
+#include "broker/base/assert.h"
+
 static void bench_answered(void *ctx, uint64_t reply, const struct publish_answer *answer)
 {
     struct bench *bench = ctx;
@@ -78,13 +80,28 @@ static const struct config_target target = { .function = "f" };
 const struct config_rule bench_rule = { .name = "r", .bus = "default", .pattern = "{\"source\":[\"s\"]}", .enabled = true,
                                          .targets = &target, .targets_count = 1, .file = "test", .line = 1 };
 
-void bench_configure(struct bench *bench, bool with_function)
+const struct config *bench_config_dup(const struct bench *bench)
 {
+    struct config *config = malloc(sizeof *config);
+
+    ASSERT(config != NULL);
+    *config = bench->config;
+    return config;
+}
+
+void bench_take_config(struct bench *bench)
+{
+    const struct config *config = bench_config_dup(bench);
     struct sluice_error error;
 
+    EXPECT_EQ(SLUICE_OK, engine_configure_at_once(bench->engine, config, free, (void *)(uintptr_t)config, bench->now, &error));
+}
+
+void bench_configure(struct bench *bench, bool with_function)
+{
     bench->config = (struct config){ .buses = buses, .buses_count = 1, .functions = &bench->function, .functions_count = with_function,
                                      .rules = &bench_rule, .rules_count = with_function };
-    EXPECT_EQ(SLUICE_OK, engine_configure(bench->engine, &bench->config, bench->now, &error));
+    bench_take_config(bench);
 }
 
 void bench_open(struct bench *bench, unsigned attempts)

@@ -35,6 +35,8 @@ extern const struct failure said_no;
 /* One stdio function "f", id 1; `attempts` tries in all. Change bench->function, then bench_configure() for another. */
 void bench_open(struct bench *bench, unsigned attempts);
 void bench_configure(struct bench *bench, bool with_function);
+void bench_take_config(struct bench *bench);     /* bench->config as it is now; what it points to must stay */
+const struct config *bench_config_dup(const struct bench *bench); /* free(), or the engine's */
 void bench_close(struct bench *bench);
 
 struct commit *seal_and_apply(struct bench *bench);

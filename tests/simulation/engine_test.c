@@ -73,7 +73,7 @@ TEST(what_no_template_can_make_an_input_of_is_a_dead_letter_at_once_and_starts_n
     bench_open(&bench, 3);
     with_template.targets = &templated;
     bench.config.rules = &with_template;
-    EXPECT_EQ(SLUICE_OK, engine_configure(bench.engine, &bench.config, bench.now, NULL));
+    bench_take_config(&bench);
     for (unsigned round = 0; round < 2; round++) {
         publish_one(&bench, 0, 0);
         commit_all(&bench);
@@ -99,7 +99,7 @@ TEST(a_lease_is_bounded_by_what_is_handed_over_with_its_constant_inputs_and_head
     bench.function.batch_size = 1000;
     with_constant.targets = &constant;
     bench.config.rules = &with_constant;
-    EXPECT_EQ(SLUICE_OK, engine_configure(bench.engine, &bench.config, bench.now, NULL));
+    bench_take_config(&bench);
     for (unsigned i = 0; i < 100; i++)
         publish_one(&bench, 0, 0);
     commit_all(&bench);

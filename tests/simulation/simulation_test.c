@@ -99,6 +99,8 @@ int main(int argc, char **argv)
         total.commits += report.commits;
         total.refused += report.refused;
         total.rules_works += report.rules_works;
+        total.prepared += report.prepared;
+        total.stale += report.stale;
         total.callers.asked += report.callers.asked;
         total.callers.done += report.callers.done;
         total.callers.failed += report.callers.failed;
@@ -108,9 +110,10 @@ int main(int argc, char **argv)
         total.callers.refused += report.callers.refused;
     }
     printf("%" PRIu64 " runs of %" PRIu64 " steps: %" PRIu64 " events, %" PRIu64 " deliveries, %" PRIu64 " handed over; %" PRIu64 " succeeded, %" PRIu64
-           " dead, %" PRIu64 " expired, %" PRIu64 " discarded; %" PRIu64 " crashes, %" PRIu64 " commits, %" PRIu64 " refused; rules merged %" PRIu64 " times\n",
+           " dead, %" PRIu64 " expired, %" PRIu64 " discarded; %" PRIu64 " crashes, %" PRIu64 " commits, %" PRIu64 " refused; rules merged %" PRIu64
+           " times, %" PRIu64 " configurations prepared, %" PRIu64 " stale\n",
            seeds, steps, total.events, total.deliveries, total.handed, total.succeeded, total.dead, total.expired, total.discarded,
-           total.crashes, total.commits, total.refused, total.rules_works);
+           total.crashes, total.commits, total.refused, total.rules_works, total.prepared, total.stale);
     printf("%" PRIu64 " calls: %" PRIu64 " refused, %" PRIu64 " done, %" PRIu64 " failed, %" PRIu64 " throttled, %" PRIu64 " stopped, %" PRIu64
            " callers left\n", total.callers.asked, total.callers.refused, total.callers.done, total.callers.failed, total.callers.throttled,
            total.callers.stopped, total.callers.left);

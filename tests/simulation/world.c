@@ -181,6 +181,8 @@ static void turn(struct world_sim *sim)
         act(sim, &action);
     }
     rules_work_goes_on(sim);
+    if (!sim->draining)
+        preparations_go_on(sim);
     engine_tick(sim->engine, sim->now);
     callers_start_failed(sim->callers);
     timeouts_check(sim);
@@ -294,8 +296,6 @@ void world_run(const struct world_options *options, struct world_report *ret_rep
         bytes_done(&sim.batches.items[i].bytes);
     for (size_t p = 0; p < SIM_PRODUCERS; p++)
         VEC_DONE(&sim.producers[p].outstanding);
-    configuration_free(sim.configuration);
-    configuration_free(sim.configuration_before);
     VEC_DONE(&sim.actions);
     VEC_DONE(&sim.batches);
     VEC_DONE(&sim.replies);

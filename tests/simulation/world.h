@@ -22,7 +22,7 @@ struct world_options {
 };
 
 struct world_report {
-    uint64_t events, deliveries, handed, succeeded, dead, expired, discarded, crashes, commits, refused, rules_works;
+    uint64_t events, deliveries, handed, succeeded, dead, expired, discarded, crashes, commits, refused, rules_works, prepared, stale;
     struct callers_figures callers;
 };
 /* Ends the program when an invariant is broken. */

@@ -64,9 +64,9 @@ static void configuration_rules(struct world_sim *sim, struct configuration *mad
         struct config_target *targets = arena_zalloc(made->arena, SIM_TARGETS_PER_RULE * sizeof *targets);
         rule->enabled = percent(sim, 80);
         rule->sources = (unsigned)below(sim, 16) & (unsigned)below(sim, 16); /* s3 of some is in none */
-        if (sim->configuration_before != NULL && percent(sim, 80)) { /* most stay: a small change is another path than a large one */
-            rule->enabled = sim->configuration_before->rules[r].enabled;
-            rule->sources = sim->configuration_before->rules[r].sources;
+        if (sim->configuration != NULL && percent(sim, 80)) { /* most stay: a small change is another path than a large one */
+            rule->enabled = sim->configuration->rules[r].enabled;
+            rule->sources = sim->configuration->rules[r].sources;
         }
         for (rule->targets_count = 0; rule->targets_count < 1 + (unsigned)below(sim, SIM_TARGETS_PER_RULE);) {
             const struct config_function *function = &made->config.functions[below(sim, made->config.functions_count)];
@@ -95,38 +95,102 @@ static struct configuration *configuration_new(struct world_sim *sim, bool all)
     return made;
 }
 
-void configuration_free(struct configuration *configuration)
+static void configuration_free(void *ctx)
 {
-    if (configuration == NULL)
-        return;
+    struct configuration *configuration = ctx;
+
     arena_free(configuration->arena);
     free(configuration);
+}
+
+/* About to be put in force: what the engine says meanwhile is by the new one. */
+static void takes_effect(struct world_sim *sim, struct configuration *configuration)
+{
+    sim->configuration = configuration;
+    oracle_configured(sim->oracle, configuration->rules);
+    for (size_t i = 0; i < PREPARATIONS_MAX; i++)
+        sim->preparing[i].stale = true;
 }
 
 void world_configure(struct world_sim *sim, bool all)
 {
     struct sluice_error error;
+    struct configuration *made = configuration_new(sim, all);
 
-    configuration_free(sim->configuration_before);
-    sim->configuration_before = sim->configuration;
-    sim->configuration = configuration_new(sim, all);
-    oracle_configured(sim->oracle, sim->configuration->rules);
-    if (engine_configure(sim->engine, &sim->configuration->config, sim->now, &error) != SLUICE_OK)
+    takes_effect(sim, made);
+    if (engine_configure_at_once(sim->engine, &made->config, configuration_free, made, sim->now, &error) != SLUICE_OK)
         sim_fail("a configuration was refused: %s", error.text);
+}
+
+/* ---- prepared, while other things happen ---- */
+
+static void prepared(struct world_sim *sim, struct preparing *preparing)
+{
+    struct sluice_error error = { .code = SLUICE_OK };
+    bool stale = preparing->stale;
+
+    if (!stale)
+        takes_effect(sim, preparing->configuration);
+    enum sluice_err err = engine_configure(sim->engine, preparing->preparation, sim->now, &error);
+    if (err != (stale ? SLUICE_ESTALE : SLUICE_OK))
+        sim_fail("a configuration that is %s was answered %d: %s", stale ? "stale" : "not stale", (int)err, error.text);
+    sim->report.stale += stale;
+    sim->report.prepared += !stale;
+    preparing->over = true;
+}
+
+/* The next step of one, or another begins. */
+void preparations_go_on(struct world_sim *sim)
+{
+    struct preparing *preparing = &sim->preparing[below(sim, PREPARATIONS_MAX)];
+    struct sluice_error error;
+
+    if (!percent(sim, preparing->preparation == NULL ? 1 : 20) || (sim->calm && preparing->preparation == NULL))
+        return;
+    if (preparing->preparation == NULL) {
+        *preparing = (struct preparing){ .preparation = engine_prepare(sim->engine) };
+    } else if (preparing->over || percent(sim, 5)) { /* or given up, at any step */
+        preparing->preparation = preparation_free(preparing->preparation);
+    } else if (preparing->configuration == NULL) {
+        struct configuration *made = preparing->configuration = configuration_new(sim, sim->calm || percent(sim, 50));
+        if (preparation_run(preparing->preparation, &made->config, configuration_free, made, &error) != SLUICE_OK)
+            sim_fail("a configuration was refused: %s", error.text);
+    } else if (percent(sim, 50) || engine_bind(sim->engine, preparing->preparation)) {
+        prepared(sim, preparing);
+    }
 }
 
 /* Changed rules are made whole in the background: other configurations may come before it is done. */
 void rules_work_goes_on(struct world_sim *sim)
 {
-    if (sim->rules_work != NULL && percent(sim, 20)) {
-        engine_rules_work_end(sim->engine, sim->rules_work);
-        sim->rules_work = NULL;
-    } else if (sim->rules_work == NULL && percent(sim, 20)) {
+    if (!percent(sim, 20))
+        return;
+    if (sim->rules_work == NULL) {
         sim->rules_work = engine_rules_work(sim->engine);
-        if (sim->rules_work != NULL)
-            rules_work_run(sim->rules_work);
+        sim->rules_work_run = sim->rules_work_ended = false;
         sim->report.rules_works += sim->rules_work != NULL;
+    } else if (sim->rules_work_ended) {
+        rules_work_free(sim->rules_work);
+        sim->rules_work = NULL;
+    } else if (sim->rules_work_run || percent(sim, 5)) {
+        engine_rules_work_end(sim->engine, sim->rules_work);
+        sim->rules_work_ended = true;
+    } else {
+        rules_work_run(sim->rules_work);
+        sim->rules_work_run = true;
     }
+}
+
+void configurations_end(struct world_sim *sim)
+{
+    if (sim->rules_work != NULL && !sim->rules_work_ended)
+        engine_rules_work_end(sim->engine, sim->rules_work);
+    sim->engine = engine_free(sim->engine); /* what others hold stays */
+    rules_work_free(sim->rules_work);
+    sim->rules_work = NULL;
+    for (size_t i = 0; i < PREPARATIONS_MAX; i++)
+        sim->preparing[i].preparation = preparation_free(sim->preparing[i].preparation);
+    sim->configuration = NULL;
 }
 
 unsigned function_number(const char *name)

@@ -78,6 +78,15 @@ struct configuration {
     struct sim_rule rules[SIM_RULES];
 };
 
+enum { PREPARATIONS_MAX = 2 };   /* at once: all but the first that is put in force are stale */
+/* One on its way, as on a thread that is slow: anything may happen between its steps. */
+struct preparing {
+    struct preparation *preparation; /* NULL: none */
+    struct configuration *configuration; /* NULL: not run yet */
+    bool stale;                  /* another was put in force since it began */
+    bool over;                   /* configured or refused: to be freed */
+};
+
 struct world_sim {
     struct chance chance;
     unsigned step, steps;
@@ -89,8 +98,10 @@ struct world_sim {
     int64_t window_ms[SIM_FUNCTIONS], service_us[SIM_FUNCTIONS], idle_ms;
     unsigned consumers;          /* percent: how often one comes */
     bool burst;
-    struct configuration *configuration, *configuration_before;
-    struct rules_work *rules_work; /* run, but not put in force yet */
+    struct configuration *configuration; /* in force, and the engine's; NULL between two lives */
+    struct preparing preparing[PREPARATIONS_MAX];
+    struct rules_work *rules_work;
+    bool rules_work_run, rules_work_ended;
 
     struct model_store *store;
     struct engine *engine;
@@ -131,8 +142,9 @@ void act_after(struct world_sim *sim, int64_t us, enum action_kind kind, uint64_
 
 void functions_make(struct world_sim *sim);                      /* once a run */
 void world_configure(struct world_sim *sim, bool all);           /* anew; all: every function is there and may run */
-void configuration_free(struct configuration *configuration);
+void preparations_go_on(struct world_sim *sim);
 void rules_work_goes_on(struct world_sim *sim);
+void configurations_end(struct world_sim *sim);                  /* with the engine, which is freed here */
 unsigned function_number(const char *name);                      /* into sim->functions */
 const struct config_function *function_configured(const struct world_sim *sim, unsigned function);   /* NULL: it is not */
 

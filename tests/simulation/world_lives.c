@@ -51,10 +51,7 @@ void life_begin(struct world_sim *sim)
 
 void life_end(struct world_sim *sim)
 {
-    if (sim->rules_work != NULL)
-        engine_rules_work_end(sim->engine, sim->rules_work);
-    sim->rules_work = NULL;
-    sim->engine = engine_free(sim->engine);
+    configurations_end(sim);
     sim->commit = NULL;
     sim->committing = sim->applied = false;
     for (size_t i = 0; i < sim->processes.count; i++)

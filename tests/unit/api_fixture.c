@@ -103,7 +103,7 @@ static void engine_open(struct bench *bench)
     bench->config = (struct config){ .http_hosts = hosts, .buses = buses, .buses_count = 2, .functions = functions, .functions_count = 3, .rules = rules, .rules_count = 3,
                                      .routes = routes, .routes_count = sizeof routes / sizeof *routes };
     bench->engine = engine_new(&(struct engine_options){ .seed = 1, .cores = 1, .memory_free_bytes = 1 << 30 }, &world);
-    EXPECT_EQ(SLUICE_OK, engine_configure(bench->engine, &bench->config, now, &error));
+    EXPECT_EQ(SLUICE_OK, engine_configure_at_once(bench->engine, &bench->config, NULL, NULL, now, &error));
 }
 
 /* ---- the hands ---- */

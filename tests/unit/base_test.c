@@ -64,6 +64,29 @@ TEST(names_tell_equal_hash_slots_apart)
     names_done(&names);
 }
 
+/* It grows in steps, between which names are in both of its halves. */
+TEST(names_finds_all_it_has_and_nothing_else_after_each_put)
+{
+    enum { KEYS = 3000 };
+    static char keys[KEYS + 1][8];
+    struct names names = { 0 };
+    uint32_t value;
+
+    for (uint32_t i = 0; i <= KEYS; i++)
+        (void)snprintf(keys[i], sizeof keys[i], "k%u", i);
+    for (uint32_t i = 0; i < KEYS; i++) {
+        names_put(&names, view_of(keys[i]), i);
+        EXPECT_EQ(i + 1, names.count);
+        EXPECT(!names_get(&names, view_of(keys[i + 1]), &value));
+        for (uint32_t known = i % 7; known <= i; known += 7) {
+            EXPECT(names_get(&names, view_of(keys[known]), &value));
+            EXPECT_EQ(known, value);
+        }
+    }
+    EXPECT(names.old == NULL); /* the last growth is over long before the next */
+    names_done(&names);
+}
+
 TEST(heap_gives_keys_in_order_after_moves_and_removals)
 {
     struct heap heap = { 0 };
