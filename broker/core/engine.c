@@ -165,6 +165,7 @@ static struct function *function_new(struct engine *engine, uint32_t id, struct 
     list_init(&function->free);
     list_init(&function->free_attached);
     list_init(&function->invokes);
+    list_init(&function->silent);
     function->start_deadline_us = MONO_NEVER;
     VEC_PUSH(&engine->functions, function);
     names_put(&engine->function_ids, view_of(function->name), id);

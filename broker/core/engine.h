@@ -188,7 +188,7 @@ void engine_instance_started(struct engine *engine, uint64_t instance, int64_t p
 /* native, lambda: one more request for work is parked, for at most events_max (lambda: one). The first ends the start. SLUICE_ENOTFOUND: no
  * such instance; SLUICE_EUNAVAILABLE: it drains; SLUICE_ELIMIT: an attached one has as many requests and leases as it said it would. */
 enum sluice_err engine_instance_wants(struct engine *engine, uint64_t instance, unsigned events_max, struct now now);
-void engine_instance_wants_cancel(struct engine *engine, uint64_t instance); /* a parked request went away unanswered */
+void engine_instance_wants_cancel(struct engine *engine, uint64_t instance, struct now now); /* a parked request went away unanswered */
 
 /* lambda: its start failed and it said so (init/error); `body` as it was posted. The instance is stopped. See "starts that fail". */
 void engine_instance_init_failed(struct engine *engine, uint64_t instance, const struct failure *failure, struct view body, struct now now);
@@ -251,6 +251,11 @@ bool engine_drained(const struct engine *engine);
  *   the synchronous invocation that waits longest, if one waits: INVOKE_FAILED, with the body posted (this holds for every protocol);
  *   else, if no instance is up, the delivery at the front of the queue: an attempt, so that a function that can never start ends in dead letters.
  * Where it differs from Lambda: an invocation has its whole timeout after INIT, not what INIT has left of it. */
+
+/* ---- instances that fall silent ----
+ * Once up, a lambda instance holds an invocation or asks for the next. One that does neither for its function's timeout (it answered, or its
+ * request went away, and no other came) is killed, as Lambda does, where INVOKE lasts until the next request: what it was asked for has been
+ * answered, and another takes its place. Where it differs from Lambda: the timeout counts from the answer, not from the hand-over. */
 
 /* ---- commits ---- */
 bool engine_has_commit(const struct engine *engine);

@@ -75,6 +75,7 @@ struct instance {
     enum function_protocol protocol;
     struct list in_function;     /* in order of start */
     struct list in_free;         /* has room for work: the most recently busy first; in no list: no room */
+    struct list in_silent;       /* lambda, up: nothing is leased to it, and it asks for nothing; until silent_until_us */
     struct list leases;
     unsigned slots;              /* stdio, stdio-lines: deliveries it can still take; native: see wants */
     unsigned wants, events_max;  /* native, lambda: parked requests, and what the most modest of them takes */
@@ -86,7 +87,7 @@ struct instance {
     bool killed;                 /* the end is ours: a timeout or a drain */
     bool up, overran;            /* its start is over; has taken too long */
     bool provisioned, repeats_init;
-    int64_t start_limit_ms;
+    int64_t start_limit_ms, silent_until_us;
     bool attached;               /* not ours: it came by itself, and goes with its connection (attach.c) */
     unsigned concurrency, places; /* attached: requests and leases it may have at once, and has */
 };
@@ -134,6 +135,7 @@ struct function {
     struct mono circuit_until, waiting_since; /* us 0: closed, nothing waits */
     struct heap_node wake;
     bool init_failed;            /* the last start that ended did so by failing */
+    struct list silent;          /* who has to ask for work again the first */
     int64_t start_deadline_us;   /* none of those that start is too late before this; it may come too early */
     struct list invokes;         /* waiting */
     unsigned invokes_waiting, invokes_running;
@@ -356,7 +358,7 @@ void settle_corrupt(struct engine *engine, struct function *function, struct del
 /* lease.c */
 bool lease_to(struct engine *engine, struct instance *instance, unsigned max, struct now now);
 void lease_invoke(struct engine *engine, struct instance *instance, struct now now);     /* the one that waits longest; one waits */
-void lease_end(struct engine *engine, struct lease *lease);     /* all of it is settled, answered or given back */
+void lease_end(struct engine *engine, struct lease *lease, struct now now); /* all of it is settled, answered or given back */
 void lease_lost(struct engine *engine, struct lease *lease, bool attempted, const struct failure *failure, struct now now);
 void lease_timeouts(struct engine *engine, struct function *function, struct now now);
 
@@ -369,6 +371,8 @@ void instance_stop(struct engine *engine, struct instance *instance, const char 
 void instance_overran(struct engine *engine, struct instance *instance, struct now now); /* its start has taken too long */
 void instance_set_state(struct instance *instance, enum instance_state state);
 void instance_update_free(struct instance *instance);
+void instance_look_silent(struct instance *instance, struct now now); /* it has answered, or asks for less: nothing holds or awaits it? */
+void instance_was_silent(struct engine *engine, struct instance *instance, struct now now); /* for all its timeout */
 unsigned function_ours(const struct function *function, enum instance_state state); /* instances but the attached ones */
 unsigned function_live(const struct function *function);        /* of these, those that are not draining */
 unsigned function_places(const struct config_function *config); /* invocations at once in one instance */

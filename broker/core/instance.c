@@ -2,7 +2,7 @@
  *
  *   STARTING ──started / first request──> READY <──last result── BUSY
  *      │                                    └────── lease ───────>┘
- *      └────────────── drain: idle, timeout, new configuration, stop ──> DRAINING ──process gone──> (freed)
+ *      └───────── drain: idle, timeout, silence, new configuration, stop ──> DRAINING ──process gone──> (freed)
  */
 #include "broker/core/engine_internal.h"
 
@@ -62,6 +62,23 @@ void instance_set_state(struct instance *instance, enum instance_state state)
     function->instances_by_state[state]++;
     instance->state = state;
     attached_count(instance, +1);
+    if (state == INSTANCE_DRAINING)
+        list_remove(&instance->in_silent);
+}
+
+/* See "instances that fall silent" in engine.h. Each invocation makes its instance silent between the answer and the next request. */
+void instance_look_silent(struct instance *instance, struct now now)
+{
+    struct function *function = instance->function;
+
+    if (instance->protocol != PROTOCOL_LAMBDA || instance->state != INSTANCE_READY || instance->wants > 0)
+        return;
+    instance->silent_until_us = mono_after(now, function->config->timeout_ms);
+    list_remove(&instance->in_silent);
+    struct list *at = function->silent.previous; /* at its end, but where the timeout has become shorter */
+    while (at != &function->silent && LIST_OWNER(at, struct instance, in_silent)->silent_until_us > instance->silent_until_us)
+        at = at->previous;
+    list_insert_after(at, &instance->in_silent);
 }
 
 /* In a free list exactly while it has room for work. Put in front: work goes to the most recently busy, so that others age out.
@@ -107,6 +124,7 @@ struct instance *instance_new(struct engine *engine, struct function *function, 
         function->start_deadline_us = mono_after(now, instance->start_limit_ms);
     list_init(&instance->leases);
     list_init(&instance->in_free);
+    list_init(&instance->in_silent);
     list_push(&function->instances, &instance->in_function);
     function->instances_by_state[INSTANCE_STARTING]++;
     map_put(&engine->instances, instance->id, (uint64_t)(uintptr_t)instance);
@@ -121,6 +139,7 @@ void instance_free(struct engine *engine, struct instance *instance)
     instance->function->instances_by_state[instance->state]--;
     list_remove(&instance->in_function);
     list_remove(&instance->in_free);
+    list_remove(&instance->in_silent);
     (void)map_remove(&engine->instances, instance->id, NULL);
     free(instance);
 }
@@ -200,13 +219,14 @@ enum sluice_err engine_instance_wants(struct engine *engine, uint64_t id, unsign
         attached_place_add(instance);
     if (instance->wants++ == 0 || events_max < instance->events_max)
         instance->events_max = events_max;
+    list_remove(&instance->in_silent);
     instance_is_up(engine, instance, now);
     instance_update_free(instance);
     function_touch(engine, instance->function);
     return SLUICE_OK;
 }
 
-void engine_instance_wants_cancel(struct engine *engine, uint64_t id)
+void engine_instance_wants_cancel(struct engine *engine, uint64_t id, struct now now)
 {
     struct instance *instance = instance_find(engine, id);
 
@@ -216,6 +236,8 @@ void engine_instance_wants_cancel(struct engine *engine, uint64_t id)
     if (instance->attached)
         attached_place_end(instance);
     instance_update_free(instance);
+    instance_look_silent(instance, now);
+    function_touch(engine, instance->function);
 }
 
 /* The last line that is not empty. */
@@ -295,6 +317,20 @@ void instance_overran(struct engine *engine, struct instance *instance, struct n
     (void)snprintf(message, sizeof message, "Task timed out after %.2f seconds", (double)instance->start_limit_ms / 1000);
     struct failure failure = { .type = VIEW_LITERAL("Sandbox.Timedout"), .message = view_of(message), .output = VIEW_LITERAL("") };
     start_failed(engine, function, instance->protocol, &failure, (struct view){ 0 }, now);
+}
+
+void instance_was_silent(struct engine *engine, struct instance *instance, struct now now)
+{
+    struct function *function = instance->function;
+
+    function_note(engine, function, LOG_WARN, now, "event=instance-silent instance=%llu done=%llu action=kill reason=\"it %s, and has not asked for "
+                  "the next invocation within the function's timeout of %g s; a runtime and its extensions call next again at once\"",
+                  (unsigned long long)instance->id, (unsigned long long)instance->done,
+                  instance->done > 0 ? "answered or closed its request" : "closed its request", (double)function->config->timeout_ms / 1000);
+    instance_set_state(instance, INSTANCE_DRAINING);
+    instance_update_free(instance);
+    instance->killed = true;
+    engine->world.kill(engine->world.ctx, instance->id, "silent");
 }
 
 void engine_instance_gone(struct engine *engine, uint64_t id, const struct instance_gone *gone, struct now now)

@@ -80,7 +80,7 @@ void lease_invoke(struct engine *engine, struct instance *instance, struct now n
 }
 
 /* Settled, answered or given back whole: the instance is free for more. */
-void lease_end(struct engine *engine, struct lease *lease)
+void lease_end(struct engine *engine, struct lease *lease, struct now now)
 {
     struct instance *instance = lease->instance;
     struct function *function = lease->function;
@@ -93,6 +93,7 @@ void lease_end(struct engine *engine, struct lease *lease)
         attached_place_end(instance);
     if (instance->state == INSTANCE_BUSY && list_empty(&instance->leases))
         instance_set_state(instance, INSTANCE_READY);
+    instance_look_silent(instance, now);
     function_touch(engine, function);
 }
 
@@ -131,7 +132,7 @@ void lease_lost(struct engine *engine, struct lease *lease, bool attempted, cons
             queue_give_back(engine, lease->function, item);
         }
     }
-    lease_end(engine, lease);
+    lease_end(engine, lease, now);
 }
 
 static void learn_service(struct lease *lease, unsigned count, struct now now)
@@ -193,7 +194,7 @@ enum sluice_err engine_result(struct engine *engine, uint64_t instance_id, uint6
     if (instance->protocol == PROTOCOL_STDIO_LINES && instance->state != INSTANCE_DRAINING)
         instance->slots += settled;
     if (lease->done == lease->places)
-        lease_end(engine, lease);
+        lease_end(engine, lease, now);
     else
         lease_progress(lease, now);
     /* The next line in the pipe is worked on from now. */
@@ -252,7 +253,7 @@ void lease_timeouts(struct engine *engine, struct function *function, struct now
             leased_out(lease, &lease->items[i]);
             settle_failure(engine, function, &lease->items[i], &failure, now);
             if (lease->done == lease->places) {
-                lease_end(engine, lease);
+                lease_end(engine, lease, now);
             } else {
                 lease_progress(lease, now);
             }

@@ -223,6 +223,17 @@ static void function_stop_stuck(struct engine *engine, struct function *function
         function->start_deadline_us = MONO_NEVER;
 }
 
+/* Its invocation is answered, but it is not over: see "instances that fall silent" in engine.h. */
+static void function_stop_silent(struct engine *engine, struct function *function, struct now now)
+{
+    while (!list_empty(&function->silent)) {
+        struct instance *instance = LIST_OWNER(function->silent.next, struct instance, in_silent);
+        if (instance->silent_until_us > now.mono.us)
+            return;
+        instance_was_silent(engine, instance, now); /* and is in the list no more */
+    }
+}
+
 /* The longest idle are at the end of the free list; a native one that asks for nothing is in none. */
 static struct instance *longest_idle(struct function *function)
 {
@@ -293,6 +304,7 @@ void function_turn(struct engine *engine, struct function *function, struct now 
     lease_timeouts(engine, function, now);
     function_stop_drained(engine, function);
     function_stop_stuck(engine, function, now);
+    function_stop_silent(engine, function, now);
     if (!engine->recovered)
         return;
     queue_sweep(engine, function, now);
@@ -305,6 +317,8 @@ void function_turn(struct engine *engine, struct function *function, struct now 
     }
     if (function->start_deadline_us != MONO_NEVER)
         wake_by(engine, function, function->start_deadline_us);
+    if (!list_empty(&function->silent))
+        wake_by(engine, function, LIST_OWNER(function->silent.next, struct instance, in_silent)->silent_until_us);
     wake_by_first_deadline(engine, function);
     int64_t due = queue_due_ms(function), expiry = queue_expiry_ms(engine, function);
     if (due > now.wall_ms && function->config != NULL)

@@ -115,7 +115,7 @@ static void bus_on_gone(void *ctx, uint64_t request)
     for (size_t i = 0; i < broker->parked.count; i++) {
         if (broker->parked.items[i].request != request)
             continue;
-        engine_instance_wants_cancel(broker->engine, broker->parked.items[i].instance);
+        engine_instance_wants_cancel(broker->engine, broker->parked.items[i].instance, clock_now());
         broker->parked.items[i] = broker->parked.items[--broker->parked.count];
         return;
     }

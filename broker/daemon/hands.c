@@ -286,7 +286,7 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
         bus_cut(broker->bus, instance);
         return;
     }
-    bool timeout = strcmp(reason, "timeout") == 0;
+    bool timeout = strcmp(reason, "timeout") == 0 || strcmp(reason, "silent") == 0;
     if (timeout) {
         invocations_killed(broker->invocations, instance);
     } else {

@@ -43,7 +43,7 @@ void lambda_freeze_idle(struct broker *broker)
     for (size_t i = 0; i < broker->idle.count; i++) {
         struct instance_info info;
         uint32_t id;
-        if (!engine_instance_find(broker->engine, broker->idle.items[i], &id, &info) || info.state != INSTANCE_READY)
+        if (!engine_instance_find(broker->engine, broker->idle.items[i], &id, &info) || info.state != INSTANCE_READY || info.parked == 0)
             continue;
         const struct config_function *function = config_function_find(&broker->config->config, engine_function_name(broker->engine, id));
         if (function != NULL && function->idle_freeze)
@@ -57,7 +57,7 @@ static void on_wants_cancel(void *ctx, uint64_t instance)
     struct broker *broker = ctx;
 
     broker_read(broker);
-    engine_instance_wants_cancel(broker->engine, instance);
+    engine_instance_wants_cancel(broker->engine, instance, clock_now());
 }
 
 static void on_result(void *ctx, uint64_t instance, uint64_t lease, const struct failure *failure, struct view result, struct view content_type)

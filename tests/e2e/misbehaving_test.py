@@ -60,6 +60,17 @@ class MisbehavingTest(sluice_daemon.DaemonTest):
         return daemon.wait_for(settled, f"the event of {function} settled", FLOOD_DEADLINE_S)
 
 
+# Its first invocation is answered; then it says nothing more, or asks and hangs up before there is an answer.
+SILENT = """#!/bin/bash
+api=http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation
+curl -sS -D head.$$ -o /dev/null "$api/next"
+id=$(tr -d '\\r' <head.$$ | sed -n 's/^lambda-runtime-aws-request-id: //Ip')
+curl -sS -o /dev/null -d "$$" "$api/$id/response"
+[ -n "$HANGS_UP" ] && timeout 0.2 curl -sS -o /dev/null "$api/next"
+exec sleep 1000
+"""
+
+
 class Starting(MisbehavingTest):
     def given_program(self, daemon, name, mode=0o755, text="#!/bin/sh\nwhile read -r line; do echo '{}'; done\n"):
         path = daemon.folder / name
@@ -203,6 +214,31 @@ class Staying(MisbehavingTest):
         self.assertEqual("succeeded", self.wait_settled(daemon, "held"))
         self.assert_serves(daemon)
         daemon.stop()  # with one that ignores it
+
+    def test_a_runtime_that_answers_and_never_asks_again_is_killed_after_its_timeout(self):
+        whole = {"runtime": "provided", "code": "code", "timeout": "1s", "scale": {"min": 1, "max": 1}}
+        functions = {"silent": whole, "hangs-up": {**whole, "environment": {"HANGS_UP": "1"}}}
+        daemon = sluice_daemon.Daemon(configuration(functions, {}), environment=ENVIRONMENT, http=True)
+        self.addCleanup(daemon.close)
+        (daemon.folder / "code").mkdir()
+        bootstrap = daemon.folder / "code" / "bootstrap"
+        bootstrap.write_text(SILENT)
+        bootstrap.chmod(0o755)
+        daemon.start()
+        for name in functions:
+            with self.subTest(name):
+                answers = [daemon.invoke(name)]
+                if name == "hangs-up":  # else it would be handed the next while it still listens
+                    daemon.wait_log(f"function={name} event=instance-silent")
+                answers.append(daemon.invoke(name))
+                self.assertEqual([200, 200], [answer.status for answer in answers], answers)
+                self.assertNotEqual(answers[0].body, answers[1].body)  # each is its process's id
+                line = next(line for line in daemon.log().splitlines() if f"function={name} event=instance-silent" in line)
+                self.assertIn("action=kill", line)
+                self.assertIn("within the function's timeout of 1 s", line)
+                shown = daemon.wait_show(name, lambda shown: shown["ends"], "the silent instance's end")
+                self.assertEqual(("signalled", int(signal.SIGKILL)), (shown["ends"][-1]["reason"], shown["ends"][-1]["code"]))
+                self.assertEqual(0, shown["circuit"]["failures"])
 
     def test_children_that_stay_are_ended_and_hold_nothing_up(self):
         stayers = {"group": "sleep 1000 &", "session": "setsid sleep 1000 &", "twice": "setsid sh -c 'sleep 1000 & sleep 1000' &",

@@ -175,6 +175,75 @@ TEST(an_invocation_ends_with_its_timeout_and_its_process_with_it)
     bench_close(&bench);
 }
 
+static void answers(struct bench *bench)
+{
+    EXPECT_EQ(SLUICE_OK, engine_result(bench->engine, bench->instance, bench->lease, 0, 1, NULL, no_result, bench->now));
+    tick(bench);
+}
+
+/* Its caller has the answer; who comes after waits for another instance, not for this one. */
+TEST(an_instance_that_answers_and_does_not_ask_again_is_killed_after_its_timeout)
+{
+    struct bench bench;
+    given_protocol(&bench, PROTOCOL_LAMBDA);
+    EXPECT_EQ(SLUICE_OK, ask(&bench, 1));
+    wants(&bench);
+    advance_ms(&bench, 2000);
+    answers(&bench);
+    EXPECT_EQ(INVOKE_DONE, bench.outcome);
+    advance_ms(&bench, 2999);
+    EXPECT_EQ(0, bench.stops);
+    EXPECT(engine_wake_us(bench.engine) <= bench.now.mono.us + 1000);
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.stops);
+    EXPECT_EQ(1, info_of(&bench).instances[INSTANCE_DRAINING]);
+    EXPECT_EQ(SLUICE_EUNAVAILABLE, engine_instance_wants(bench.engine, bench.instance, 1, bench.now));
+    ended(&bench, "signal: killed");
+    EXPECT_EQ(0, info_of(&bench).crashes);
+    EXPECT_EQ(SLUICE_OK, ask(&bench, 2));
+    EXPECT_EQ(2, bench.starts);
+    bench_close(&bench);
+}
+
+TEST(a_request_that_goes_away_is_to_come_again_within_the_timeout)
+{
+    struct bench bench;
+    given_protocol(&bench, PROTOCOL_LAMBDA);
+    EXPECT_EQ(SLUICE_OK, ask(&bench, 1));
+    wants(&bench);
+    answers(&bench);
+    wants(&bench);
+    advance_ms(&bench, 20000); /* idle, which is no silence */
+    EXPECT_EQ(0, bench.stops);
+    for (int i = 0; i < 2; i++) {
+        engine_instance_wants_cancel(bench.engine, bench.instance, bench.now);
+        tick(&bench);
+        advance_ms(&bench, 2999);
+        EXPECT_EQ(0, bench.stops);
+        wants(&bench);
+    }
+    engine_instance_wants_cancel(bench.engine, bench.instance, bench.now);
+    tick(&bench);
+    advance_ms(&bench, 3000);
+    EXPECT_EQ(1, bench.stops);
+    bench_close(&bench);
+}
+
+/* It asks when it likes, for as many as it likes. */
+TEST(a_native_instance_may_be_silent)
+{
+    struct bench bench;
+    given_protocol(&bench, PROTOCOL_NATIVE);
+    publish_one(&bench, 1, 1);
+    commit_all(&bench);
+    tick(&bench);
+    wants(&bench);
+    answers(&bench);
+    advance_ms(&bench, 3000);
+    EXPECT_EQ(0, bench.stops);
+    bench_close(&bench);
+}
+
 TEST(a_process_that_dies_answers_its_caller_and_is_not_started_again_for_it)
 {
     struct bench bench;

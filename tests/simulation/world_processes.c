@@ -77,8 +77,12 @@ void world_kill(void *ctx, uint64_t instance, const char *reason)
 
     if (process == NULL || process->gone)
         sim_fail("instance %" PRIu64 " was killed after its end", instance);
+    bool silent = strcmp(reason, "silent") == 0;
+    if (silent && (process->protocol != PROTOCOL_LAMBDA || !process->up || process->parked > 0 || process->work.count > 0))
+        sim_fail("instance %" PRIu64 " was killed for its silence, with %u requests and %zu pieces of work", instance, process->parked,
+                 process->work.count);
     bool known = strcmp(reason, "timeout") != 0; /* it is killed once for each of its leases */
-    if (known)
+    if (known && !silent)
         start_timeout(sim, process);
     for (size_t i = 0; i < sim->killed.count; i++)
         known |= sim->killed.items[i] == instance;
@@ -237,7 +241,7 @@ void parked_requests_are_lost(struct world_sim *sim)
         if (!asks_for_work(process) || process->gone || process->parked == 0 || !percent(sim, 30))
             continue;
         process->parked--; /* a parked request is lost with its connection, and comes again */
-        engine_instance_wants_cancel(sim->engine, process->id);
+        engine_instance_wants_cancel(sim->engine, process->id, sim->now);
         act_after(sim, (int64_t)below(sim, 50000), ACT_WANT, process->id, 0);
     }
 }
