@@ -33,7 +33,7 @@ static void on_wants(void *ctx, uint64_t instance)
 
     broker_read(broker);
     invocations_ready(broker->invocations, instance);
-    /* It drains: the request stays parked until runtime_shutdown() closes it. */
+    /* It drains: the request stays parked until the process is gone. */
     (void)engine_instance_wants(broker->engine, instance, 1, clock_now());
     VEC_PUSH(&broker->idle, instance);
 }

@@ -70,6 +70,25 @@ curl -sS -o /dev/null -d "$$" "$api/$id/response"
 exec sleep 1000
 """
 
+# Whoever reads the end of its request before its signal ends with a traceback.
+SAYS_GOODBYE = """#!/usr/bin/env python3
+import http.client, os, signal, sys
+
+def goodbye(number, frame):
+    print("goodbye", os.getpid(), flush=True)
+    sys.exit(0)
+
+signal.signal(signal.SIGTERM, goodbye)
+api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
+path = "/2018-06-01/runtime/invocation/"
+while True:
+    api.request("GET", path + "next")
+    answer = api.getresponse()
+    answer.read()
+    api.request("POST", path + answer.headers["Lambda-Runtime-Aws-Request-Id"] + "/response", str(os.getpid()))
+    api.getresponse().read()
+"""
+
 
 class Starting(MisbehavingTest):
     def given_program(self, daemon, name, mode=0o755, text="#!/bin/sh\nwhile read -r line; do echo '{}'; done\n"):
@@ -197,6 +216,17 @@ class Output(MisbehavingTest):
 
 
 class Staying(MisbehavingTest):
+    def start_lambda(self, program, functions):
+        """Functions whose code is `code`, with `program` for its bootstrap."""
+        daemon = sluice_daemon.Daemon(configuration(functions, {}), environment=ENVIRONMENT, http=True)
+        self.addCleanup(daemon.close)
+        (daemon.folder / "code").mkdir()
+        bootstrap = daemon.folder / "code" / "bootstrap"
+        bootstrap.write_text(program)
+        bootstrap.chmod(0o755)
+        daemon.start()
+        return daemon
+
     def test_one_that_ignores_term_is_killed_after_its_grace(self):
         deaf = "trap '' TERM; while read -r line; do echo '{}'; done; while :; do sleep 0.1; done"
         daemon = self.start_with(idle=("stdio-lines", deaf, {"scale": {"idle": "50ms"}}), held=("stdio-lines", deaf),
@@ -215,16 +245,30 @@ class Staying(MisbehavingTest):
         self.assert_serves(daemon)
         daemon.stop()  # with one that ignores it
 
+    def test_an_idle_runtime_hears_of_its_end_by_sigterm_alone(self):
+        whole = {"runtime": "provided", "code": "code", "timeout": "20s", "log": {"report": "none"}}
+        functions = {"idle": {**whole, "scale": {"max": 1, "idle": "10ms"}}, "kept": {**whole, "scale": {"min": 10, "max": 10}}}
+        daemon = self.start_lambda(SAYS_GOODBYE, functions)
+        def said(name):
+            return [line for path in (daemon.data / "logs").glob(f"{name}.log*") for line in path.read_text().splitlines()]
+        stopped = set()
+        for _ in range(10):
+            answer = daemon.invoke("idle")
+            self.assertEqual(200, answer.status, answer.body)
+            stopped.add(answer.body.decode())
+            daemon.wait_for(lambda: len(said("idle")) >= len(stopped), "a goodbye of the idle instance")
+        daemon.wait_show("kept", lambda shown: sum(one["state"] == "ready" for one in shown["instances"]) == 10, "ten that are idle")
+        daemon.stop()
+        for name in functions:
+            with self.subTest(name):
+                lines = said(name)
+                self.assertEqual(10, len(lines), lines)
+                self.assertTrue(all("goodbye" in line for line in lines), lines)
+
     def test_a_runtime_that_answers_and_never_asks_again_is_killed_after_its_timeout(self):
         whole = {"runtime": "provided", "code": "code", "timeout": "1s", "scale": {"min": 1, "max": 1}}
         functions = {"silent": whole, "hangs-up": {**whole, "environment": {"HANGS_UP": "1"}}}
-        daemon = sluice_daemon.Daemon(configuration(functions, {}), environment=ENVIRONMENT, http=True)
-        self.addCleanup(daemon.close)
-        (daemon.folder / "code").mkdir()
-        bootstrap = daemon.folder / "code" / "bootstrap"
-        bootstrap.write_text(SILENT)
-        bootstrap.chmod(0o755)
-        daemon.start()
+        daemon = self.start_lambda(SILENT, functions)
         for name in functions:
             with self.subTest(name):
                 answers = [daemon.invoke(name)]

@@ -335,6 +335,12 @@ static bool is_closed(void *ctx)
     return !client_read(ctx);
 }
 
+bool client_waits(struct client *client)
+{
+    bench_pass(client->bench);
+    return client_read(client) && client->in.len == client->taken;
+}
+
 bool client_closed(struct client *client)
 {
     return bench_until(client->bench, is_closed, client);

@@ -58,6 +58,7 @@ void client_send_text(struct client *client, const char *text);
 /* METHOD PATH with a body and further header lines, each ended by \r\n (NULL: none). */
 void client_request(struct client *client, const char *method, const char *path, const char *headers, struct view body);
 struct answer client_answer(struct client *client);
+bool client_waits(struct client *client);                        /* after a pass of the loop it is open, and has no answer */
 bool client_closed(struct client *client);                       /* by the server, within the deadline */
 /* The value of a header line; static buffer; NULL: absent. */
 const char *answer_header(const struct answer *answer, const char *name);

@@ -301,7 +301,7 @@ TEST(the_runtime_stays_until_extensions_have_come_to_their_end)
     EXPECT_TEXT("", bench_heard(bench));
     extension_next(&extension);                 /* it has nothing more to do */
     EXPECT(bench_until_heard(bench, "done"));
-    EXPECT(client_closed(&runtime));
+    EXPECT(client_waits(&runtime));
     EXPECT_TEXT("done", bench_heard(bench));    /* once */
     client_close(&runtime);
     client_close(&extension.client);
@@ -334,7 +334,7 @@ TEST(extensions_have_no_more_than_their_time)
 
     EXPECT_EQ(RUNTIME_WAITS, runtime_shutdown(bench->api, BENCH_INSTANCE, "timeout", wall_in(RUNTIME_PART_MS + 50)));
     EXPECT(bench_until_heard(bench, "done"));
-    EXPECT(client_closed(&runtime));
+    EXPECT(client_waits(&runtime));
     client_close(&runtime);
     client_close(&extension.client);
     bench_close(bench);
@@ -348,7 +348,7 @@ TEST(a_second_end_is_at_once)
 
     EXPECT_EQ(RUNTIME_WAITS, runtime_shutdown(bench->api, BENCH_INSTANCE, "spindown", wall_in(BENCH_WAIT_MS_MAX)));
     EXPECT_EQ(RUNTIME_HAS_EXTENSIONS, runtime_shutdown(bench->api, BENCH_INSTANCE, "timeout", wall_in(BENCH_WAIT_MS_MAX)));
-    EXPECT(client_closed(&runtime));
+    EXPECT(client_waits(&runtime));
     extension_next(&extension);
     EXPECT_TEXT("", bench_heard(bench));
     client_close(&runtime);

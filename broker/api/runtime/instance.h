@@ -96,7 +96,6 @@ struct runtime_instance {
     unsigned pins;                           /* callbacks on the stack that still look at it */
     bool closed;                             /* runtime_close() was called: freed with the last pin */
     bool ending;                             /* runtime_shutdown() was called: no more work */
-    bool parting;                            /* its extensions have had their time: the runtime's requests are closed */
     bool stranger_logged;
     enum function_runtime runtime;
     ev_timer *extensions_late;               /* runs while extensions are waited for; NULL: they are not */

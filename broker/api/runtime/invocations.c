@@ -241,10 +241,6 @@ void next_request(struct runtime_instance *instance, struct call *call)
             "State transition from InvocationResponse to Ready failed for runtime. Error: State transition is not allowed");
         return;
     }
-    if (instance->parting) {
-        answer_status(call->exchange, 500);
-        return;
-    }
     list_push(&instance->parked, &call->link);
     instance->parked_count++;
     instance_announce(instance);

@@ -69,8 +69,8 @@ void runtime_deliver(struct runtime_api *api, uint64_t instance, const struct ru
 void runtime_forget(struct runtime_api *api, uint64_t instance, uint64_t lease);
 void runtime_resume(struct runtime_api *api, uint64_t instance, uint64_t lease);
 /* The instance is to end: extensions get SHUTDOWN (reason "spindown", "timeout", "failure"). Those that hear of it work until they ask for their next
- * event, their process ends, or RUNTIME_PART_MS before the deadline; then, or at once if there are none, parked `next` requests of the runtime
- * are closed. A second call ends their time. */
+ * event, their process ends, or RUNTIME_PART_MS before the deadline; then, or at once if there are none, the runtime is to be told by its signal.
+ * Its parked `next` requests stay, and get nothing more, until runtime_close(), as do those that come now. A second call ends their time. */
 enum { RUNTIME_PART_MS = 300 };          /* what the runtime has to end by itself, as on Lambda */
 enum runtime_ending {
     RUNTIME_NO_EXTENSIONS,               /* nobody else has to end */

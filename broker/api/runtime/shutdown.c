@@ -3,6 +3,9 @@
  *   runtime_shutdown() ──SHUTDOWN──> extensions at work ──all have ended, or it is late──> on_extensions_done() ──> SIGTERM
  *          └── none hear of it ──────────────────────────────────────────────────────────────> at once
  *
+ * The runtime hears of its end by the signal alone: its `next` stays parked, and gets nothing more, until the process is gone. A request that is
+ * closed before the signal comes is an error to it, of which it complains.
+ *
  * Lambda ends the runtime first. Here the function's runtime is the leader of the process group, and with it goes the group: so it stays parked until
  * its extensions are done. */
 #include "broker/api/runtime/instance.h"
@@ -21,19 +24,11 @@ void shutdown_forget(struct runtime_instance *instance)
     instance->extensions_late = NULL;
 }
 
-static void part(struct runtime_instance *instance)
-{
-    instance->parting = true;
-    shutdown_forget(instance);
-    LIST_EACH(at, &instance->parked)
-        http_abort(LIST_OWNER(at, struct call, link)->exchange);
-}
-
-static void part_and_tell(struct runtime_instance *instance)
+static void over_and_tell(struct runtime_instance *instance)
 {
     const struct runtime_events *events = &instance->api->events;
 
-    part(instance);
+    shutdown_forget(instance);
     events->on_extensions_done(events->ctx, instance->id);
 }
 
@@ -45,7 +40,7 @@ static void on_late(struct ev_loop *loop, ev_timer *watcher, int revents)
     log_format(LOG_WARN, "function=%s instance=%llu event=extensions-late action=stop msg=\"they have not come to their end in their time\"",
                instance->function, (unsigned long long)instance->id);
     instance_pin(instance);
-    part_and_tell(instance);
+    over_and_tell(instance);
     instance_unpin(instance);
 }
 
@@ -74,7 +69,7 @@ enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char
         extensions_shutdown(instance, reason, deadline_ms);
     if (first && left_ms > 0 && extensions_at_work(instance->extensions) && wait_begin(instance, left_ms))
         return RUNTIME_WAITS;
-    part(instance);
+    shutdown_forget(instance);
     return extensions_alive(instance->extensions) ? RUNTIME_HAS_EXTENSIONS : RUNTIME_NO_EXTENSIONS;
 }
 
@@ -82,5 +77,5 @@ void shutdown_look(struct runtime_instance *instance)
 {
     ASSERT(instance->pins > 0);
     if (!instance->closed && instance->extensions_late != NULL && !extensions_at_work(instance->extensions))
-        part_and_tell(instance);
+        over_and_tell(instance);
 }
