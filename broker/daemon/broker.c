@@ -154,6 +154,15 @@ static void signal_text(int number, char ret_text[64])
     ret_text[0] = (char)tolower((unsigned char)ret_text[0]);
 }
 
+static void instance_on_exited(void *ctx, uint64_t instance, const struct instance_end *end)
+{
+    struct broker *broker = ctx;
+
+    invocations_exited(broker->invocations, instance, end);
+    broker->gone = instance; /* what is told of its results is all there is */
+    broker->gone_log = end->output_tail;
+}
+
 static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)
 {
     struct broker *broker = ctx;
@@ -462,6 +471,7 @@ static bool open_edges(struct broker *broker)
         .ctx = broker,
         .on_started = instance_on_started,
         .on_result = instance_on_result,
+        .on_exited = instance_on_exited,
         .on_gone = instance_on_gone,
         .on_spawner_ready = instance_on_spawner_ready,
         .on_line = lambda_line,

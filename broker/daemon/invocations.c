@@ -24,19 +24,22 @@ struct invocation {
     char request_id[UUID_TEXT_LEN + 1];
 };
 
-struct runner {                      /* one instance */
+struct runner {                      /* one instance; there are thousands that wait: no holes */
     uint64_t instance;
+    uint32_t function;               /* in usage */
     enum function_protocol protocol;
-    int64_t memory_limit_bytes;
+    enum function_runtime runtime;
+    enum log_format format;
     bool reports, ready, killed;
+    bool exited;                     /* stdio: its process has, at `exit_us` */
+    bool provisioned, repeats_init;  /* as instance_info */
     bool init_over;                  /* failed, and told; or it was told to end before */
     bool cold;                       /* its init is not billed yet */
-    struct report_init init;         /* protocol lambda; its function's name is in usage */
-    enum log_format format;
+    int64_t memory_limit_bytes;
     int64_t started_us, init_us;     /* init once it is ready */
     int64_t busy_until_us;           /* end of the last invocation */
+    int64_t exit_us;
     int64_t memory_bytes, memory_looked_us; /* the last peak, and when */
-    uint32_t function;               /* in usage */
     struct capture *capture;
     VEC(struct invocation) open;     /* from open_at, oldest first */
     size_t open_at;
@@ -49,10 +52,13 @@ struct invocations {
     struct usage *usage;
     struct worker saver;
     struct ev_timer save_soon;
-    struct bytes line;               /* what was written last, but for END and REPORT: those are `last_end` */
-    uint64_t last_instance;          /* whose invocation ended last, or its init or itself */
-    enum log_format last_format;
-    struct bytes last_end;
+    struct bytes line;               /* what was written last */
+    struct {                         /* what ended last: an invocation, or an init */
+        uint64_t instance;
+        enum log_format format;
+        struct report report;        /* of the invocation of request_id; "": it was an init */
+        char request_id[UUID_TEXT_LEN + 1], error_type[ERROR_TYPE_KEPT_BYTES + 1];
+    } last;
     void (*on_report)(void *ctx, uint64_t instance, const struct report *report);
     void *on_report_ctx;
 };
@@ -129,6 +135,12 @@ static struct report_log log_of(struct invocations *invocations, const struct ru
     return (struct report_log){ .capture = runner->capture, .instance = runner->instance, .format = runner->format, .text = &invocations->line };
 }
 
+static struct report_init init_of(const struct invocations *invocations, const struct runner *runner)
+{
+    return (struct report_init){ .function = usage_function_name(invocations->usage, runner->function), .runtime = runner->runtime,
+                                 .provisioned = runner->provisioned, .again = runner->repeats_init };
+}
+
 static void begin_write(struct invocations *invocations, const struct runner *runner, const char *request_id)
 {
     struct report_log log = log_of(invocations, runner);
@@ -140,16 +152,23 @@ static void end_write(struct invocations *invocations, const struct runner *runn
 {
     struct report_log log = log_of(invocations, runner);
 
-    log.text = &invocations->last_end;
     report_end(&log, report);
 }
 
-/* Nothing more is to be said of what ended before this. */
-static void last_set(struct invocations *invocations, const struct runner *runner)
+/* report NULL: an init. */
+static void last_set(struct invocations *invocations, const struct runner *runner, const struct report *report)
 {
-    invocations->last_instance = runner->instance;
-    invocations->last_format = runner->format;
-    bytes_clear(&invocations->last_end);
+    invocations->last.instance = runner->instance;
+    invocations->last.format = runner->format;
+    invocations->last.request_id[0] = '\0';
+    if (report == NULL)
+        return;
+    invocations->last.report = *report;
+    memcpy(invocations->last.request_id, report->request_id, sizeof invocations->last.request_id);
+    ASSERT(report->error_type.len < sizeof invocations->last.error_type); /* it is one of an invocation's */
+    memcpy(invocations->last.error_type, report->error_type.data, report->error_type.len);
+    invocations->last.report.request_id = invocations->last.request_id;
+    invocations->last.report.error_type.data = invocations->last.error_type;
 }
 
 /* ---- one invocation's end ---- */
@@ -225,9 +244,10 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     struct report report = report_of(runner, invocation, now.mono.us, memory_bytes);
     struct usage_sums sums = sums_of(&report, invocation->reported);
 
-    if (invocation->reported) {
-        last_set(invocations, runner);
+    if (invocation->reported)
         end_write(invocations, runner, &report);
+    if (invocation->request_id[0] != '\0') {
+        last_set(invocations, runner, &report);
         if (invocations->on_report != NULL)
             invocations->on_report(invocations->on_report_ctx, runner->instance, &report);
     }
@@ -254,19 +274,19 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
 
     ASSERT(runner != NULL);
     bool told = function->memory_bytes == 0 && function->protocol == PROTOCOL_LAMBDA;
-    *runner = (struct runner){ .instance = instance, .protocol = function->protocol,
+    *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .runtime = function->runtime,
+                               .provisioned = info->provisioned, .repeats_init = info->repeats_init,
                                .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes,
                                .reports = function->report, .format = function->log_format, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
-    runner->init = (struct report_init){ .function = usage_function_name(invocations->usage, runner->function), .runtime = function->runtime,
-                                         .provisioned = info->provisioned, .again = info->repeats_init };
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
     ASSERT(runner->capture != NULL);
     map_put(&invocations->runners, instance, (uint64_t)(uintptr_t)runner);
     if (!runner->reports || runner->protocol != PROTOCOL_LAMBDA)
         return;
     struct report_log log = log_of(invocations, runner);
-    report_init_start(&log, &runner->init);
+    struct report_init init = init_of(invocations, runner);
+    report_init_start(&log, &init);
 }
 
 void invocations_init_failed(struct invocations *invocations, uint64_t instance, enum report_status status, struct view error_type)
@@ -276,11 +296,12 @@ void invocations_init_failed(struct invocations *invocations, uint64_t instance,
     if (runner == NULL || runner->ready || runner->init_over || runner->protocol != PROTOCOL_LAMBDA)
         return;
     runner->init_over = true;
-    last_set(invocations, runner);
+    last_set(invocations, runner, NULL);
     if (!runner->reports)
         return;
     struct report_log log = log_of(invocations, runner);
-    report_init_failed(&log, &runner->init, status, error_type, clock_now().mono.us - runner->started_us);
+    struct report_init init = init_of(invocations, runner);
+    report_init_failed(&log, &init, status, error_type, clock_now().mono.us - runner->started_us);
 }
 
 void invocations_stopped(struct invocations *invocations, uint64_t instance)
@@ -311,7 +332,7 @@ bool invocations_reported(const struct invocations *invocations, uint64_t instan
 {
     const struct runner *runner = runner_find(invocations, instance);
 
-    return runner != NULL && runner->reports;
+    return runner != NULL && (runner->reports || runner->protocol == PROTOCOL_LAMBDA); /* whose subscribers are told of it all the same */
 }
 
 void invocations_begin(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, const char *request_id)
@@ -331,12 +352,12 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     invocation->begun_us = clock_now().mono.us;
     invocation->error_type[0] = '\0';
     invocation->request_id[0] = '\0';
-    if (!invocation->reported)
-        return;
-    size_t id_len = strlen(request_id);
-    ASSERT(id_len < sizeof invocation->request_id);
-    memcpy(invocation->request_id, request_id, id_len + 1);
-    if (runner->ready)
+    if (request_id != NULL) {
+        size_t id_len = strlen(request_id);
+        ASSERT(id_len < sizeof invocation->request_id);
+        memcpy(invocation->request_id, request_id, id_len + 1);
+    }
+    if (invocation->reported && runner->ready)
         begin_write(invocations, runner, request_id);
 }
 
@@ -355,9 +376,14 @@ void invocations_end(struct invocations *invocations, uint64_t instance, uint64_
     if (error_type.data != NULL)
         invocation_fail(invocation, error_type);
     invocation->left -= count < invocation->left ? count : invocation->left;
-    if (invocation->left > 0 || runner->protocol == PROTOCOL_STDIO)
+    if (invocation->left > 0 || (runner->protocol == PROTOCOL_STDIO && !runner->exited))
         return;
     struct now now = clock_now();
+    if (runner->exited) {
+        now.mono.us = runner->exit_us;
+        invocation_close(invocations, runner, at, now, runner->memory_bytes);
+        return;
+    }
     invocation_close(invocations, runner, at, now, memory_look(invocations, runner, now.mono.us));
 }
 
@@ -369,15 +395,22 @@ void invocations_killed(struct invocations *invocations, uint64_t instance)
         runner->killed = true;
 }
 
-/* A process that was an invocation: from its exec to its end. */
-static void process_times(struct runner *runner, const struct instance_end *end, struct now *now)
+void invocations_exited(struct invocations *invocations, uint64_t instance, const struct instance_end *end)
 {
-    if (runner->protocol != PROTOCOL_STDIO || end->exec_us == 0)
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner == NULL || !runner->ready || runner->protocol != PROTOCOL_STDIO)
         return;
+    runner->exited = true;
+    runner->exit_us = clock_now().mono.us;
+    if (end->memory_peak_bytes > 0)
+        runner->memory_bytes = end->memory_peak_bytes;
+    if (end->exec_us == 0)
+        return;
+    runner->exit_us = end->exit_us;
     runner->init_us = end->exec_us > runner->started_us ? end->exec_us - runner->started_us : 0;
     for (size_t i = runner->open_at; i < runner->open.count; i++)
         runner->open.items[i].begun_us = end->exec_us;
-    now->mono.us = end->exit_us;
 }
 
 void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end)
@@ -387,7 +420,8 @@ void invocations_gone(struct invocations *invocations, uint64_t instance, const 
     if (runner == NULL)
         return;
     struct now now = clock_now();
-    process_times(runner, end, &now);
+    if (runner->exited)
+        now.mono.us = runner->exit_us;
     if (end->out_of_memory)
         log_format(LOG_WARN, "function=%s event=out-of-memory instance=%llu limit_bytes=%lld action=killed",
                    usage_function_name(invocations->usage, runner->function), (unsigned long long)instance,
@@ -415,14 +449,14 @@ void invocations_on_report(struct invocations *invocations, void (*on_report)(vo
 void invocations_put_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out)
 {
     const struct runner *runner = runner_find(invocations, instance);
-    bool ended = instance != 0 && invocations->last_instance == instance;
+    bool last = instance != 0 && invocations->last.instance == instance;
+    enum log_format format = last ? invocations->last.format : runner != NULL ? runner->format : LOG_FORMAT_TEXT;
 
-    report_put_begin(out, ended ? invocations->last_format : runner != NULL ? runner->format : LOG_FORMAT_TEXT, request_id);
+    report_put_begin(out, format, request_id);
     bytes_put_view(out, output);
     if (out->len > 0 && out->data[out->len - 1] != '\n')
         bytes_put_char(out, '\n');
-    if (ended)
-        bytes_put_view(out, bytes_view(&invocations->last_end));
+    report_put_end(out, format, request_id, last && strcmp(invocations->last.request_id, request_id) == 0 ? &invocations->last.report : NULL);
 }
 
 const struct usage *invocations_usage(const struct invocations *invocations)
@@ -469,7 +503,6 @@ void invocations_free(struct invocations *invocations)
     }
     map_done(&invocations->runners);
     bytes_done(&invocations->line);
-    bytes_done(&invocations->last_end);
     usage_free(invocations->usage);
     free(invocations);
 }

@@ -33,20 +33,23 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
 void invocations_init_failed(struct invocations *invocations, uint64_t instance, enum report_status status, struct view error_type);
 void invocations_stopped(struct invocations *invocations, uint64_t instance);               /* told to end: if it never was ready, that is no failure */
 void invocations_ready(struct invocations *invocations, uint64_t instance);                 /* init is over; again: nothing */
-/* Whether its invocations stand in the log, so that they need a request id. */
+/* Whether somebody is told of its invocations, so that they need a request id. */
 bool invocations_reported(const struct invocations *invocations, uint64_t instance);
-/* `request_id` NULL: none is made, and no lines written. */
+/* `request_id` NULL: none was made, and no lines are written. */
 void invocations_begin(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, const char *request_id);
 /* `count` deliveries of the lease are done; error_type absent: well. The invocation ends with the last of them. */
 void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type);
 void invocations_killed(struct invocations *invocations, uint64_t instance);                /* for its timeout */
+/* stdio: what its process took is known before its result. Those of others are known by invocations_gone(). */
+void invocations_exited(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
 /* What it had not answered has failed. Before anything is told of the instance's end to others. */
 void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
 
 /* Told of each report of an invocation that has a request id, as it is made; must not call back. */
 void invocations_on_report(struct invocations *invocations, void (*on_report)(void *ctx, uint64_t instance, const struct report *report), void *ctx);
 
-/* The log of an invocation that has just ended in this instance: START, `output`, and END and REPORT if no other has ended since. Appended. */
+/* The log of an invocation of this instance that has just been answered: START, `output`, END, and REPORT if it has ended, which one that is killed for its
+ * time, or whose init failed, has not yet. Appended. */
 void invocations_put_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out);
 
 const struct usage *invocations_usage(const struct invocations *invocations);

@@ -170,6 +170,10 @@ static void instance_gone(struct instance *instance, struct instance_end *end)
         capture_note(instance->capture, instance->id, "sluice: out of memory: killed at its limit of %lld MiB",
                      (long long)(instance->memory_bytes >> 20));
     end->input_unread = input_unread(instance);
+    if (instance->protocol == PROTOCOL_STDIO && instance->pid != 0 && events->on_exited != NULL) {
+        end->output_tail = tail_view(&instance->captured.tail);
+        events->on_exited(events->ctx, instance->id, end);
+    }
     if (instance->protocol == PROTOCOL_STDIO)
         stdio_exited(instance, end);
     else if (instance->protocol == PROTOCOL_STDIO_LINES)

@@ -46,6 +46,8 @@ struct instances_events {
      * result: what it returned, if it was asked for by instances_invoke(). */
     void (*on_result)(void *ctx, uint64_t instance, uint64_t lease, unsigned first, unsigned count,
                       const struct invocation_failure *failure, struct view result);
+    /* stdio, before its results: the process that was the invocation has ended, all it wrote is read; output_tail is what it wrote as its log. May be NULL. */
+    void (*on_exited)(void *ctx, uint64_t instance, const struct instance_end *end);
     /* The last word about an instance. What it still had leased is lost (the engine knows what that was). */
     void (*on_gone)(void *ctx, uint64_t instance, const struct instance_end *end);
     void (*on_spawner_ready)(void *ctx);

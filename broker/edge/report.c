@@ -127,11 +127,15 @@ void report_put_begin(struct bytes *out, enum log_format format, const char *req
     put_record_end(out);
 }
 
-void report_put_end(struct bytes *out, enum log_format format, const struct report *report)
+void report_put_end(struct bytes *out, enum log_format format, const char *request_id, const struct report *report)
 {
     if (format == LOG_FORMAT_TEXT) {
-        put_id(out, "END RequestId: ", report->request_id);
+        put_id(out, "END RequestId: ", request_id);
         bytes_put_char(out, '\n');
+    }
+    if (report == NULL)
+        return;
+    if (format == LOG_FORMAT_TEXT) {
         report_put(report, out);
         bytes_put_char(out, '\n');
         return;
@@ -219,6 +223,6 @@ void report_begin(const struct report_log *log, const char *request_id)
 void report_end(const struct report_log *log, const struct report *report)
 {
     bytes_clear(log->text);
-    report_put_end(log->text, log->format, report);
+    report_put_end(log->text, log->format, report->request_id, report);
     write_lines(log);
 }

@@ -38,6 +38,11 @@ functions:
   jsnode: {runtime: nodejs, handler: index.handler, timeout: 20s, log: {format: json}}
   jspython: {runtime: python, handler: app.handler, timeout: 20s, log: {format: json, level: debug}}
   jsstdio: {command: [./count.sh], protocol: stdio, timeout: 20s, log: {format: json}}
+  count: {command: [./count.sh], protocol: stdio, timeout: 20s}
+  unreported: {command: [./count.sh], protocol: stdio, timeout: 20s, log: {report: none}}
+  fails: {command: [sh, -c, 'echo going wrong >&2; exit 3'], protocol: stdio, timeout: 20s}
+  late: {command: [sh, -c, 'echo begun >&2; sleep 60'], protocol: stdio, timeout: 1s}
+  lines: {command: [./echo.sh], protocol: stdio-lines, timeout: 20s}
   quiet: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: exit}, log: {report: none}}
   exits: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: exit}}
   throws: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: throw}}
@@ -55,7 +60,9 @@ class LogTest(sluice_daemon.DaemonTest):
         (self.daemon.folder / "index.js").write_text(NODE)
         (self.daemon.folder / "app.py").write_text(PYTHON)
         (self.daemon.folder / "count.sh").write_text("#!/bin/sh\necho counted >&2\nwc -c\n")
-        (self.daemon.folder / "count.sh").chmod(0o755)
+        (self.daemon.folder / "echo.sh").write_text("#!/bin/bash\nwhile read -r line; do echo \"saw $line\" >&2; echo \"$line\"; done\n")
+        for name in ("count.sh", "echo.sh"):
+            (self.daemon.folder / name).chmod(0o755)
         self.daemon.start()
 
     def invoke(self, function, **payload):
@@ -111,6 +118,36 @@ class LogTest(sluice_daemon.DaemonTest):
         log = (self.daemon.folder / "data/logs/hangs.log").read_text()
         self.assertNotIn("INIT_REPORT", log)
 
+    def expect_tail(self, function, *patterns):
+        answer, tail = self.invoke(function)
+        request = answer.headers["x-amzn-RequestId"]
+        lines = tail.splitlines()
+        self.assertEqual(len(lines), len(patterns), tail)
+        for line, pattern in zip(lines, patterns):
+            self.assertRegex(line, "^" + pattern.replace("ID", request))
+        return answer
+
+    def test_the_log_tail_of_a_process_is_whole(self):
+        report = "REPORT RequestId: ID\tDuration: [0-9.]+ ms\tBilled Duration: [0-9]+ ms\tMemory Size: [0-9]+ MB\tMax Memory Used: [1-9][0-9]* MB\tInit Duration: "
+        whole = ("START RequestId: ID Version: ", "counted$", "END RequestId: ID$", report)
+        self.expect_tail("count", *whole)
+        self.assertEqual([line.split()[0] for line in self.lines("count")], ["START", "counted", "END", "REPORT"])    # in its log, too, once
+        self.expect_tail("unreported", *whole)
+        self.assertEqual(self.lines("unreported"), ["counted"])
+        answer = self.expect_tail("fails", "START", "going wrong$", "END RequestId: ID$", report + ".*Status: error\tError Type: Runtime.ExitError\t$")
+        self.assertEqual(answer.headers["X-Amz-Function-Error"], "Unhandled")
+        self.assertEqual([json.loads(line)["type"] if line[0] == "{" else line for line in self.invoke("jsstdio")[1].splitlines()],
+                         ["platform.start", "counted", "platform.report"])
+
+    def test_the_log_tail_of_a_filter_is_whole(self):
+        self.expect_tail("lines", "START RequestId: ID", "saw ", "END RequestId: ID$", "REPORT RequestId: ID\tDuration: .*Init Duration: ")
+        self.expect_tail("lines", "START RequestId: ID", "saw ", "END RequestId: ID$", r"REPORT RequestId: ID\tDuration: (?!.*Init Duration)")
+        self.assertEqual(len(self.lines("lines")), 2)         # log.report is none there: only what it printed
+
+    def test_the_log_tail_of_one_that_is_killed_has_no_report_yet(self):
+        self.expect_tail("late", "START RequestId: ID", "begun$", "END RequestId: ID$")
+        self.daemon.wait_for(lambda: any("Status: timeout" in line for line in self.lines("late")), "its report is in its log, once its process has ended")
+
     def test_json_of_node(self):
         answer, tail = self.invoke("jsnode")
         request = answer.headers["x-amzn-RequestId"]
@@ -139,6 +176,13 @@ class LogTest(sluice_daemon.DaemonTest):
         self.assertEqual((said[1]["logger"], said[2]["errorType"]), ("mine", "ValueError"))
         report = lines[-1]
         self.assertEqual((report["type"], report["record"]["status"], report["record"]["errorType"]), ("platform.report", "error", "Runtime.Unknown"))
+
+    def test_another_format_is_for_another_process(self):
+        self.invoke("jspython")
+        self.daemon.configure(FUNCTIONS.replace("level: debug", "level: info"))
+        def debug_is_left_out():
+            return "whispered" not in self.invoke("jspython")[1]
+        self.daemon.wait_for(debug_is_left_out, "a process with the new level")
 
     def test_json_of_an_init_that_failed_and_of_a_process(self):
         self.invoke("jsthrows")

@@ -63,6 +63,16 @@ class TelemetryTest(sluice_daemon.DaemonTest):
             answers = list(callers.map(lambda _: daemon.invoke("f"), range(2)))
         self.assertEqual(sorted(json.loads(answer.body) for answer in answers), ["on-demand", "provisioned-concurrency"])
 
+    def test_an_agent_gets_reports_that_are_not_in_the_log(self):
+        daemon = sluice_daemon.Daemon(CONFIG.replace("timeout: 20s", "timeout: 20s, log: {report: none}"), http=True)
+        self.addCleanup(daemon.close)
+        shutil.copytree(FUNCTION, daemon.folder / "code")
+        daemon.start()
+        first = json.loads(daemon.invoke("f", {"say": "a line"}).body)["id"]
+        records = json.loads(daemon.invoke("f", {"until": 1}).body)["records"]
+        self.assertEqual([record["record"]["requestId"] for record in records if record["type"] == "platform.report"], [first])
+        self.assertNotIn("REPORT", daemon.sluice("function", "logs", "f"))
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -206,12 +206,18 @@ static void run_start(struct run *run, unsigned concurrency)
     EXPECT_EQ(0, pthread_create(&run->thread, NULL, run_thread, run));
 }
 
-static int run_stop(struct fake_broker *broker, struct run *run)
+static int run_end(struct fake_broker *broker, struct run *run)
 {
-    EXPECT_EQ(0, kill(getpid(), SIGTERM));
     (void)pthread_join(run->thread, NULL);
     fake_sync(broker);
     return run->status;
+}
+
+/* Once for each run: behind its end, the signal would be the end of this process. */
+static int run_stop(struct fake_broker *broker, struct run *run)
+{
+    EXPECT_EQ(0, kill(getpid(), SIGTERM));
+    return run_end(broker, run);
 }
 
 TEST(a_consumer_attaches_serves_and_detaches_when_told_to_end)
@@ -242,7 +248,7 @@ TEST(what_it_holds_when_told_to_end_is_handed_in_with_its_last_words)
     EXPECT_EQ(0, kill(getpid(), SIGTERM));
     EXPECT(fake_wait(broker, &fake.detached, 1));
     gate_set(false);
-    EXPECT_EQ(0, run_stop(broker, &run));
+    EXPECT_EQ(0, run_end(broker, &run));
     EXPECT_EQ(2, fake.settled);
     EXPECT_EQ(2, fake.last_words);
     fake_free(broker);

@@ -95,18 +95,23 @@ TEST(begin_and_end_are_lines_of_either_format)
     char start[100], end[100];
 
     report_put_begin(&out, LOG_FORMAT_TEXT, ID);
-    report_put_end(&out, LOG_FORMAT_TEXT, &failed);
+    report_put_end(&out, LOG_FORMAT_TEXT, ID, &failed);
     EXPECT_VIEW("START RequestId: " ID " Version: $LATEST\nEND RequestId: " ID "\nREPORT RequestId: " ID "\tDuration: 0.00 ms\tBilled Duration: 1 ms\t"
                 "Memory Size: 1 MB\tMax Memory Used: 0 MB\tStatus: error\tError Type: Runtime.Unknown\t\n", bytes_view(&out));
     bytes_clear(&out);
     report_put_begin(&out, LOG_FORMAT_JSON, ID);
-    report_put_end(&out, LOG_FORMAT_JSON, &failed);
+    report_put_end(&out, LOG_FORMAT_JSON, ID, &failed);
     bytes_put_char(&out, '\0');
     /* Each with its own time, of 24 characters. */
     EXPECT_EQ(2, sscanf(out.data, "{\"time\":\"%24[^\"]\",\"type\":\"platform.start\",\"record\":{\"requestId\":\"" ID "\",\"version\":\"$LATEST\"}}"
                                   " {\"time\":\"%24[^\"]\",\"type\":\"platform.report\",\"record\":{\"requestId\"", start, end));
     EXPECT(strstr(out.data, "\"$LATEST\"}}\n{") != NULL);
     EXPECT(strstr(out.data, "\"errorType\":\"Runtime.Unknown\"}}\n") != NULL);
+    bytes_clear(&out);
+    report_put_end(&out, LOG_FORMAT_JSON, ID, NULL);
+    EXPECT_EQ(0, out.len);
+    report_put_end(&out, LOG_FORMAT_TEXT, ID, NULL);
+    EXPECT_VIEW("END RequestId: " ID "\n", bytes_view(&out));
     bytes_done(&out);
 }
 

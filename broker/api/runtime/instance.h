@@ -97,14 +97,14 @@ struct runtime_instance {
     bool closed;                             /* runtime_close() was called: freed with the last pin */
     bool ending;                             /* runtime_shutdown() was called: no more work */
     bool parting;                            /* its extensions have had their time: the runtime's requests are closed */
-    ev_timer *extensions_late;               /* runs while extensions are waited for; NULL: they are not */
     bool stranger_logged;
+    enum function_runtime runtime;
+    ev_timer *extensions_late;               /* runs while extensions are waited for; NULL: they are not */
     struct list in_resting;
     int64_t looks_s;                         /* the second in which `looks` descriptors were looked at for it */
     unsigned looks;
     bool init_done;                          /* the runtime and all its extensions have asked for something to do */
     bool provisioned;
-    enum function_runtime runtime;
     int64_t opened_us;                       /* mono: INIT began */
     enum runtime_state state;
     unsigned concurrency;
