@@ -286,7 +286,7 @@ static void print_row(const struct options *options, const struct row *row, cons
             printf("%.0f | ", row->floor / 1e3);
         else
             printf("| ");
-        printf("%s | %.0f | %.1f | %.2f | %.2f | ", f->rate >= row->target ? "met" : f->rate >= row->floor ? "over the floor" : "missed",
+        printf("%s | %.0f | %.1f | %.2f | %.2f | ", f->rate < row->floor ? "missed" : f->rate >= row->target ? "met" : "over the floor",
                f->strict_rate / 1e3, f->rate / f->strict_rate, f->matches, f->p99_us);
         if (row->count > 0)
             printf("%.0f | %.2f |\n", f->bytes, f->add_us);

@@ -4,7 +4,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/cli/rule_sets.h"
 #include "broker/edge/config_file.h"
+
+/* What the rules of each bus cost together is judged when they are compiled. */
+static bool rules_fit(const struct config *config, FILE *errors, unsigned *errors_count)
+{
+    bool fit = true;
+
+    for (size_t b = 0; config->buses[b] != NULL; b++) {
+        struct match_set *set = NULL;
+        struct sluice_error error;
+        if (rule_set_of_bus(config, config->buses[b], &set, &error) != SLUICE_OK) {
+            (void)fprintf(errors, "error: %s\n", error.text);
+            ++*errors_count;
+            fit = false;
+        }
+        (void)match_set_free(set);
+    }
+    return fit;
+}
 
 /* No daemon: the same reader and the same checks as the daemon's. */
 enum cli_exit config_check(struct cli *cli)
@@ -18,6 +37,8 @@ enum cli_exit config_check(struct cli *cli)
         return cli_failed("out of memory");
     char runtimes[CONFIG_PATH_BYTES_MAX];
     struct config_file *file = config_file_load(path, config_runtimes_find(runtimes), errors, &errors_count);
+    if (file != NULL && !rules_fit(&file->config, errors, &errors_count))
+        file = config_file_free(file);
     if (fclose(errors) != 0) {
         free(text);
         config_file_free(file);

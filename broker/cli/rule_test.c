@@ -8,6 +8,7 @@
 
 #include "broker/base/vec.h"
 #include "broker/cli/table.h"
+#include "broker/cli/rule_sets.h"
 #include "broker/core/explain.h"
 #include "broker/edge/config_file.h"
 #include "schemas/codec/json.h"
@@ -324,21 +325,14 @@ enum cli_exit rule_cost(struct cli *cli)
         return CLI_USAGE;
     table_open(&table, columns, sizeof columns / sizeof *columns);
     for (size_t b = 0; file->config.buses[b] != NULL && exit == CLI_DONE; b++) {
-        VEC(struct match_rule) rules = { 0 };
         struct match_set *set = NULL;
-        for (uint32_t r = 0; r < file->config.rules_count; r++) {
-            const struct config_rule *rule = &file->config.rules[r];
-            if (rule->enabled && strcmp(rule->bus, file->config.buses[b]) == 0)
-                VEC_PUSH(&rules, (struct match_rule){ .pattern = view_of(rule->pattern), .id = r });
-        }
-        if (match_set_new(rules.items, rules.count, &set, NULL, &error) != SLUICE_OK) {
-            exit = cli_failed("bus '%s': %s", file->config.buses[b], error.text);
+        if (rule_set_of_bus(&file->config, file->config.buses[b], &set, &error) != SLUICE_OK) {
+            exit = cli_failed("%s", error.text);
         } else {
             struct match_cost cost = match_set_cost(set);
             cost_row(cli, &table, &json, file->config.buses[b], &cost);
         }
         (void)match_set_free(set);
-        VEC_DONE(&rules);
     }
     if (!cli->json)
         table_flush(&table);

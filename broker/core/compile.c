@@ -417,6 +417,12 @@ uint64_t compile_fingerprint(uint64_t before, const struct match_rule *rule)
     return text_hash_mix(before ^ text_hash(rule->pattern.data, rule->pattern.len), rule->id);
 }
 
+enum sluice_err compile_crowded(struct sluice_error *reterr)
+{
+    return sluice_fail(reterr, SLUICE_ELIMIT, "texts or names of the patterns fall into the same place of a table, as if they had been chosen to: "
+                       "finding one could take over %d steps; leave out rules with many texts that look made up", PROBES_MAX);
+}
+
 enum sluice_err compile_add(struct compile *compile, const struct match_rule *rule, struct sluice_error *reterr)
 {
     struct pattern pattern;
@@ -432,6 +438,8 @@ enum sluice_err compile_add(struct compile *compile, const struct match_rule *ru
         add_branch(compile, (uint32_t)compile->rules.count, &pattern.branches[i]);
     VEC_PUSH(&compile->rules, rule->id);
     compile->fingerprint = compile_fingerprint(compile->fingerprint, rule);
+    if (compile->predicate_index.crowded || compile->field_index.crowded || compile->remainder_index.crowded || compile->paths.crowded)
+        return compile_crowded(reterr);
     if (compile->texts.failed || compile->operand.failed || compile->texts.len > TEXTS_BYTES_MAX)
         return sluice_fail(reterr, SLUICE_ELIMIT, "the patterns hold more than %d bytes of text together", TEXTS_BYTES_MAX);
     return SLUICE_OK;

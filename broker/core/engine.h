@@ -128,8 +128,8 @@ struct preparation *engine_prepare(struct engine *engine);   /* holds what is in
  * NULL), is called; it must not change. On an error it remains the caller's. Errors as match_set_new(). Seconds for a million rules. */
 enum sluice_err preparation_run(struct preparation *preparation, const struct config *config, void (*release)(void *ctx), void *ctx,
                                 struct sluice_error *reterr);
-/* Before engine_configure(), as often as commits go: gives what is new its rows, a few with each commit. True: nothing is left to do. What
- * is left, engine_configure() does; what was done does no harm if it is never called. */
+/* Before engine_configure(), turn by turn: gives what is new its ids, a few at a time, and no more than that with one commit. True: nothing is
+ * left to do; false: once more, in a moment. What is left, engine_configure() does; what was done does no harm if it is never called. */
 bool engine_bind(struct engine *engine, struct preparation *preparation);
 /* In force. SLUICE_ESTALE: another has been put in force since engine_prepare(); nothing changed. */
 enum sluice_err engine_configure(struct engine *engine, struct preparation *preparation, struct now now, struct sluice_error *reterr);

@@ -11,6 +11,9 @@
 /* What of a text is compared with a wildcard in one step (match.h). */
 enum { STEP_TEXT_BYTES = 4 };
 
+/* So many entries of a table are passed by in one step; on the way to a value it is mostly fewer. */
+enum { FREE_PROBES = 4 };
+
 /* ---- truth ---- */
 
 static void buts_fail(struct match_scratch *state, uint32_t list)
@@ -138,25 +141,32 @@ static __attribute__((noinline)) bool attended(struct match_scratch *state, uint
 /* ---- tables ---- */
 
 /* The predicate in the table whose operand begins with `key` at `offset`, and is as long when `whole`. */
-static inline uint32_t find(const struct image *image, const struct image_operator *operator, uint64_t hash, struct view key,
+static inline uint32_t find(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view key,
                             size_t offset, bool whole)
 {
+    const struct image *image = state->image;
     const struct image_slot *slots = image->slots + operator->slots;
-    uint32_t at = image_slot_of(hash, operator->slots_count), tag = (uint32_t)(hash >> 32);
+    uint32_t at = image_slot_of(hash, operator->slots_count), tag = (uint32_t)(hash >> 32), id = IMAGE_NONE;
+    unsigned probes = 0;
 
-    for (; slots[at].value != IMAGE_NONE; at = at + 1 == operator->slots_count ? 0 : at + 1) {
+    if (state_over(state))
+        return IMAGE_NONE;
+    for (; slots[at].value != IMAGE_NONE; at = at + 1 == operator->slots_count ? 0 : at + 1, probes++) {
         if (slots[at].tag != tag)
             continue;
         struct view operand = image_text(image, image->predicates[slots[at].value].text);
-        if ((!whole || operand.len == key.len) && memcmp(operand.data + offset, key.data, key.len) == 0)
-            return slots[at].value;
+        if ((!whole || operand.len == key.len) && memcmp(operand.data + offset, key.data, key.len) == 0) {
+            id = slots[at].value;
+            break;
+        }
     }
-    return IMAGE_NONE;
+    state->steps += probes / FREE_PROBES;
+    return id;
 }
 
 static inline void find_hashed(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view text)
 {
-    uint32_t id = find(state->image, operator, hash, text, 0, true);
+    uint32_t id = find(state, operator, hash, text, 0, true);
     if (id != IMAGE_NONE)
         is_true(state, id);
 }
@@ -178,7 +188,7 @@ static void find_prefixes(struct match_scratch *state, const struct image_operat
         for (; words + 8 <= len; words += 8)
             hashed = text_hash_word(hashed, text_load8(text.data + words));
         uint64_t hash = text_hash_end(hashed, text_load_short(text.data + words, len - words), len);
-        uint32_t id = find(state->image, operator, hash, (struct view){ .data = text.data, .len = len }, 0, true);
+        uint32_t id = find(state, operator, hash, (struct view){ .data = text.data, .len = len }, 0, true);
         if (id != IMAGE_NONE)
             is_true(state, id);
     }
@@ -196,7 +206,7 @@ static void find_suffixes(struct match_scratch *state, const struct image_operat
         for (; words + 8 <= len; words += 8)
             hashed = text_hash_word(hashed, text_load8(end - words - 8));
         uint64_t hash = text_hash_end(hashed, text_load_short(end - len, len - words), len);
-        uint32_t id = find(state->image, operator, hash, (struct view){ .data = end - len, .len = len }, 0, true);
+        uint32_t id = find(state, operator, hash, (struct view){ .data = end - len, .len = len }, 0, true);
         if (id != IMAGE_NONE)
             is_true(state, id);
     }
@@ -252,7 +262,9 @@ static void find_shapes(struct match_scratch *state, const struct image_operator
             continue;
         uint64_t hash = wildcard_ends_hash(head, tail, head_len, tail_len);
         uint32_t at = image_slot_of(hash, operator->slots_count), tag = (uint32_t)(hash >> 32);
+        unsigned probes = 0;
         for (; slots[at].value != IMAGE_NONE; at = at + 1 == operator->slots_count ? 0 : at + 1) {
+            state->steps += ++probes % FREE_PROBES == 0;
             if (slots[at].tag != tag)
                 continue;
             const uint32_t *list = image->words + slots[at].value;
@@ -423,7 +435,7 @@ static bool ranges_may_change(struct match_scratch *state, const struct image_op
 static void find_double(struct match_scratch *state, const struct image_operator *operator, double value)
 {
     struct view key = { .data = (const char *)&value, .len = sizeof value };
-    uint32_t id = find(state->image, operator, text_hash(key.data, key.len), key, offsetof(struct number_operand, value), false);
+    uint32_t id = find(state, operator, text_hash(key.data, key.len), key, offsetof(struct number_operand, value), false);
 
     if (id != IMAGE_NONE)
         is_true(state, id);
@@ -434,7 +446,7 @@ static void find_decimal(struct match_scratch *state, const struct image_operato
     struct number_operand operand = { .digits = decimal->digits, .exponent = decimal->exponent, .negative = decimal->negative };
     struct view key = { .data = (const char *)&operand, .len = offsetof(struct number_operand, value) };
     uint32_t id = decimal->too_long ? IMAGE_NONE
-                                    : find(state->image, operator, text_hash(key.data, key.len), key, 0, false);
+                                    : find(state, operator, text_hash(key.data, key.len), key, 0, false);
     if (id != IMAGE_NONE)
         is_true(state, id);
 }

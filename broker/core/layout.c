@@ -339,8 +339,11 @@ void layout_slot_put(struct layout *layout, uint32_t slots, uint32_t slots_count
 {
     uint32_t at = image_slot_of(hash, slots_count);
 
-    while (layout->slots.items[slots + at].value != IMAGE_NONE)
-        at = at + 1 == slots_count ? 0 : at + 1;
+    for (uint32_t probes = 0; layout->slots.items[slots + at].value != IMAGE_NONE; at = at + 1 == slots_count ? 0 : at + 1) {
+        layout->crowded |= ++probes == PROBES_MAX;
+        if (layout->crowded)
+            return;
+    }
     layout->slots.items[slots + at] = (struct image_slot){ .tag = (uint32_t)(hash >> 32), .value = value };
 }
 
@@ -573,8 +576,8 @@ static void put_nodes(struct layout *layout)
         uint64_t head = text_head(name.data, name.len), tail = text_tail(name.data, name.len);
         struct image_child *slots = layout->children.items + parent->children;
         uint32_t mask = parent->children_count - 1, at = (uint32_t)text_hash_mix(head ^ name.len, tail) & mask;
-        while (slots[at].node != IMAGE_NONE)
-            at = (at + 1) & mask;
+        for (uint32_t probes = 0; slots[at].node != IMAGE_NONE && !layout->crowded; at = (at + 1) & mask)
+            layout->crowded = ++probes == CHILD_PROBES_MAX;
         slots[at] = (struct image_child){ .head = head, .tail = tail, .len = (uint32_t)name.len, .node = n };
     }
 }
@@ -673,7 +676,9 @@ enum sluice_err compile_finish(struct compile *compile, void **ret_base, size_t 
     put_nodes(&layout);
     price_exact(&layout);
     put_records(&layout);
-    if (layout.price > MATCH_PRICE_MAX)
+    if (layout.crowded)
+        err = compile_crowded(reterr);
+    else if (layout.price > MATCH_PRICE_MAX)
         err = sluice_fail(reterr, SLUICE_ELIMIT,
                           "one event could make %llu rules be looked at, over the limit of %d: fewer rules of only exists, anything-but, "
                           "numeric, prefix, suffix or wildcard; add a field with exact values to them",

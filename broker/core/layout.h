@@ -20,6 +20,7 @@ struct layout {
     uint32_t always, always_count;
     uint64_t price, join_steps;
     struct structure_names names;
+    bool crowded;             /* some table is: PROBES_MAX */
 };
 
 /* Free slots for `count` entries; the first of them. */

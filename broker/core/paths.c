@@ -14,8 +14,8 @@ static size_t slot_of(const struct paths *paths, uint32_t parent, struct view na
     return (size_t)(hash ^ hash >> 32) & (paths->slots_count - 1);
 }
 
-/* Where the child is, or the free slot where it would be. */
-static size_t slot_find(const struct paths *paths, uint32_t parent, struct view name)
+/* Where the child is, or the free slot where it would be. `probes` are left of as many as may be made: 0 then, and the slot is any. */
+static size_t slot_find(const struct paths *paths, uint32_t parent, struct view name, size_t *probes)
 {
     size_t slot = slot_of(paths, parent, name);
 
@@ -24,6 +24,8 @@ static size_t slot_find(const struct paths *paths, uint32_t parent, struct view 
         if (node == PATHS_NONE)
             return slot;
         if (paths->nodes.items[node].parent == parent && view_equals(paths->nodes.items[node].name, name))
+            return slot;
+        if (--*probes == 0)
             return slot;
     }
 }
@@ -35,8 +37,11 @@ static void slots_grow(struct paths *paths, size_t count)
     ASSERT(paths->slots != NULL);
     memset(paths->slots, 0xFF, count * sizeof *paths->slots);
     paths->slots_count = count;
-    for (uint32_t node = 1; node < paths->nodes.count; node++)
-        paths->slots[slot_find(paths, paths->nodes.items[node].parent, paths->nodes.items[node].name)] = node;
+    for (uint32_t node = 1; node < paths->nodes.count; node++) {
+        size_t probes = PATHS_PROBES_MAX;
+        paths->slots[slot_find(paths, paths->nodes.items[node].parent, paths->nodes.items[node].name, &probes)] = node;
+        paths->crowded |= probes == 0;
+    }
 }
 
 void paths_init(struct paths *paths)
@@ -55,8 +60,9 @@ void paths_done(struct paths *paths)
 
 static uint32_t child_add(struct paths *paths, struct arena *arena, uint32_t parent, struct view name)
 {
-    size_t slot = slot_find(paths, parent, name);
+    size_t probes = PATHS_PROBES_MAX, slot = slot_find(paths, parent, name, &probes);
 
+    paths->crowded |= probes == 0;
     if (paths->slots[slot] != PATHS_NONE)
         return paths->slots[slot];
     uint32_t node = (uint32_t)paths->nodes.count;
@@ -100,6 +106,7 @@ uint32_t paths_add(struct paths *paths, struct arena *arena, struct view path)
 
 uint32_t paths_step(const struct paths *paths, uint32_t node, struct view name)
 {
+    size_t probes = SIZE_MAX;
     struct view first;
     bool more;
 
@@ -107,7 +114,7 @@ uint32_t paths_step(const struct paths *paths, uint32_t node, struct view name)
         if (!paths->nodes.items[node].has_children)
             return PATHS_NONE;
         more = take_name(&name, &first);
-        node = paths->slots[slot_find(paths, node, first)];
+        node = paths->slots[slot_find(paths, node, first, &probes)];
     } while (more && node != PATHS_NONE);
     return node;
 }

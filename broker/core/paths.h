@@ -18,11 +18,14 @@ struct path_node {
     bool has_children;
 };
 
+enum { PATHS_PROBES_MAX = 512 }; /* half full, a table of a million needs some 70 */
+
 struct paths {
     VEC(struct path_node) nodes;
     uint32_t *slots;    /* node numbers by (parent, name), open addressing, at most half full; PATHS_NONE is free */
     size_t slots_count; /* a power of two */
     uint32_t leaves_count;
+    bool crowded;       /* names fall into one place, as if chosen to: what was added since may be wrong, and is to be refused */
 };
 
 void paths_init(struct paths *paths);

@@ -452,11 +452,13 @@ void invocations_put_log(const struct invocations *invocations, uint64_t instanc
     bool last = instance != 0 && invocations->last.instance == instance;
     enum log_format format = last ? invocations->last.format : runner != NULL ? runner->format : LOG_FORMAT_TEXT;
 
-    report_put_begin(out, format, request_id);
+    bool ended = last && strcmp(invocations->last.request_id, request_id) == 0;
+    int64_t took_ms = ended ? invocations->last.report.duration_us / 1000 : 0; /* it ended just now */
+    report_put_begin(out, format, request_id, clock_now().wall_ms - took_ms);
     bytes_put_view(out, output);
     if (out->len > 0 && out->data[out->len - 1] != '\n')
         bytes_put_char(out, '\n');
-    report_put_end(out, format, request_id, last && strcmp(invocations->last.request_id, request_id) == 0 ? &invocations->last.report : NULL);
+    report_put_end(out, format, request_id, ended ? &invocations->last.report : NULL);
 }
 
 const struct usage *invocations_usage(const struct invocations *invocations)

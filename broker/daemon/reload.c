@@ -18,6 +18,7 @@ enum {
     AGE_MS_MAX = 1000,
     WATCHES_MAX = 64,            /* files; a folder of more still tells of itself, and a changed file in it needs a SIGHUP */
 };
+static const double NEXT_S = 0.001; /* until more is bound: what is known already is in no commit whose end would be heard */
 static const double STILL_S = 0.3; /* a file is written in pieces: read it again once it has been still for so long */
 
 enum reload_phase { RELOAD_IDLE, RELOAD_PREPARING, RELOAD_BINDING, RELOAD_FREEING };
@@ -42,6 +43,7 @@ struct reload {
     int64_t swap_us;             /* the longest that the loop was at it at a time */
     ev_signal hangup;
     ev_timer soon;
+    ev_timer next;               /* while it is bound: the turn that goes on with it, if nothing else makes one */
     ev_stat watches[WATCHES_MAX]; /* path NULL: a free place */
 };
 
@@ -51,6 +53,11 @@ uint64_t reload_ask(struct reload *reload)
 {
     reload->asked = true; /* the turn begins it */
     return reload->number + 1;
+}
+
+static void on_next(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events; /* the turn follows */
 }
 
 static void on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
@@ -281,8 +288,12 @@ static void swap_when_bound(struct reload *reload)
         watch_files(reload, reload->began.wall_ms);
     }
     note_time(reload, now.mono);
-    if (!bound)
+    if (!bound) {
+        ev_timer_stop(broker->loop, &reload->next);
+        ev_timer_set(&reload->next, NEXT_S, 0.);
+        ev_timer_start(broker->loop, &reload->next);
         return;
+    }
     log_format(LOG_INFO, "event=reloaded path=\"%s\" functions=%u rules=%u prepared_ms=%lld swap_us=%lld", broker->options.config_path,
                broker->config->config.functions_count, broker->config->config.rules_count,
                (long long)(reload->prepared.us - reload->began.mono.us) / 1000, (long long)reload->swap_us);
@@ -316,6 +327,7 @@ static void reload_done(void *ctx)
 
     if (reload->broker->stopping)
         return; /* who asked was told so; reload_free() does the rest */
+    broker_read(reload->broker);
     if (reload->phase == RELOAD_FREEING) {
         reload->phase = RELOAD_IDLE;
     } else if (reload->file != NULL) {
@@ -349,6 +361,7 @@ struct reload *reload_new(struct broker *broker)
     worker_init(&reload->worker, broker->mailbox, reload_work, reload_done, reload);
     ev_signal_init(&reload->hangup, on_hangup, SIGHUP);
     ev_timer_init(&reload->soon, on_still, 0., STILL_S);
+    ev_timer_init(&reload->next, on_next, NEXT_S, 0.);
     reload->hangup.data = reload->soon.data = reload;
     return reload;
 }
@@ -362,6 +375,7 @@ struct reload *reload_free(struct reload *reload)
     preparation_free(reload->preparation); /* with the configuration, if it came to that */
     ev_signal_stop(reload->broker->loop, &reload->hangup);
     ev_timer_stop(reload->broker->loop, &reload->soon);
+    ev_timer_stop(reload->broker->loop, &reload->next);
     for (size_t i = 0; i < WATCHES_MAX; i++)
         if (reload->watches[i].path != NULL)
             unwatch(reload, &reload->watches[i]);

@@ -79,6 +79,9 @@ static const struct config_cors *cors_read(struct loader *loader, const struct y
     cors->expose_headers = config_texts_read(loader, file, values[KEY_EXPOSE], "cors.expose-headers", is_header_name, "the name of a header, or '*'");
     (void)yaml_get_duration(file, values[KEY_MAX_AGE], "cors.max-age", 0, CONFIG_CORS_MAX_AGE_MS_MAX, &cors->max_age_ms);
     (void)yaml_get_bool(file, values[KEY_CREDENTIALS], "cors.allow-credentials", &cors->allow_credentials);
+    for (const char *const *origin = cors->allow_origins; cors->allow_credentials && *origin != NULL; origin++)
+        if (strcmp(*origin, "*") == 0)
+            yaml_mistake(file, values[KEY_CREDENTIALS], "'cors.allow-credentials' with the origin '*' would let every site act as its visitors: name the origins");
     return cors;
 }
 

@@ -102,11 +102,11 @@ void report_put(const struct report *report, struct bytes *out)
 
 /* ---- lines, as text or as records ---- */
 
-static void put_record_head(struct bytes *out, const char *type)
+static void put_record_head(struct bytes *out, const char *type, int64_t wall_ms)
 {
     char time[TIME_TEXT_MAX];
 
-    (void)time_to_text(clock_now().wall_ms, true, time);
+    (void)time_to_text(wall_ms, true, time);
     bytes_put_format(out, "{\"time\":\"%s\",\"type\":\"%s\",\"record\":", time, type);
 }
 
@@ -115,14 +115,14 @@ static void put_record_end(struct bytes *out)
     bytes_put_text(out, "}\n");
 }
 
-void report_put_begin(struct bytes *out, enum log_format format, const char *request_id)
+void report_put_begin(struct bytes *out, enum log_format format, const char *request_id, int64_t wall_ms)
 {
     if (format == LOG_FORMAT_TEXT) {
         put_id(out, "START RequestId: ", request_id);
         bytes_put_text(out, " Version: $LATEST\n");
         return;
     }
-    put_record_head(out, "platform.start");
+    put_record_head(out, "platform.start", wall_ms);
     platform_record_start(out, (struct view){ request_id, UUID_TEXT_LEN }, (struct view){ 0 });
     put_record_end(out);
 }
@@ -140,7 +140,7 @@ void report_put_end(struct bytes *out, enum log_format format, const char *reque
         bytes_put_char(out, '\n');
         return;
     }
-    put_record_head(out, "platform.report");
+    put_record_head(out, "platform.report", clock_now().wall_ms);
     platform_record_report(out, report);
     put_record_end(out);
 }
@@ -152,7 +152,7 @@ static void put_init_start(struct bytes *out, enum log_format format, const stru
         bytes_put_format(out, "INIT_START Runtime Version: %s\tRuntime Version ARN: %s\n", version.text, version.arn);
         return;
     }
-    put_record_head(out, "platform.initStart");
+    put_record_head(out, "platform.initStart", clock_now().wall_ms);
     platform_record_init_start(out, init);
     put_record_end(out);
 }
@@ -176,7 +176,7 @@ static void put_init_failed(struct bytes *out, enum log_format format, const str
         bytes_put_char(out, '\n');
         return;
     }
-    put_record_head(out, "platform.initReport");
+    put_record_head(out, "platform.initReport", clock_now().wall_ms);
     platform_record_init_report(out, init, timeout ? "timeout" : "error", type, duration_us);
     put_record_end(out);
 }
@@ -216,7 +216,7 @@ void report_init_failed(const struct report_log *log, const struct report_init *
 void report_begin(const struct report_log *log, const char *request_id)
 {
     bytes_clear(log->text);
-    report_put_begin(log->text, log->format, request_id);
+    report_put_begin(log->text, log->format, request_id, clock_now().wall_ms);
     write_lines(log);
 }
 

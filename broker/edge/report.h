@@ -71,7 +71,7 @@ void report_begin(const struct report_log *log, const char *request_id);
 void report_end(const struct report_log *log, const struct report *report);
 
 /* The lines of START; and of END and REPORT (report NULL: END alone); each with its line break, appended. */
-void report_put_begin(struct bytes *out, enum log_format format, const char *request_id);
+void report_put_begin(struct bytes *out, enum log_format format, const char *request_id, int64_t wall_ms);
 void report_put_end(struct bytes *out, enum log_format format, const char *request_id, const struct report *report);
 
 #endif

@@ -164,6 +164,8 @@ class LogTest(sluice_daemon.DaemonTest):
         self.assertTrue(report["record"]["metrics"].keys() >= {"durationMs", "billedDurationMs", "memorySizeMB", "maxMemoryUsedMB", "initDurationMs"})
         self.assertEqual([json.loads(line)["type" if "platform" in line else "level"] for line in tail.splitlines()],
                          ["platform.start", "INFO", "platform.report"])
+        begun, said = [json.loads(line) for line in tail.splitlines()[:2]]
+        self.assertLessEqual(begun["time"], said["timestamp"])
 
     def test_json_of_python(self):
         answer, _ = self.invoke("jspython", fail=True)

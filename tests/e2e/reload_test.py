@@ -111,6 +111,26 @@ class Nobody(ReloadTest):
         self.assertGreater(accepted, acked)
 
 
+class Many(ReloadTest):
+    def test_rules_come_go_and_return_though_nothing_else_happens(self):
+        """Nobody publishes, and what returns needs no commit: nothing but the reload itself makes the loop turn."""
+        daemon = self.start(configuration(range(10)))
+        for count in (SOME, 10, SOME):
+            daemon.configure(configuration(range(count)))
+            self.reload(daemon)
+            self.assertEqual(count, self.rules(daemon))
+
+    def test_many_functions(self):
+        functions = "".join(f"  f{number:04}: {{command: ['true'], protocol: stdio}}\n" for number in range(2000))
+        text = configuration(range(10)).replace("functions: {sink: {command: ['true'], protocol: stdio, scale: {max: 0}}}",
+                                                "functions:\n  sink: {command: ['true'], protocol: stdio, scale: {max: 0}}\n" + functions)
+        daemon = self.start(configuration(range(10)))
+        for configured, count in ((text, 2001), (text, 2001), (configuration(range(10)), 1)):
+            daemon.configure(configured)
+            self.reload(daemon)
+            self.assertEqual(count, daemon.json("status")["functions"])
+
+
 class Storm(ReloadTest):
     def test_who_asks_gets_a_reload_that_began_after_he_asked(self):
         """Each adds a rule of his own to the file, asks, and must then see it in force, while others do the same and signals rain."""

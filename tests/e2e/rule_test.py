@@ -124,6 +124,15 @@ class Rules(unittest.TestCase):
         wrong = self.file("wrong.yaml", CONFIGURATION.replace("[shop], $or", "[{prefx: a}], $or"))
         self.assertIn("wrong.yaml:", self.ran(2, "cost", wrong)[1])
 
+    def test_rules_that_cost_too_much_together_are_refused_by_the_check_as_by_the_daemon(self):
+        rules = "\n".join(f"  r{i:05}: {{bus: b, pattern: {{detail: {{l: {{a: [{{prefix: x}}], b: [{{prefix: y{i}}}], c: [{{prefix: z}}]}}}}}}, targets: [{{function: f}}]}}"
+                          for i in range(60000))
+        path = self.file("dear.yaml", f"buses: [b]\nfunctions: {{f: {{command: [cat], protocol: stdio}}}}\nrules:\n{rules}\n")
+        check = subprocess.run([SLUICE, "config", "check", path], capture_output=True, text=True)
+        self.assertEqual(1, check.returncode, check.stdout)
+        self.assertIn("error: bus 'b': an event with arrays of 100 items could take ", check.stderr)
+        self.assertIn("bus 'b': an event with arrays of 100 items", self.ran(1, "cost", path)[1])
+
 
 if __name__ == "__main__":
     SLUICE = sys.argv[1]

@@ -201,6 +201,8 @@ static const struct { const char *label, *text, *told; } mistakes[] = {
     { "URL that is a word", F "url: 'on'}\n", "2:44 'url' must be a map, not a single value\n" },
     { "URL that streams a word", F "url: {stream: yes}}\n", "2:53 'url.stream' must be true or false, not 'yes'\n" },
     { "URL with cors of nobody", F "url: {cors: {}}}\n", "2:51 'cors' has no 'allow-origins'\n" },
+    { "every site with its visitors' cookies", F "url: {cors: {allow-origins: '*', allow-credentials: true}}}\n",
+      "2:91 'cors.allow-credentials' with the origin '*' would let every site act as its visitors: name the origins\n" },
     { "URL of a native function", "functions: {f: {command: [./run.sh], protocol: native, url: {}}}\n",
       "1:61 'url' is of no use: function 'f' has protocol native, which returns nothing to a caller\n" },
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "broker/core/image.h"
+#include "broker/core/text_hash.h"
 #include "tests/conformance/generator.h"
 #include "tests/oracle/oracle.h"
 #include "tests/test.h"
@@ -428,4 +429,66 @@ TEST(after_any_changes_a_set_answers_as_one_made_whole)
     bytes_done(&event);
     match_scratch_free(scratch);
     oracle_scratch_free(oracle_scratch);
+}
+
+/* Appends `count` strings whose hashes begin alike, so that they fall into one place of any table, the first after the *from'th tried. */
+static void put_colliding(struct bytes *out, size_t count, uint64_t *from)
+{
+    enum { LETTERS = 7 };
+    static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz012345";
+
+    for (size_t put = 0; put < count; ++*from) {
+        char text[LETTERS];
+        for (size_t i = 0; i < LETTERS; i++)
+            text[i] = alphabet[*from >> i * 5 & 31];
+        if ((uint32_t)text_hash(text, LETTERS) >= 1u << 23)
+            continue;
+        bytes_put_format(out, "%s\"%.*s\"", put++ == 0 ? "" : ",", LETTERS, text);
+    }
+}
+
+TEST(rules_of_texts_made_to_collide_are_refused_when_put)
+{
+    struct bytes pattern = { 0 };
+    struct match_set *set = NULL;
+    struct sluice_error error;
+    uint64_t from = 0;
+
+    bytes_put_text(&pattern, "{\"f\":[");
+    put_colliding(&pattern, 4000, &from);
+    bytes_put_text(&pattern, "]}");
+    EXPECT_EQ(SLUICE_ELIMIT, match_set_new(&(struct match_rule){ .pattern = bytes_view(&pattern), .id = 1 }, 1, &set, NULL, &error));
+    EXPECT(strstr(error.text, "same place of a table") != NULL);
+    bytes_done(&pattern);
+}
+
+TEST(an_event_of_texts_made_to_collide_is_refused_and_not_slow)
+{
+    struct bytes pattern = { 0 }, event = { 0 };
+    struct match_set *set = NULL;
+    struct match_scratch *scratch = match_scratch_new();
+    struct sluice_error error = { 0 };
+    const uint32_t *ids;
+    size_t count;
+    uint64_t from = 0;
+
+    bytes_put_text(&pattern, "{\"f\":[");
+    put_colliding(&pattern, 2000, &from);
+    bytes_put_text(&pattern, "]}");
+    EXPECT_EQ(SLUICE_OK, match_set_new(&(struct match_rule){ .pattern = bytes_view(&pattern), .id = 1 }, 1, &set, NULL, &error));
+    bytes_put_text(&event, "{\"f\":[");
+    put_colliding(&event, 300, &from);
+    EXPECT_EQ(SLUICE_OK, match_json(set, scratch, VIEW_LITERAL("{\"f\":\"x\"}"), &ids, &count, &error));
+    size_t one = event.len - 6;
+    EXPECT(bytes_reserve(&event, 200 * (one + 1))); /* so that what is copied does not move */
+    for (size_t copies = 0; copies < 200; copies++) {
+        bytes_put_char(&event, ',');
+        bytes_put(&event, event.data + 6, one);
+    }
+    bytes_put_text(&event, "]}");
+    EXPECT_EQ(SLUICE_ELIMIT, match_json(set, scratch, bytes_view(&event), &ids, &count, &error));
+    match_set_free(set);
+    match_scratch_free(scratch);
+    bytes_done(&pattern);
+    bytes_done(&event);
 }

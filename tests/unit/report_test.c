@@ -94,17 +94,18 @@ TEST(begin_and_end_are_lines_of_either_format)
     struct bytes out = { 0 };
     char start[100], end[100];
 
-    report_put_begin(&out, LOG_FORMAT_TEXT, ID);
+    report_put_begin(&out, LOG_FORMAT_TEXT, ID, 1500);
     report_put_end(&out, LOG_FORMAT_TEXT, ID, &failed);
     EXPECT_VIEW("START RequestId: " ID " Version: $LATEST\nEND RequestId: " ID "\nREPORT RequestId: " ID "\tDuration: 0.00 ms\tBilled Duration: 1 ms\t"
                 "Memory Size: 1 MB\tMax Memory Used: 0 MB\tStatus: error\tError Type: Runtime.Unknown\t\n", bytes_view(&out));
     bytes_clear(&out);
-    report_put_begin(&out, LOG_FORMAT_JSON, ID);
+    report_put_begin(&out, LOG_FORMAT_JSON, ID, 1500);
     report_put_end(&out, LOG_FORMAT_JSON, ID, &failed);
     bytes_put_char(&out, '\0');
     /* Each with its own time, of 24 characters. */
     EXPECT_EQ(2, sscanf(out.data, "{\"time\":\"%24[^\"]\",\"type\":\"platform.start\",\"record\":{\"requestId\":\"" ID "\",\"version\":\"$LATEST\"}}"
                                   " {\"time\":\"%24[^\"]\",\"type\":\"platform.report\",\"record\":{\"requestId\"", start, end));
+    EXPECT_TEXT("1970-01-01T00:00:01.500Z", start);
     EXPECT(strstr(out.data, "\"$LATEST\"}}\n{") != NULL);
     EXPECT(strstr(out.data, "\"errorType\":\"Runtime.Unknown\"}}\n") != NULL);
     bytes_clear(&out);
