@@ -87,6 +87,7 @@ struct instance {
     bool killed;                 /* the end is ours: a timeout or a drain */
     bool up, overran;            /* its start is over; has taken too long */
     bool provisioned, repeats_init;
+    unsigned init_left_ms;       /* of the timeout of the invocation that waited for an init to be repeated: for that, once; 0: all */
     int64_t start_limit_ms, silent_until_us;
     bool attached;               /* not ours: it came by itself, and goes with its connection (attach.c) */
     unsigned concurrency, places; /* attached: requests and leases it may have at once, and has */

@@ -179,6 +179,10 @@ static void instance_is_up(struct engine *engine, struct instance *instance, str
     if (instance->state != INSTANCE_STARTING)
         return;
     instance->up = true;
+    if (instance->repeats_init && !instance->provisioned) {
+        int64_t left_ms = instance->start_limit_ms - (now.mono.us - instance->started.us) / 1000;
+        instance->init_left_ms = left_ms > 1 ? (unsigned)left_ms : 1;
+    }
     instance->function->init_failed = false;
     instance->function->start_s = mean_add(instance->function->start_s, (double)(now.mono.us - instance->started.us) / 1e6);
     instance->idle_since = now.mono;

@@ -33,11 +33,13 @@ static struct lease *lease_new(struct engine *engine, struct instance *instance,
     *lease = (struct lease){ .id = ++engine->lease_last, .function = function, .instance = instance, .since = now.mono, .invoke = invoke,
                              .count = count, .places = invoke != NULL ? 1 : count };
     lease->timeout_ms = function->config->timeout_ms;
+    int64_t left_ms = instance->init_left_ms > 0 ? instance->init_left_ms : lease->timeout_ms;
+    instance->init_left_ms = 0;
     lease->partial_failures = function->config->batch_partial_failures;
     /* Lines are worked on one by one: the time of those behind the first lease starts when they come to the front. */
     bool waits = instance->protocol == PROTOCOL_STDIO_LINES && !list_empty(&instance->leases);
     list_push(&instance->leases, &lease->in_instance);
-    lease_place(lease, (struct mono){ waits ? MONO_NEVER : mono_after(now, lease->timeout_ms) });
+    lease_place(lease, (struct mono){ waits ? MONO_NEVER : mono_after(now, left_ms) });
     map_put(&engine->leases, lease->id, (uint64_t)(uintptr_t)lease);
     instance->leased += lease->places;
     switch (instance->protocol) {
@@ -53,6 +55,12 @@ static struct lease *lease_new(struct engine *engine, struct instance *instance,
     return lease;
 }
 
+/* As its process is told: of one that waits behind another, as if it did not. */
+static int64_t deadline_wall_ms(const struct lease *lease, struct now now)
+{
+    return now.wall_ms + (lease->deadline.us == MONO_NEVER ? lease->timeout_ms : (lease->deadline.us - now.mono.us) / 1000);
+}
+
 bool lease_to(struct engine *engine, struct instance *instance, unsigned max, struct now now)
 {
     struct function *function = instance->function;
@@ -65,7 +73,7 @@ bool lease_to(struct engine *engine, struct instance *instance, unsigned max, st
     function->leased += count;
     for (unsigned i = 0; i < count; i++)
         function->leased_exceptions += lease->items[i].exception;
-    engine->world.deliver(engine->world.ctx, instance->id, lease->id, now.wall_ms + lease->timeout_ms, engine->handovers.items, count);
+    engine->world.deliver(engine->world.ctx, instance->id, lease->id, deadline_wall_ms(lease, now), engine->handovers.items, count);
     return true;
 }
 
@@ -76,7 +84,7 @@ void lease_invoke(struct engine *engine, struct instance *instance, struct now n
     ASSERT(invoke != NULL);
     const struct lease *lease = lease_new(engine, instance, 0, invoke, now);
     invoke->lease = lease;
-    engine->world.invoke(engine->world.ctx, instance->id, lease->id, now.wall_ms + lease->timeout_ms, invoke->handle);
+    engine->world.invoke(engine->world.ctx, instance->id, lease->id, deadline_wall_ms(lease, now), invoke->handle);
 }
 
 /* Settled, answered or given back whole: the instance is free for more. */
@@ -231,7 +239,7 @@ void lease_timeouts(struct engine *engine, struct function *function, struct now
         if (lease->deadline.us > now.mono.us)
             return;
         struct instance *instance = lease->instance;
-        double seconds = (double)(lease->deadline.us - lease->since.us) / 1e6;
+        double seconds = (double)lease->timeout_ms / 1000;
         char message[96];
         (void)snprintf(message, sizeof message, "Task timed out after %.2f seconds", seconds);
         struct failure failure = { .type = VIEW_LITERAL("Sandbox.Timedout"), .message = view_of(message), .output = VIEW_LITERAL("") };

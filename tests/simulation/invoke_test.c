@@ -175,6 +175,14 @@ TEST(an_invocation_ends_with_its_timeout_and_its_process_with_it)
     bench_close(&bench);
 }
 
+/* Nothing is stopped for being idle. */
+static void given_patience(struct bench *bench, enum function_protocol protocol)
+{
+    given_protocol(bench, protocol);
+    bench->function.idle_ms = 3600000;
+    bench_configure(bench, true);
+}
+
 static void answers(struct bench *bench)
 {
     EXPECT_EQ(SLUICE_OK, engine_result(bench->engine, bench->instance, bench->lease, 0, 1, NULL, no_result, bench->now));
@@ -185,7 +193,7 @@ static void answers(struct bench *bench)
 TEST(an_instance_that_answers_and_does_not_ask_again_is_killed_after_its_timeout)
 {
     struct bench bench;
-    given_protocol(&bench, PROTOCOL_LAMBDA);
+    given_patience(&bench, PROTOCOL_LAMBDA);
     EXPECT_EQ(SLUICE_OK, ask(&bench, 1));
     wants(&bench);
     advance_ms(&bench, 2000);
@@ -208,7 +216,7 @@ TEST(an_instance_that_answers_and_does_not_ask_again_is_killed_after_its_timeout
 TEST(a_request_that_goes_away_is_to_come_again_within_the_timeout)
 {
     struct bench bench;
-    given_protocol(&bench, PROTOCOL_LAMBDA);
+    given_patience(&bench, PROTOCOL_LAMBDA);
     EXPECT_EQ(SLUICE_OK, ask(&bench, 1));
     wants(&bench);
     answers(&bench);
@@ -233,7 +241,7 @@ TEST(a_request_that_goes_away_is_to_come_again_within_the_timeout)
 TEST(a_native_instance_may_be_silent)
 {
     struct bench bench;
-    given_protocol(&bench, PROTOCOL_NATIVE);
+    given_patience(&bench, PROTOCOL_NATIVE);
     publish_one(&bench, 1, 1);
     commit_all(&bench);
     tick(&bench);
@@ -364,6 +372,29 @@ TEST(an_init_that_takes_too_long_is_repeated_under_the_timeout_of_the_function)
     EXPECT_EQ(2, bench.stops);
     EXPECT_EQ(1, bench.told); /* and no third one was started for it */
     EXPECT_EQ(2, bench.starts);
+    EXPECT_TEXT("Sandbox.Timedout", bench.type);
+    EXPECT_TEXT("Task timed out after 3.00 seconds", bench.message);
+    bench_close(&bench);
+}
+
+TEST(an_invocation_has_what_the_repeated_init_has_left_of_its_timeout)
+{
+    struct bench bench;
+    given_protocol(&bench, PROTOCOL_LAMBDA);
+    EXPECT_EQ(SLUICE_OK, ask(&bench, 1));
+    uint64_t first = bench.instance;
+    advance_ms(&bench, 10000);
+    EXPECT_EQ(2, bench.starts);
+    uint64_t second = bench.instance;
+    bench.instance = first;
+    ended(&bench, "signal: killed");
+    bench.instance = second;
+    advance_ms(&bench, 2000);
+    wants(&bench);
+    advance_ms(&bench, 999);
+    EXPECT_EQ(0, bench.told);
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.told);
     EXPECT_TEXT("Sandbox.Timedout", bench.type);
     EXPECT_TEXT("Task timed out after 3.00 seconds", bench.message);
     bench_close(&bench);
