@@ -56,7 +56,8 @@ struct producer_sim {
     VEC(size_t) outstanding;     /* into batches, in order of sequence */
 };
 
-struct work { struct delivery delivery; uint64_t lease, invoke; unsigned index; int64_t since_us; }; /* invoke 0: a delivery */
+/* invoke 0: a delivery. time_ms: that it was told it has. */
+struct work { struct delivery delivery; uint64_t lease, invoke; unsigned index; int64_t since_us, time_ms; };
 
 struct process {
     uint64_t id;

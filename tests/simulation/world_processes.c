@@ -103,7 +103,7 @@ static bool work_is_over(struct world_sim *sim, const struct process *process, c
     uint64_t holder;
 
     if (work->invoke != 0 && callers_has_left(sim->callers, work->invoke))
-        return work->since_us + process->timeout_ms * 1000 <= sim->now.mono.us && (first || process->protocol != PROTOCOL_STDIO_LINES);
+        return work->since_us + work->time_ms * 1000 <= sim->now.mono.us && (first || process->protocol != PROTOCOL_STDIO_LINES);
     if (work->invoke != 0)
         return !callers_runs_unanswered(sim->callers, work->invoke);
     ASSERT(engine_function_find(sim->engine, view_of(sim->functions[process->function].name), &function));
@@ -130,9 +130,9 @@ void timeouts_check(struct world_sim *sim)
                 i++;
                 continue;
             }
-            if (work->since_us + process->timeout_ms * 1000 > sim->now.mono.us)
+            if (work->since_us + work->time_ms * 1000 > sim->now.mono.us)
                 sim_fail("delivery %" PRIu64 ".%u timed out after %" PRId64 " of %" PRId64 " ms", work->delivery.seq, work->delivery.ordinal,
-                         (sim->now.mono.us - work->since_us) / 1000, process->timeout_ms);
+                         (sim->now.mono.us - work->since_us) / 1000, work->time_ms);
             work_failed(sim, work);
             work_drop(process, i);
             failed++;

@@ -60,7 +60,8 @@ void world_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t deadlin
     bool idle = process->work.count == 0;
     for (unsigned i = 0; i < count; i++) {
         oracle_handed(sim->oracle, instance, &handovers[i], process->function);
-        VEC_PUSH(&process->work, (struct work){ .delivery = handovers[i].delivery, .lease = lease, .index = i, .since_us = sim->now.mono.us });
+        VEC_PUSH(&process->work, (struct work){ .delivery = handovers[i].delivery, .lease = lease, .index = i, .since_us = sim->now.mono.us,
+                                               .time_ms = deadline_wall_ms - sim->now.wall_ms });
     }
     if (process->started && (asks_for_work(process) || idle))
         work_begin(sim, process, lease);
@@ -74,7 +75,7 @@ void world_invoke(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline
     room_check(sim, process, lease, 1, deadline_wall_ms);
     callers_began(sim->callers, invoke, process->function);
     bool idle = process->work.count == 0;
-    VEC_PUSH(&process->work, (struct work){ .lease = lease, .invoke = invoke, .since_us = sim->now.mono.us });
+    VEC_PUSH(&process->work, (struct work){ .lease = lease, .invoke = invoke, .since_us = sim->now.mono.us, .time_ms = deadline_wall_ms - sim->now.wall_ms });
     if (process->started && (asks_for_work(process) || idle))
         work_begin(sim, process, lease);
 }
