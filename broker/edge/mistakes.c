@@ -95,9 +95,10 @@ static void put_line(struct bytes *out, const char *line, size_t len, size_t car
     if (len > MISTAKE_LINE_BYTES_MAX) {
         from = caret > MISTAKE_LINE_BYTES_MAX / 2 ? caret - MISTAKE_LINE_BYTES_MAX / 2 : 0;
         to = from + MISTAKE_LINE_BYTES_MAX < len ? from + MISTAKE_LINE_BYTES_MAX : len;
-        while (from > 0 && byte_continues(line[from]))
+        /* Not in the middle of a character; the text need not be UTF-8, and a character is four bytes at most. */
+        for (int i = 0; i < 3 && from > 0 && byte_continues(line[from]); i++)
             from--;
-        while (to < len && byte_continues(line[to]))
+        for (int i = 0; i < 3 && to < len && byte_continues(line[to]); i++)
             to--;
     }
     const char *before = from > 0 ? "..." : "";
