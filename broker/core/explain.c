@@ -7,11 +7,13 @@
 
 #include "broker/base/assert.h"
 #include "broker/base/vec.h"
+#include "broker/core/event_state.h"
 #include "broker/core/match_set.h"
 #include "broker/core/pattern.h"
+#include "broker/core/walk_names.h"
 #include "schemas/codec/json.h"
 
-enum { VALUES_SHOWN = 3, TERMS_SHOWN = 4, QUOTE_BYTES_MAX = 60, VALUES_KEPT_MAX = 100000 };
+enum { VALUES_SHOWN = 3, TERMS_SHOWN = 4, QUOTE_BYTES_MAX = 60, VALUES_KEPT_MAX = 100000, STEP_TEXT_BYTES = 16 };
 
 struct seen_value {
     struct value value;
@@ -20,7 +22,9 @@ struct seen_value {
 
 struct seen {
     struct arena *arena;
+    const struct match_scratch *scratch; /* as the match left it */
     VEC(struct seen_value) values;
+    uint64_t steps;                      /* alternatives tried, longer texts for more: MATCH_STEPS_MAX */
 };
 
 static void see(void *ctx, uint32_t path, const struct value *value)
@@ -28,8 +32,10 @@ static void see(void *ctx, uint32_t path, const struct value *value)
     struct seen *seen = ctx;
     struct seen_value kept = { .value = *value, .path = path };
 
-    if (seen->values.count == VALUES_KEPT_MAX)
-        return; /* enough for a sentence */
+    if (seen->values.count == VALUES_KEPT_MAX) {
+        seen->steps = MATCH_STEPS_MAX + 1;
+        return;
+    }
     if (value->text.data != NULL)
         kept.value.text = arena_dup(seen->arena, value->text);
     VEC_PUSH(&seen->values, kept);
@@ -196,37 +202,17 @@ struct field_values {
     bool holds;
 };
 
-/* Paths are numbered in the order in which fields are compiled: branch by branch, each name when it is first met. */
-static uint32_t path_number(const struct pattern *pattern, struct view path)
-{
-    VEC(struct view) paths = { 0 };
-    uint32_t number = UINT32_MAX;
-
-    for (unsigned b = 0; b < pattern->branches_count && number == UINT32_MAX; b++)
-        for (unsigned f = 0; f < pattern->branches[b].fields_count && number == UINT32_MAX; f++) {
-            struct view name = pattern->branches[b].fields[f]->path;
-            size_t known = 0;
-            while (known < paths.count && !view_equals(paths.items[known], name))
-                known++;
-            if (view_equals(name, path))
-                number = (uint32_t)known;
-            else if (known == paths.count)
-                VEC_PUSH(&paths, name);
-        }
-    VEC_DONE(&paths);
-    ASSERT(number != UINT32_MAX);
-    return number;
-}
-
-static struct field_values values_of(const struct pattern *pattern, struct seen *seen, const struct pattern_field *field)
+static struct field_values values_of(struct seen *seen, const struct pattern_field *field)
 {
     struct field_values values = { .path = field->path };
-    uint32_t number = path_number(pattern, field->path);
+    const struct image *image = seen->scratch->image;
+    uint32_t number = image->nodes[walk_step_dotted(image, 0, field->path)].path; /* the rule was compiled from this pattern */
 
-    for (size_t v = 0; v < seen->values.count; v++) {
+    for (size_t v = 0; v < seen->values.count && !values.holds && seen->steps <= MATCH_STEPS_MAX; v++) {
         struct seen_value *at = &seen->values.items[v];
         if (at->path != number)
             continue;
+        seen->steps += (uint64_t)field->terms_count * (1 + at->value.text.len / STEP_TEXT_BYTES);
         if (values.count < VALUES_SHOWN)
             values.values[values.count] = &at->value;
         values.count++;
@@ -272,30 +258,53 @@ static void put_failure(struct bytes *out, const struct pattern_field *field, co
     put_terms(out, field->terms, field->terms_count);
 }
 
-/* All fields hold by themselves: it was the items of an array. Names the fields that begin alike, which is where it is. */
-static void put_arrays(struct bytes *out, const struct pattern_branch *branch)
+/* ---- arrays ---- */
+
+static bool is_below(const struct image *image, uint32_t node, uint32_t above)
 {
-    bytes_put_text(out, "no item of one array has all of ");
-    bool first = true;
+    while (node != above && node != 0)
+        node = image->nodes[node].parent;
+    return node == above;
+}
+
+/* Names the fields below an array that has objects or arrays as its items; none if it is only one. */
+static bool put_array(struct bytes *out, const struct pattern_branch *branch, const struct image *image, uint32_t array, const char *before)
+{
+    unsigned count = 0, put = 0;
+
+    for (unsigned f = 0; f < branch->fields_count; f++)
+        count += is_below(image, walk_step_dotted(image, 0, branch->fields[f]->path), array);
+    if (count < 2)
+        return false;
+    bytes_put_text(out, before);
     for (unsigned f = 0; f < branch->fields_count; f++) {
-        struct view path = branch->fields[f]->path;
-        const char *dot = memchr(path.data, '.', path.len);
-        size_t len = dot == NULL ? path.len : (size_t)(dot - path.data);
-        bool alike = false;
-        for (unsigned o = 0; o < branch->fields_count; o++) {
-            struct view other = branch->fields[o]->path;
-            alike |= o != f && other.len >= len && memcmp(other.data, path.data, len) == 0 && (other.len == len || other.data[len] == '.');
-        }
-        if (!alike)
+        if (!is_below(image, walk_step_dotted(image, 0, branch->fields[f]->path), array))
             continue;
-        bytes_put_text(out, first ? "" : ", ");
-        bytes_put_view(out, path);
-        first = false;
+        bytes_put_text(out, put++ == 0 ? "" : ", ");
+        bytes_put_view(out, branch->fields[f]->path);
     }
+    return true;
+}
+
+/* All fields hold by themselves: it was the items of an array. Of arrays in one another the outermost is told. */
+static void put_arrays(struct bytes *out, const struct pattern_branch *branch, const struct match_scratch *scratch)
+{
+    const struct image *image = scratch->image;
+    VEC(uint32_t) told = { 0 };
+
+    for (uint32_t node = 0; node < image->nodes_count; node++) { /* those above come first */
+        bool inside = scratch->nodes.items[node] != scratch->epoch;
+        for (size_t i = 0; i < told.count && !inside; i++)
+            inside = is_below(image, node, told.items[i]);
+        if (!inside && put_array(out, branch, image, node, told.count == 0 ? "no item of one array has all of " : ", or none of another all of "))
+            VEC_PUSH(&told, node);
+    }
+    VEC_DONE(&told);
     bytes_put_text(out, " as the pattern wants them");
 }
 
-static void put_no_match(struct bytes *out, const struct pattern *pattern, struct seen *seen)
+/* false: it would take too long. */
+static bool put_no_match(struct bytes *out, const struct pattern *pattern, struct seen *seen)
 {
     const struct pattern_branch *best = NULL;
     unsigned best_held = 0;
@@ -305,7 +314,7 @@ static void put_no_match(struct bytes *out, const struct pattern *pattern, struc
         const struct pattern_branch *branch = &pattern->branches[b];
         struct field_values values = { .holds = true };
         unsigned held = 0;
-        while (held < branch->fields_count && (values = values_of(pattern, seen, branch->fields[held])).holds)
+        while (held < branch->fields_count && (values = values_of(seen, branch->fields[held])).holds)
             held++;
         if (best != NULL && held <= best_held)
             continue;
@@ -314,12 +323,15 @@ static void put_no_match(struct bytes *out, const struct pattern *pattern, struc
         failed = values;
     }
     ASSERT(best != NULL); /* a pattern has a branch at least */
+    if (seen->steps > MATCH_STEPS_MAX)
+        return false;
     if (best_held == best->fields_count)
-        put_arrays(out, best);
+        put_arrays(out, best, seen->scratch);
     else
         put_failure(out, best->fields[best_held], &failed);
     if (pattern->branches_count > 1)
         bytes_put_format(out, " (of %u $or combinations this one came closest)", pattern->branches_count);
+    return true;
 }
 
 /* ---- all ---- */
@@ -352,6 +364,7 @@ static enum sluice_err explain(struct view text, const struct event *event, stru
         err = match_set_new(&rule, 1, &set, NULL, reterr);
     if (err == SLUICE_OK)
         err = pattern_parse(text, seen.arena, &pattern, NULL, reterr);
+    seen.scratch = scratch;
     if (err == SLUICE_OK) {
         err = match_watched(set, scratch, event, json, see, &seen, &ret_explanation->matches);
         if (err != SLUICE_OK)
@@ -360,8 +373,9 @@ static enum sluice_err explain(struct view text, const struct event *event, stru
     if (err == SLUICE_OK) {
         if (ret_explanation->matches)
             bytes_put_text(&out, "every field of the pattern holds");
-        else
-            put_no_match(&out, &pattern, &seen);
+        else if (!put_no_match(&out, &pattern, &seen))
+            err = sluice_fail(reterr, SLUICE_ELIMIT, "it does not match, and to say why would take more than %d steps: the event has too many values at "
+                              "the pattern's fields, or these too many alternatives", MATCH_STEPS_MAX);
         finish(&out, ret_explanation);
     }
     VEC_DONE(&seen.values);

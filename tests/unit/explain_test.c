@@ -23,6 +23,12 @@ static const struct { const char *pattern, *event, *text; } cases[] = {
       "a is \"xy\", and the pattern wants anything but a string that begins with \"x\"" },
     { "{\"b\":[1],\"a\":[2]}", "{\"a\":0,\"b\":0}", "a is 0, and the pattern wants 2" },
     { "{\"l\":{\"a\":[1],\"b\":[2]}}", "{\"l\":[{\"a\":1},{\"b\":2}]}", "no item of one array has all of l.a, l.b as the pattern wants them" },
+    { "{\"d\":{\"x\":[1],\"y\":[\"k\"],\"l\":{\"a\":[1],\"b\":[2]}}}", "{\"d\":{\"x\":1,\"y\":\"k\",\"l\":[{\"a\":1},{\"b\":2}]}}",
+      "no item of one array has all of d.l.a, d.l.b as the pattern wants them" },
+    { "{\"l\":{\"a\":[1],\"m\":{\"b\":[2],\"c\":[3]}}}", "{\"l\":[{\"a\":1,\"m\":[{\"b\":2},{\"c\":3}]}]}",
+      "no item of one array has all of l.a, l.m.b, l.m.c as the pattern wants them" },
+    { "{\"l\":{\"a\":[1],\"b\":[2]},\"m\":{\"a\":[1],\"b\":[2]}}", "{\"l\":[{\"a\":1},{\"b\":2}],\"m\":[{\"a\":1,\"b\":2}]}",
+      "no item of one array has all of l.a, l.b, or none of another all of m.a, m.b as the pattern wants them" },
     { "{\"$or\":[{\"a\":[1]},{\"b\":[2],\"c\":[3]}]}", "{\"b\":2,\"c\":4}",
       "c is 4, and the pattern wants 3 (of 2 $or combinations this one came closest)" },
 };
@@ -55,4 +61,22 @@ TEST(a_wrong_pattern_or_event_is_refused)
     struct explanation explanation;
     EXPECT_EQ(SLUICE_EINVAL, explain_json(VIEW_LITERAL("{}"), VIEW_LITERAL("{}"), &explanation, NULL));
     EXPECT_EQ(SLUICE_EINVAL, explain_json(VIEW_LITERAL("{\"a\":[1]}"), VIEW_LITERAL("[1]"), &explanation, NULL));
+}
+
+TEST(what_would_take_too_long_to_explain_is_refused)
+{
+    struct bytes pattern = { 0 }, event = { 0 };
+    struct explanation explanation;
+    struct sluice_error error;
+
+    for (unsigned i = 0; i < 5000; i++) {
+        bytes_put_format(&pattern, "%s\"p%u\"", i == 0 ? "{\"a\":[" : ",", i);
+        bytes_put_format(&event, "%s\"e%u\"", i == 0 ? "{\"a\":[" : ",", i);
+    }
+    bytes_put_text(&pattern, "]}");
+    bytes_put_text(&event, "]}");
+    EXPECT_EQ(SLUICE_ELIMIT, explain_json(bytes_view(&pattern), bytes_view(&event), &explanation, &error));
+    EXPECT(strstr(error.text, "it does not match, and to say why") != NULL);
+    bytes_done(&pattern);
+    bytes_done(&event);
 }
