@@ -85,6 +85,7 @@ struct instance {
     struct mono started, idle_since;
     int64_t cpu_us;              /* last sample */
     bool killed;                 /* the end is ours: a timeout or a drain */
+    bool ended;                  /* its process has; others of it have their time */
     bool up, overran;            /* its start is over; has taken too long */
     bool provisioned, repeats_init;
     unsigned init_left_ms;       /* of the timeout of the invocation that waited for an init to be repeated: for that, once; 0: all */

@@ -273,7 +273,8 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
     control_instance_stopped(broker->control, instance, reason);
     invocations_stopped(broker->invocations, instance);
     instances_freeze(broker->instances, instance, false); /* extensions work at the end, too */
-    if (runtime_shutdown(broker->runtime, instance, "spindown", clock_now().wall_ms + STOP_GRACE_MS) != RUNTIME_WAITS)
+    const char *why = strcmp(reason, "init error") == 0 ? "failure" : "spindown";
+    if (runtime_shutdown(broker->runtime, instance, why, clock_now().wall_ms + STOP_GRACE_MS) != RUNTIME_WAITS)
         instances_stop(broker->instances, instance);
 }
 

@@ -31,6 +31,7 @@ struct runner {                      /* one instance; there are thousands that w
     enum function_runtime runtime;
     enum log_format format;
     bool reports, ready, killed;
+    bool ended;                      /* its end was told */
     bool exited;                     /* stdio: its process has, at `exit_us` */
     bool provisioned, repeats_init;  /* as instance_info */
     bool init_over;                  /* failed, and told; or it was told to end before */
@@ -413,21 +414,18 @@ void invocations_exited(struct invocations *invocations, uint64_t instance, cons
         runner->open.items[i].begun_us = end->exec_us;
 }
 
-void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end)
+static void runner_ended(struct invocations *invocations, struct runner *runner, const struct instance_end *end)
 {
-    struct runner *runner = runner_find(invocations, instance);
-
-    if (runner == NULL)
-        return;
     struct now now = clock_now();
+
     if (runner->exited)
         now.mono.us = runner->exit_us;
     if (end->out_of_memory)
         log_format(LOG_WARN, "function=%s event=out-of-memory instance=%llu limit_bytes=%lld action=killed",
-                   usage_function_name(invocations->usage, runner->function), (unsigned long long)instance,
+                   usage_function_name(invocations->usage, runner->function), (unsigned long long)runner->instance,
                    (long long)runner->memory_limit_bytes);
     if (end->reason != END_SPAWNER_LOST)
-        invocations_init_failed(invocations, instance, REPORT_ERROR,
+        invocations_init_failed(invocations, runner->instance, REPORT_ERROR,
                                 end->reason == END_SPAWN_FAILED ? VIEW_LITERAL("Runtime.InvalidEntrypoint") : VIEW_LITERAL("Runtime.ExitError"));
     int64_t memory_bytes = end->memory_peak_bytes > 0 ? end->memory_peak_bytes : runner->memory_bytes;
     while (runner->ready && runner->open.count > 0) {
@@ -436,6 +434,25 @@ void invocations_gone(struct invocations *invocations, uint64_t instance, const 
             invocation_fail(oldest, VIEW_LITERAL("Runtime.ExitError"));
         invocation_close(invocations, runner, runner->open_at, now, memory_bytes);
     }
+    runner->ended = true;
+}
+
+void invocations_ended(struct invocations *invocations, uint64_t instance, const struct instance_end *end)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner != NULL)
+        runner_ended(invocations, runner, end);
+}
+
+void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner == NULL)
+        return;
+    if (!runner->ended)
+        runner_ended(invocations, runner, end);
     (void)map_remove(&invocations->runners, instance, NULL);
     runner_free(runner);
 }

@@ -42,7 +42,9 @@ void invocations_end(struct invocations *invocations, uint64_t instance, uint64_
 void invocations_killed(struct invocations *invocations, uint64_t instance);                /* for its timeout */
 /* stdio: what its process took is known before its result. Those of others are known by invocations_gone(). */
 void invocations_exited(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
-/* What it had not answered has failed. Before anything is told of the instance's end to others. */
+/* Its process has ended, others of it have not: what it had not answered has failed. Before anything is told of that to others. */
+void invocations_ended(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
+/* The same, if that was not told before; and it is forgotten. */
 void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
 
 /* Told of each report of an invocation that has a request id, as it is made; must not call back. */

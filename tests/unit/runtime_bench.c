@@ -91,6 +91,12 @@ static void on_init_error(void *ctx, uint64_t instance, const struct failure *fa
     note_result(bench, body);
 }
 
+static void on_extension(void *ctx, uint64_t instance)
+{
+    (void)ctx;
+    EXPECT_EQ(BENCH_INSTANCE, instance);
+}
+
 static void on_extensions_done(void *ctx, uint64_t instance)
 {
     struct bench *bench = ctx;
@@ -104,7 +110,8 @@ struct bench *bench_open(struct bench_options options)
     struct bench *bench = calloc(1, sizeof *bench);
     struct runtime_events events = {
         .ctx = bench, .on_wants = on_wants, .on_wants_cancel = on_wants_cancel, .on_result = on_result,
-        .on_stream_begin = on_stream_begin, .on_stream_piece = on_stream_piece, .on_init_error = on_init_error, .on_extensions_done = on_extensions_done,
+        .on_stream_begin = on_stream_begin, .on_stream_piece = on_stream_piece, .on_init_error = on_init_error,
+        .on_extension = on_extension, .on_extensions_done = on_extensions_done,
     };
     struct sluice_error error;
 
