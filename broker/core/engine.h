@@ -78,6 +78,7 @@ struct invoke_answer {
     struct view result;
     int64_t waited_us, ran_us;   /* until a place was found; from then on */
     uint64_t instance;           /* that had it; 0: none, it never began */
+    uint64_t start;              /* the instance whose start it was that failed; 0: it was not that */
 };
 
 struct world {

@@ -274,14 +274,14 @@ static void function_crashed(struct engine *engine, struct function *function, s
 }
 
 /* What it was started for has failed with it. Who that is: "starts that fail" in engine.h. */
-static void start_failed(struct engine *engine, struct function *function, enum function_protocol protocol, const struct failure *failure,
-                         struct view body, struct now now)
+static void start_failed(struct engine *engine, const struct instance *instance, const struct failure *failure, struct view body, struct now now)
 {
+    struct function *function = instance->function;
     bool none_is_up = function->instances_by_state[INSTANCE_READY] + function->instances_by_state[INSTANCE_BUSY] == 0;
 
-    if (invoke_fail_first(engine, function, failure, body, now))
+    if (invoke_fail_first(engine, instance, failure, body, now))
         return;
-    if (protocol == PROTOCOL_LAMBDA && none_is_up)
+    if (instance->protocol == PROTOCOL_LAMBDA && none_is_up)
         settle_front(engine, function, failure, now);
 }
 
@@ -292,11 +292,11 @@ void engine_instance_init_failed(struct engine *engine, uint64_t id, const struc
     if (instance == NULL || instance->state != INSTANCE_STARTING)
         return; /* too late: it is ending, and its end will be booked */
     struct function *function = instance->function;
-    enum function_protocol protocol = instance->protocol;
+    ASSERT(!instance->attached); /* those are not started: a drain does not free it */
     function->init_failed = true;
     function_crashed(engine, function, failure->message, failure->output, now);
     instance_drain(engine, instance, "init error");
-    start_failed(engine, function, protocol, failure, body, now);
+    start_failed(engine, instance, failure, body, now);
     function_touch(engine, function);
 }
 
@@ -320,7 +320,7 @@ void instance_overran(struct engine *engine, struct instance *instance, struct n
         return;
     (void)snprintf(message, sizeof message, "Task timed out after %.2f seconds", (double)instance->start_limit_ms / 1000);
     struct failure failure = { .type = VIEW_LITERAL("Sandbox.Timedout"), .message = view_of(message), .output = VIEW_LITERAL("") };
-    start_failed(engine, function, instance->protocol, &failure, (struct view){ 0 }, now);
+    start_failed(engine, instance, &failure, (struct view){ 0 }, now);
 }
 
 void instance_was_silent(struct engine *engine, struct instance *instance, struct now now)
@@ -370,7 +370,7 @@ static void instance_ended(struct engine *engine, struct instance *instance, con
     else if (function->config != NULL && function->start_tokens < function->config->scale_max)
         function->start_tokens += 1; /* an orderly end gives its token back: replacing it is no growth */
     if (failed_again)
-        start_failed(engine, function, instance->protocol, &failure, (struct view){ 0 }, now);
+        start_failed(engine, instance, &failure, (struct view){ 0 }, now);
 }
 
 void engine_instance_ended(struct engine *engine, uint64_t id, const struct instance_gone *gone, struct now now)
