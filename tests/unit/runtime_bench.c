@@ -118,7 +118,7 @@ struct bench *bench_open(struct bench_options options)
     ASSERT(bench != NULL);
     bench->loop = ev_loop_new(0);
     bench->function = (struct config_function){
-        .name = "thumbnail", .handler = "index.handler", .directory = options.directory != NULL ? options.directory : "/tmp",
+        .name = "thumbnail", .handler = "index.handler", .path = "/usr/bin:/bin", .directory = options.directory != NULL ? options.directory : "/tmp",
         .concurrency = options.concurrency == 0 ? 1 : options.concurrency,
     };
     ASSERT(runtime_api_new(bench->loop, &events, &bench->api, &error) == SLUICE_OK);
