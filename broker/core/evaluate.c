@@ -17,7 +17,7 @@ enum {
     WILDCARD_STEPS = 2,        /* to see that it cannot be, by what the text holds */
     MASK_STEPS = 4,            /* to mask an address for one */
     PROBES_A_STEP = 4,         /* entries of a table passed by on the way; mostly it is fewer */
-    COMPARED_A_STEP = 64,      /* bytes of a text that are those of an operand */
+    COMPARED_A_STEP = 32,      /* bytes of a text that are those of an operand */
     WILDCARD_BYTES_A_STEP = 4,
     SLOW_NUMBER_STEPS = 400,
 };
