@@ -1,4 +1,4 @@
-"""Unmodified AWS clients against the HTTP port: Debian's aws, boto3, and the JS SDK v3 where npm has put it (SLUICE_NODE_MODULES).
+"""Unmodified AWS clients against the HTTP port: Debian's aws, boto3, and the JS SDK v3 where it is installed (official_client()).
 
 Each does the same: all invocation types, a function error, a function that is not there, PutEvents, what tools list and poll."""
 
@@ -12,11 +12,12 @@ import tempfile
 import unittest
 
 import sluice_daemon
+from lambda_test import official_client
 
 FUNCTIONS = pathlib.Path(__file__).parent / "lambda"
 AWS = "/usr/bin/aws"             # Debian's, whatever else is in PATH
 PYTHON = "/usr/bin/python3"      # whose boto3 is Debian's
-NODE_MODULES = os.environ.get("SLUICE_NODE_MODULES", "")
+JS_SDK = official_client("js_sdk")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1",
                "AWS_EC2_METADATA_DISABLED": "true", "AWS_PAGER": "", "HOME": "/nonexistent"}
 
@@ -148,10 +149,10 @@ class Clients(sluice_daemon.DaemonTest):
         self.daemon.wait_balance("f", accepted=1, succeeded=1, pending=0)
         self.daemon.wait_balance("sink", accepted=1, succeeded=1, pending=0)
 
-    @unittest.skipUnless(NODE_MODULES, "SLUICE_NODE_MODULES names no folder with the JS SDK")
+    @unittest.skipUnless(JS_SDK, "the JS SDK v3 is not in SLUICE_OFFICIAL_RUNTIMES; tests/runtimes/official/install.sh FOLDER installs it")
     def test_js_sdk(self):
         seen = json.loads(self.run_client("node", "-e", JS, "-", self.url, environment={
-            "NODE_PATH": NODE_MODULES, "PATH": os.environ["PATH"]}).stdout)
+            "NODE_PATH": JS_SDK[0], "PATH": os.environ["PATH"]}).stdout)
         self.check_sdk(seen)
         self.assertEqual((json.loads(seen["stream"]["body"]), seen["stream"]["error"]), ({"n": 9}, None))
         self.assertIsNotNone(seen["streamError"]["error"])
