@@ -104,7 +104,7 @@ struct http_field { struct view name, value; };
 unsigned http_headers_count(const struct http_exchange *exchange);
 struct http_field http_header_at(const struct http_exchange *exchange, unsigned index);
 struct view http_trailer(const struct http_exchange *exchange, const char *name);   /* from on_request on */
-struct view http_body(const struct http_exchange *exchange);            /* collected; from on_request on */
+struct view http_body(const struct http_exchange *exchange);            /* collected; from on_request on, until the callback that answers has returned */
 bool http_peer_address(const struct http_exchange *exchange, char *buffer, size_t size); /* "127.0.0.1" */
 int http_socket(const struct http_exchange *exchange);                  /* to ask the kernel who is at its other end; not to be read or written */
 void http_set_user(struct http_exchange *exchange, void *user);

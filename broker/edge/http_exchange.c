@@ -93,10 +93,16 @@ bool http_exchange_trailers(struct http_exchange *exchange, const struct http_he
     return exchange->trailers != NULL;
 }
 
+void http_exchange_forget_body(struct http_exchange *exchange)
+{
+    exchange->connection->listener->bodies_bytes -= exchange->body.capacity;
+    bytes_done(&exchange->body);
+}
+
 void http_exchange_free(struct http_exchange *exchange)
 {
-    exchange->connection->listener->bodies_bytes -= exchange->body.capacity + exchange->head_bytes;
-    bytes_done(&exchange->body);
+    http_exchange_forget_body(exchange);
+    exchange->connection->listener->bodies_bytes -= exchange->head_bytes;
     free(exchange->trailers);
     free(exchange);
 }

@@ -124,7 +124,7 @@ struct http_listener {
     bool closed, failing, paused;
     unsigned count, connections_max;
     size_t bodies_bytes, bodies_bytes_max;   /* of all connections: collected, heads, and input that is kept */
-    size_t unsent_bytes, unsent_bytes_max;   /* of those whose peer did not take all at once */
+    size_t unsent_bytes, unsent_bytes_max;   /* of answers whose peer did not take all at once, wholly */
     int64_t cut_logged_ms;                   /* when it was last said that one was cut off for that */
 };
 
@@ -168,7 +168,7 @@ bool http_may_take(const struct http_connection *connection);
 size_t http_take(struct http_connection *connection, struct view input);    /* returns how much of it is done with */
 
 /* http_send.c */
-void http_unsent_count(struct http_connection *connection, size_t unsent);
+void http_unsent_count(struct http_connection *connection, size_t held);
 void http_connection_dirty(struct http_connection *connection);
 void http_connection_send(struct http_connection *connection);
 void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events);
@@ -178,6 +178,7 @@ void http_pass_again(struct ev_loop *loop, ev_timer *watcher, int events);
 struct http_exchange *http_exchange_new(struct http_connection *connection, const struct http_head *head);  /* NULL: out of memory */
 bool http_exchange_trailers(struct http_exchange *exchange, const struct http_head *trailers);
 void http_exchange_free(struct http_exchange *exchange);
+void http_exchange_forget_body(struct http_exchange *exchange);
 bool http_exchange_collect(struct http_exchange *exchange, struct view piece);
 void http_put_own_answer(struct http_connection *connection, unsigned status, const char *reason);
 

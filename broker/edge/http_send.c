@@ -22,13 +22,14 @@ void http_connection_dirty(struct http_connection *connection)
 
 /* ---- answers that peers do not take ---- */
 
-void http_unsent_count(struct http_connection *connection, size_t unsent)
+/* What is sent of an answer is held with the rest of it. */
+void http_unsent_count(struct http_connection *connection, size_t held)
 {
     struct http_listener *listener = connection->listener;
 
     ASSERT(listener->unsent_bytes >= connection->unsent_counted);
-    listener->unsent_bytes = listener->unsent_bytes - connection->unsent_counted + unsent;
-    connection->unsent_counted = unsent;
+    listener->unsent_bytes = listener->unsent_bytes - connection->unsent_counted + held;
+    connection->unsent_counted = held;
 }
 
 static struct http_connection *slowest_of(const struct list *connections, struct http_connection *slowest)
@@ -49,7 +50,7 @@ static void unsent_bound(struct http_listener *listener)
         int64_t now_ms = http_now_ms();
         ASSERT(slowest != NULL);
         if (now_ms - listener->cut_logged_ms >= HTTP_CUT_LOGGED_EVERY_MS) {
-            log_format(LOG_WARN, "event=http-cut port=%u unsent=%zu limit=%zu reason=\"peers do not read their answers; who took nothing for longest is cut off\"",
+            log_format(LOG_WARN, "event=http-cut port=%u held=%zu limit=%zu reason=\"peers do not read their answers; who took nothing for longest is cut off\"",
                        listener->port, listener->unsent_bytes, listener->unsent_bytes_max);
             listener->cut_logged_ms = now_ms;
         }
@@ -105,7 +106,9 @@ static void send_some(struct http_connection *connection)
     forget_sent(connection);
     http_watch(connection, EV_WRITE, true);
     http_deadline(connection);
-    http_unsent_count(connection, out->len - connection->sent);
+    http_unsent_count(connection, out->len);
+    if (connection->exchange != NULL && connection->exchange->answer == ANSWER_FINISHED)
+        http_exchange_forget_body(connection->exchange); /* slow readers are not to take the room of those who ask */
     unsent_bound(connection->listener); /* it may be this one */
 }
 
