@@ -5,7 +5,7 @@
  * --markdown  the table of bench/README.md.
  * --row     only rows whose name begins so.
  * --data    where the event files are kept between runs; next to the program unless told otherwise.
- * --write   no measuring: writes events and rules of every row there, for the drivers in bench/peers.
+ * --write   no measuring: writes events and rules of every row there, for the drivers in bench/peers, and prints a line for each.
  * Exit 1 when a row is below its floor (not with --brief). */
 #include <errno.h>
 #include <limits.h>
@@ -399,7 +399,8 @@ static void write_all(const struct options *options)
         }
         (void)snprintf(path, sizeof path, "%s/rules-%02zu.jsonl", options->write, r);
         file_write(path, text.data, text.len);
-        printf("%02zu\t%d\t%s\t%s\n", r, (int)rows[r].events, rows[r].section, rows[r].name);
+        printf("%02zu\t%d\t%s\t%s\t%.1f\n", r, (int)rows[r].events, rows[r].section, rows[r].name,
+               rows[r].ruler > 0 ? rows[r].floor / rows[r].ruler : 0); /* how many times the peer's rate the floor was, both measured on one machine */
         rule_list_done(&list);
         bytes_done(&text);
     }

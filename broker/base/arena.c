@@ -60,19 +60,38 @@ void arena_reset(struct arena *arena)
     }
 }
 
+static struct arena_block *block_new(struct arena *arena, size_t size)
+{
+    struct arena_block *block = malloc(sizeof *block + size);
+
+    ASSERT(block != NULL);
+    *block = (struct arena_block){ .next = arena->blocks, .size = size };
+    arena->blocks = block;
+    arena->held_bytes += size;
+    return block;
+}
+
+void arena_reuse(struct arena *arena)
+{
+    size_t held_bytes = arena->held_bytes;
+
+    if (arena->blocks == NULL)
+        return;
+    if (arena->blocks->next != NULL) {
+        blocks_free(arena, arena->blocks);
+        arena->blocks = NULL;
+        (void)block_new(arena, held_bytes);
+    }
+    arena->blocks->used = 0;
+}
+
 void *arena_alloc(struct arena *arena, size_t len)
 {
     ASSERT(len <= SIZE_MAX / 2);
     len = (len + 15) & ~(size_t)15;
     struct arena_block *block = arena->blocks;
-    if (block == NULL || block->size - block->used < len) {
-        size_t size = len > arena->block_bytes ? len : arena->block_bytes;
-        block = malloc(sizeof *block + size);
-        ASSERT(block != NULL);
-        *block = (struct arena_block){ .next = arena->blocks, .size = size };
-        arena->blocks = block;
-        arena->held_bytes += size;
-    }
+    if (block == NULL || block->size - block->used < len)
+        block = block_new(arena, len > arena->block_bytes ? len : arena->block_bytes);
     void *memory = block->data + block->used;
     block->used += len;
     return memory;

@@ -10,6 +10,8 @@ struct arena;
 struct arena *arena_new(size_t block_bytes);             /* owned */
 struct arena *arena_free(struct arena *arena);           /* NULL is fine; returns NULL */
 void arena_reset(struct arena *arena);                   /* keeps one block */
+/* Keeps room for as much again, in one block: what asks for no more than ever before allocates nothing. */
+void arena_reuse(struct arena *arena);
 void *arena_alloc(struct arena *arena, size_t len);      /* aligned to 16, not zeroed */
 void *arena_zalloc(struct arena *arena, size_t len);
 struct view arena_dup(struct arena *arena, struct view view);          /* followed by a NUL that is not counted */

@@ -144,6 +144,21 @@ enum sluice_err envelope_line_read(struct view line, struct envelope_line *scrat
     return SLUICE_OK;
 }
 
+enum sluice_err envelope_line_bus(struct view line, struct bytes *scratch, const char **ret_bus, struct sluice_error *reterr)
+{
+    static const char *const names[] = { "bus", "event-bus-name" }; /* as in envelope_texts: the first beats the other */
+    size_t offset = ABSENT;
+    enum sluice_err err = SLUICE_OK;
+    bytes_clear(scratch);
+    for (unsigned i = 0; i < sizeof names / sizeof *names && err == SLUICE_OK && offset == ABSENT; i++)
+        err = take_text(line, names[i], scratch, &offset, reterr);
+    if (err == SLUICE_OK && scratch->failed)
+        err = sluice_fail(reterr, SLUICE_ENOMEM, "out of memory");
+    if (err == SLUICE_OK)
+        *ret_bus = offset == ABSENT ? NULL : scratch->data + offset;
+    return err;
+}
+
 static struct view shown_text(struct view event, const char *name, struct bytes *scratch)
 {
     struct view value;

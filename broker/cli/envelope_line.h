@@ -18,6 +18,9 @@ struct envelope_line {
 enum sluice_err envelope_line_read(struct view line, struct envelope_line *scratch, struct sluice_event *ret_event,
                                    struct sluice_error *reterr);
 
+/* The bus that such a line says, which is a checked JSON object; NULL: none. It lives in `scratch`. SLUICE_EINVAL: it is no string. */
+enum sluice_err envelope_line_bus(struct view line, struct bytes *scratch, const char **ret_bus, struct sluice_error *reterr);
+
 /* sequence, bus, time, source, detail-type, id and detail on one line of stdout. */
 void envelope_line_print(int64_t seq, struct view bus, struct view event, struct bytes *scratch);
 

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 
 #include "broker/base/vec.h"
-#include "broker/cli/table.h"
+#include "broker/cli/envelope_line.h"
 #include "broker/cli/rule_sets.h"
+#include "broker/cli/table.h"
 #include "broker/core/explain.h"
 #include "broker/edge/config_file.h"
 #include "schemas/codec/json.h"
@@ -17,15 +18,19 @@ enum { TEST_INPUT_BYTES_MAX = 8 << 20 };
 
 /* ---- what is tested ---- */
 
-/* One pattern without a name, or the enabled rules of a configuration: ids are indexes. */
+/* The rules of a configuration, each bus with a set of its own as in the daemon; one pattern is a configuration of one rule. Ids are places
+ * in config->rules. */
 struct tested {
-    struct bytes pattern;
+    const struct config *config;
     struct config_file *file;     /* NULL: the one pattern */
-    VEC(struct match_rule) rules;
-    VEC(const char *) names;
+    struct bytes pattern;         /* its text, with a NUL behind it */
+    struct config_rule one_rule;
+    const char *one_bus[2];
+    struct config one;
+    VEC(struct match_set *) sets; /* by bus; NULL: not the one asked for */
     VEC(uint64_t) matched;        /* events, by rule */
-    struct match_set *set;
     struct match_scratch *scratch;
+    struct bytes texts;           /* of the event at hand */
 };
 
 /* The text itself, or with @ in front the file's contents. false: it cannot be read, and that was said. */
@@ -55,28 +60,69 @@ static bool read_input(const char *what, const char *argument, struct bytes *ret
 
 static void tested_done(struct tested *tested)
 {
-    (void)match_set_free(tested->set);
+    for (size_t b = 0; b < tested->sets.count; b++)
+        (void)match_set_free(tested->sets.items[b]);
     (void)match_scratch_free(tested->scratch);
     (void)config_file_free(tested->file);
     bytes_done(&tested->pattern);
-    VEC_DONE(&tested->rules);
-    VEC_DONE(&tested->names);
+    bytes_done(&tested->texts);
+    VEC_DONE(&tested->sets);
     VEC_DONE(&tested->matched);
 }
 
-static void tested_put(struct tested *tested, const char *name, struct view pattern)
+static bool take_pattern(struct tested *tested, const char *argument)
 {
-    uint32_t id = (uint32_t)tested->rules.count;
+    struct sluice_error error;
 
-    VEC_PUSH(&tested->rules, (struct match_rule){ .pattern = pattern, .id = id });
-    VEC_PUSH(&tested->names, name);
-    VEC_PUSH(&tested->matched, 0);
+    if (!read_input("pattern", argument, &tested->pattern))
+        return false;
+    if (pattern_check(bytes_view(&tested->pattern), NULL, &error) != SLUICE_OK) { /* its message gives the place in the text */
+        (void)cli_usage("pattern: %s", error.text);
+        return false;
+    }
+    bytes_put_char(&tested->pattern, '\0');
+    tested->one_bus[0] = EVENT_BUS_DEFAULT;
+    tested->one_rule = (struct config_rule){ .name = "pattern", .bus = EVENT_BUS_DEFAULT, .pattern = tested->pattern.data, .enabled = true };
+    tested->one = (struct config){ .buses = tested->one_bus, .buses_count = 1, .rules = &tested->one_rule, .rules_count = 1 };
+    tested->config = &tested->one;
+    return true;
+}
+
+/* In config->buses. false: there is none of this name, and the error says so. */
+static bool find_bus(const struct config *config, const char *name, size_t *ret_bus, struct sluice_error *reterr)
+{
+    for (size_t b = 0; b < config->buses_count; b++)
+        if (strcmp(config->buses[b], name) == 0) {
+            *ret_bus = b;
+            return true;
+        }
+    (void)sluice_fail(reterr, SLUICE_ENOTFOUND, "bus '%s' does not exist; name it under 'buses' in the configuration", name);
+    return false;
+}
+
+/* Of the one bus asked for, or of each. */
+static enum sluice_err make_sets(struct tested *tested, const char *bus_name, struct sluice_error *reterr)
+{
+    size_t only = SIZE_MAX;
+    enum sluice_err err = SLUICE_OK;
+
+    if (bus_name != NULL && !find_bus(tested->config, bus_name, &only, reterr))
+        return SLUICE_ENOTFOUND;
+    for (size_t b = 0; b < tested->config->buses_count && err == SLUICE_OK; b++) {
+        struct match_set *set = NULL;
+        if (only == SIZE_MAX || b == only)
+            err = rule_set_of_bus(tested->config, tested->config->buses[b], &set, reterr);
+        VEC_PUSH(&tested->sets, set);
+    }
+    for (size_t r = 0; r < tested->config->rules_count; r++)
+        VEC_PUSH(&tested->matched, 0);
+    return err;
 }
 
 /* false: what was wrong was said. */
 static bool tested_open(const struct cli *cli, struct tested *tested)
 {
-    const char *pattern = cli->options[OPTION_PATTERN], *path = cli->arguments[0];
+    const char *pattern = cli->options[OPTION_PATTERN], *path = cli->arguments[0], *bus = cli->options[OPTION_BUS];
     struct sluice_error error;
 
     if (pattern == NULL && path == NULL) {
@@ -87,48 +133,74 @@ static bool tested_open(const struct cli *cli, struct tested *tested)
         (void)cli_usage("both --pattern and a configuration are given; rule test takes one of them");
         return false;
     }
-    if (pattern != NULL) {
-        if (!read_input("pattern", pattern, &tested->pattern))
-            return false;
-        tested_put(tested, "pattern", bytes_view(&tested->pattern));
-        if (pattern_check(bytes_view(&tested->pattern), NULL, &error) != SLUICE_OK) { /* its message gives the place in the text */
-            (void)cli_usage("pattern: %s", error.text);
-            return false;
-        }
-    } else {
+    if (pattern != NULL && bus != NULL) {
+        (void)cli_usage("--bus goes with a configuration, not with --pattern");
+        return false;
+    }
+    if (pattern != NULL && !take_pattern(tested, pattern))
+        return false;
+    if (path != NULL) {
         tested->file = config_file_load(path, NULL, stderr, NULL);
         if (tested->file == NULL)
             return false;
-        for (unsigned r = 0; r < tested->file->config.rules_count; r++)
-            if (tested->file->config.rules[r].enabled)
-                tested_put(tested, tested->file->config.rules[r].name, view_of(tested->file->config.rules[r].pattern));
+        tested->config = &tested->file->config;
     }
     tested->scratch = match_scratch_new();
-    if (tested->scratch == NULL)
-        (void)sluice_fail(&error, SLUICE_ENOMEM, "out of memory");
-    if (tested->scratch == NULL || match_set_new(tested->rules.items, tested->rules.count, &tested->set, NULL, &error) != SLUICE_OK) {
+    enum sluice_err err = tested->scratch == NULL ? sluice_fail(&error, SLUICE_ENOMEM, "out of memory") : make_sets(tested, bus, &error);
+    if (err != SLUICE_OK)
         (void)cli_usage("%s", error.text);
-        return false;
-    }
-    return true;
+    return err == SLUICE_OK;
+}
+
+/* Whose rules the event is tried on, as in the daemon: those of the bus that it is put on. */
+struct bus_choice {
+    size_t bus;       /* in config->buses */
+    bool assumed;     /* neither the command nor the event says it */
+};
+
+static enum sluice_err choose_bus(const struct cli *cli, struct tested *tested, struct view event, struct bus_choice *ret_choice,
+                                  struct sluice_error *reterr)
+{
+    const char *name = cli->options[OPTION_BUS];
+    enum sluice_err err = json_check(event, JSON_OBJECT, EVENT_DEPTH_MAX, reterr);
+
+    *ret_choice = (struct bus_choice){ 0 };
+    if (err == SLUICE_OK && name == NULL && tested->file != NULL)
+        err = envelope_line_bus(event, &tested->texts, &name, reterr);
+    if (err != SLUICE_OK)
+        return err;
+    ret_choice->assumed = name == NULL;
+    return find_bus(tested->config, name != NULL ? name : EVENT_BUS_DEFAULT, &ret_choice->bus, reterr) ? SLUICE_OK : SLUICE_ENOTFOUND;
+}
+
+static enum sluice_err match_rules(struct tested *tested, size_t bus, struct view event, const uint32_t **ret_rules, size_t *ret_count,
+                                   struct sluice_error *reterr)
+{
+    return match_json_checked(tested->sets.items[bus], tested->scratch, event, ret_rules, ret_count, reterr);
+}
+
+/* Whether rule number `rule` is one of those that an event of `bus` is tried on. */
+static bool is_tried(const struct tested *tested, size_t rule, size_t bus)
+{
+    return tested->config->rules[rule].enabled && strcmp(tested->config->rules[rule].bus, tested->config->buses[bus]) == 0;
 }
 
 /* ---- one event ---- */
 
-static enum cli_exit print_rule(const struct cli *cli, const struct tested *tested, uint32_t rule, bool matches, struct view event, bool first)
+static enum cli_exit print_rule(const struct cli *cli, const struct tested *tested, const struct config_rule *rule, bool matches, struct view event, bool first)
 {
     struct explanation explanation = { .text = "" };
     struct sluice_error error;
     struct bytes line = { 0 };
     bool explain = cli->options[OPTION_EXPLAIN] != NULL;
 
-    if (explain && explain_json(tested->rules.items[rule].pattern, event, &explanation, &error) != SLUICE_OK)
+    if (explain && explain_json(view_of(rule->pattern), event, &explanation, &error) != SLUICE_OK)
         return cli_usage("event: %s", error.text);
     if (cli->json) {
         bytes_put_text(&line, first ? "{" : ",{");
         if (tested->file != NULL) {
             bytes_put_text(&line, "\"rule\":");
-            json_put_string(&line, view_of(tested->names.items[rule]));
+            json_put_string(&line, view_of(rule->name));
             bytes_put_char(&line, ',');
         }
         bytes_put_format(&line, "\"match\":%s", matches ? "true" : "false");
@@ -142,7 +214,7 @@ static enum cli_exit print_rule(const struct cli *cli, const struct tested *test
         return CLI_DONE;
     }
     if (tested->file != NULL)
-        printf("%s: ", tested->names.items[rule]);
+        printf("%s: ", rule->name);
     fputs(matches ? "match" : "no match", stdout);
     if (explain) {
         fputs(": ", stdout);
@@ -154,29 +226,33 @@ static enum cli_exit print_rule(const struct cli *cli, const struct tested *test
 
 /* 0 match, 1 no match, 2 for all that keeps the question from being answered. Of a configuration the rules that match, and with
  * --explain the others too. */
-static enum cli_exit test_event(const struct cli *cli, const struct tested *tested, struct view event)
+static enum cli_exit test_event(const struct cli *cli, struct tested *tested, struct view event)
 {
-    const uint32_t *ids;
+    const uint32_t *rules;
     size_t count = 0, next = 0;
+    struct bus_choice choice;
     struct sluice_error error;
     bool all = tested->file == NULL || cli->options[OPTION_EXPLAIN] != NULL, first = true;
 
-    if (match_json(tested->set, tested->scratch, event, &ids, &count, &error) != SLUICE_OK)
+    if (choose_bus(cli, tested, event, &choice, &error) != SLUICE_OK ||
+        match_rules(tested, choice.bus, event, &rules, &count, &error) != SLUICE_OK)
         return cli_usage("event: %s", error.text);
     if (cli->json && tested->file != NULL)
         fputs("{\"rules\":[", stdout);
-    for (uint32_t rule = 0; rule < tested->rules.count; rule++) {
-        bool matches = next < count && ids[next] == rule;
+    for (size_t r = 0; r < tested->config->rules_count; r++) {
+        bool matches = next < count && rules[next] == r;
         next += matches;
-        if (!matches && !all)
+        if (!matches && (!all || !is_tried(tested, r, choice.bus)))
             continue;
-        enum cli_exit exit = print_rule(cli, tested, rule, matches, event, first);
+        enum cli_exit exit = print_rule(cli, tested, &tested->config->rules[r], matches, event, first);
         if (exit != CLI_DONE)
             return exit;
         first = false;
     }
     if (cli->json)
         puts(tested->file != NULL ? "]}" : "");
+    if (count == 0 && choice.assumed && tested->config->buses_count > 1)
+        fputs("sluice: the event names no bus, so the rules of bus '" EVENT_BUS_DEFAULT "' were tried; --bus says another\n", stderr);
     return count > 0 ? CLI_DONE : CLI_FAILED;
 }
 
@@ -185,16 +261,18 @@ static enum cli_exit test_event(const struct cli *cli, const struct tested *test
 enum { MISTAKES_SAID_MAX = 10 };
 
 struct file_counts {
-    uint64_t events, matched, wrong; /* wrong: lines that are no JSON object */
+    uint64_t events, matched, wrong; /* wrong: lines that are no JSON object, or whose bus there is not */
 };
 
-static void count_line(struct tested *tested, struct view line, uint64_t number, struct file_counts *counts)
+static void count_line(const struct cli *cli, struct tested *tested, struct view line, uint64_t number, struct file_counts *counts)
 {
-    const uint32_t *ids;
+    const uint32_t *rules;
     size_t count = 0;
+    struct bus_choice choice;
     struct sluice_error error;
 
-    if (match_json(tested->set, tested->scratch, line, &ids, &count, &error) != SLUICE_OK) {
+    if (choose_bus(cli, tested, line, &choice, &error) != SLUICE_OK ||
+        match_rules(tested, choice.bus, line, &rules, &count, &error) != SLUICE_OK) {
         if (counts->wrong++ < MISTAKES_SAID_MAX)
             (void)cli_usage("line %" PRIu64 ": %s", number, error.text);
         return;
@@ -202,21 +280,33 @@ static void count_line(struct tested *tested, struct view line, uint64_t number,
     counts->events++;
     counts->matched += count > 0;
     for (size_t i = 0; i < count; i++)
-        tested->matched.items[ids[i]]++;
+        tested->matched.items[rules[i]]++;
+}
+
+/* Those of all buses, or of the one that was asked for. */
+static bool is_counted(const struct cli *cli, const struct config_rule *rule)
+{
+    const char *bus = cli->options[OPTION_BUS];
+
+    return rule->enabled && (bus == NULL || strcmp(rule->bus, bus) == 0);
 }
 
 static void print_counts(const struct cli *cli, const struct tested *tested, const struct file_counts *counts)
 {
     static const struct column columns[] = { { "RULE", false }, { "MATCHED", true } };
     struct table table;
+    bool first = true;
 
     if (cli->json) {
         struct bytes line = { 0 };
         bytes_put_format(&line, "{\"events\":%" PRIu64 ",\"matched\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"rules\":[", counts->events,
                          counts->matched, counts->wrong);
-        for (size_t r = 0; r < tested->rules.count; r++) {
-            bytes_put_text(&line, r == 0 ? "{\"rule\":" : ",{\"rule\":");
-            json_put_string(&line, view_of(tested->names.items[r]));
+        for (size_t r = 0; r < tested->config->rules_count; r++) {
+            if (!is_counted(cli, &tested->config->rules[r]))
+                continue;
+            bytes_put_text(&line, first ? "{\"rule\":" : ",{\"rule\":");
+            json_put_string(&line, view_of(tested->config->rules[r].name));
+            first = false;
             bytes_put_format(&line, ",\"matched\":%" PRIu64 "}", tested->matched.items[r]);
         }
         bytes_put_text(&line, "]}\n");
@@ -225,8 +315,10 @@ static void print_counts(const struct cli *cli, const struct tested *tested, con
         return;
     }
     table_open(&table, columns, sizeof columns / sizeof *columns);
-    for (size_t r = 0; r < tested->rules.count; r++) {
-        table_text(&table, tested->names.items[r]);
+    for (size_t r = 0; r < tested->config->rules_count; r++) {
+        if (!is_counted(cli, &tested->config->rules[r]))
+            continue;
+        table_text(&table, tested->config->rules[r].name);
         table_int(&table, (int64_t)tested->matched.items[r]);
     }
     table_close(&table);
@@ -248,7 +340,7 @@ static enum cli_exit test_file(const struct cli *cli, struct tested *tested)
         return cli_usage("cannot read %s: %s", path, strerror(errno));
     for (uint64_t number = 1; (len = getline(&line, &capacity, file)) >= 0; number++)
         if (strspn(line, " \t\r\n") < (size_t)len)
-            count_line(tested, (struct view){ .data = line, .len = (size_t)len }, number, &counts);
+            count_line(cli, tested, (struct view){ .data = line, .len = (size_t)len }, number, &counts);
     bool failed = ferror(file) != 0;
     free(line);
     if (!from_stdin)

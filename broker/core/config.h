@@ -65,6 +65,7 @@ struct config_function {
     enum function_protocol protocol;
     enum function_runtime runtime;       /* of protocol lambda; its command is filled in */
     const char *handler;                 /* of protocol lambda: _HANDLER; NULL: not given */
+    const char *path;                    /* of protocol lambda: PATH, unless its environment says; else NULL */
     int64_t timeout_ms;
     int64_t memory_bytes;                /* 0: no limit */
     unsigned concurrency;                /* invocations at once in one instance */

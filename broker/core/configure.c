@@ -188,7 +188,7 @@ static bool same_program(const struct config_function *a, const struct config_fu
     }
     return strcmp(a->directory, b->directory) == 0 && same_text(a->handler, b->handler) && a->runtime == b->runtime && a->protocol == b->protocol &&
            a->memory_bytes == b->memory_bytes && a->concurrency == b->concurrency && a->batch_size == b->batch_size &&
-           a->log_format == b->log_format && same_text(a->log_level, b->log_level);
+           a->log_format == b->log_format && same_text(a->log_level, b->log_level) && same_text(a->path, b->path);
 }
 
 static void function_configure(struct engine *engine, struct function *function, const struct config_function *config, struct now now)

@@ -78,6 +78,7 @@ struct invoke_answer {
     struct view result;
     int64_t waited_us, ran_us;   /* until a place was found; from then on */
     uint64_t instance;           /* that had it; 0: none, it never began */
+    uint64_t start;              /* the instance whose start it was that failed; 0: it was not that */
 };
 
 struct world {
@@ -234,6 +235,8 @@ struct instance_gone {
     bool input_unread;
     int64_t cpu_us;              /* of a stdio process; 0: not known */
 };
+/* Its process has ended, and others of the instance (extensions) have some time still: what it had leased is lost, its place is taken until it is gone. */
+void engine_instance_ended(struct engine *engine, uint64_t instance, const struct instance_gone *gone, struct now now);
 void engine_instance_gone(struct engine *engine, uint64_t instance, const struct instance_gone *gone, struct now now);
 /* Earliest mono time at which engine_tick() has something to do; MONO_NEVER: nothing. */
 int64_t engine_wake_us(const struct engine *engine);

@@ -85,6 +85,7 @@ struct instance {
     struct mono started, idle_since;
     int64_t cpu_us;              /* last sample */
     bool killed;                 /* the end is ours: a timeout or a drain */
+    bool ended;                  /* its process has; others of it have their time */
     bool up, overran;            /* its start is over; has taken too long */
     bool provisioned, repeats_init;
     unsigned init_left_ms;       /* of the timeout of the invocation that waited for an init to be repeated: for that, once; 0: all */
@@ -383,8 +384,8 @@ struct invoke *invoke_take(struct function *function, struct now now); /* the on
 /* Frees it. `failure` NULL unless FAILED. */
 void invoke_answer(struct engine *engine, struct invoke *invoke, enum invoke_outcome outcome, const struct failure *failure, struct view result,
                    struct now now);
-/* The one that waits longest has failed before it began. false: none waits. */
-bool invoke_fail_first(struct engine *engine, struct function *function, const struct failure *failure, struct view result, struct now now);
+/* The one that waits longest has failed before it began, with the start of this instance. false: none waits. */
+bool invoke_fail_first(struct engine *engine, const struct instance *start, const struct failure *failure, struct view result, struct now now);
 void invokes_answer_waiting(struct engine *engine, struct function *function, enum invoke_outcome outcome, struct now now);
 /* Those that have waited too long and for which none starts. The mono time at which to look again; MONO_NEVER: none. */
 int64_t invokes_throttle(struct engine *engine, struct function *function, struct now now);

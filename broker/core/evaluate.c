@@ -91,10 +91,7 @@ static struct view text_that_stays(struct match_scratch *state, struct view text
 
     if (text.data >= from->data && text.data + text.len <= from->data + from->len)
         return text;
-    char *copy = state_text(state, text.len);
-    if (text.len > 0)
-        memcpy(copy, text.data, text.len);
-    return (struct view){ .data = copy, .len = text.len };
+    return arena_dup(state->deferred_texts, text);
 }
 
 static void defer(struct match_scratch *state, uint32_t path, const struct value *value)

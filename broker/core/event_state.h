@@ -65,6 +65,11 @@ struct join_state {
     uint32_t items[MATCH_STATE_ITEMS_MAX];
 };
 
+struct join_states {
+    struct join_state *items;
+    size_t count, capacity;
+};
+
 /* A value whose evaluation waits until what it needs has come from memory (match_batch.c). */
 enum deferred_kind { DEFERRED_EXACT, DEFERRED_STRING, DEFERRED_NUMBER, DEFERRED_DOUBLE, DEFERRED_LITERAL };
 struct deferred {
@@ -118,16 +123,14 @@ struct match_scratch {
     uint32_t context;              /* and its context */
     uint32_t true_first;           /* and the first in true_of_leaf that is its own */
 
-    VEC(struct join_state) now, next;
+    struct join_states states[2], *now, *next; /* field by field those of one become those of the other */
     uint32_t leaf_found;           /* where join.c last found one, as a place to begin */
     VEC(uint64_t) seen;            /* by context: the round in which the state of it alone was last added */
     uint64_t round;
     uint64_t steps;                /* of this event, both parts of the set together (MATCH_STEPS_MAX) */
 
     struct structure structure;
-    struct arena *texts;           /* decoded strings */
-    bool texts_used, texts_kept;   /* kept: of several events at once, they go with the last */
-    VEC(char) folded;
+    VEC(char) text, folded;        /* a string of the event decoded, and one in one case: of the name or value at hand */
 
     bool attention;                /* values are watched or deferred */
     void (*watch)(void *ctx, uint32_t path, const struct value *value); /* sees every value at a path; NULL: nobody */
@@ -136,6 +139,7 @@ struct match_scratch {
     bool deferring;                /* match_batch.c: values are kept for later */
     struct view deferred_from;     /* where texts need no copy: they stay */
     VEC(struct deferred) deferred;
+    struct arena *deferred_texts;  /* and texts that were decoded, until all events of the batch are matched */
     unsigned deferred_left;        /* of this event, until it is one to be matched as ever */
     VEC(uint32_t) batch_ids;
     unsigned plain_left;           /* so many events are not worth deferring */
@@ -149,10 +153,11 @@ struct match_scratch {
         (vec)->items[(vec)->count++] = (__VA_ARGS__);                                                     \
     } while (0)
 
+/* Room for a name or value, until the next one. */
 static inline char *state_text(struct match_scratch *state, size_t len)
 {
-    state->texts_used = true;
-    return arena_alloc(state->texts, len + 1);
+    VEC_ROOM(&state->text, len + 1);
+    return state->text.items;
 }
 
 /* ---- an event goes in: walk_json.c, walk_mpack.c, walk_event.c ---- */

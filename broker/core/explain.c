@@ -12,6 +12,7 @@
 #include "broker/core/pattern.h"
 #include "broker/core/walk_names.h"
 #include "schemas/codec/json.h"
+#include "schemas/codec/utf8.h"
 
 enum { VALUES_SHOWN = 3, TERMS_SHOWN = 4, QUOTE_BYTES_MAX = 60, VALUES_KEPT_MAX = 100000, STEP_TEXT_BYTES = 16 };
 
@@ -336,14 +337,23 @@ static bool put_no_match(struct bytes *out, const struct pattern *pattern, struc
 
 /* ---- all ---- */
 
+/* One line of UTF-8, as far as there is room: names may hold line breaks, and lone surrogates, which are no characters. */
 static void finish(struct bytes *text, struct explanation *ret_explanation)
 {
-    size_t len = text->len < EXPLANATION_TEXT_MAX - 1 ? text->len : EXPLANATION_TEXT_MAX - 1;
+    static const char no_character[] = "\xEF\xBF\xBD"; /* U+FFFD */
+    const uint8_t *at = (const uint8_t *)text->data, *end = at + text->len;
+    size_t len = 0;
 
-    while (len < text->len && len > 0 && ((unsigned char)text->data[len] & 0xC0) == 0x80)
-        len--;
-    for (size_t i = 0; i < len; i++) /* names may hold line breaks */
-        ret_explanation->text[i] = (unsigned char)text->data[i] < 0x20 ? ' ' : text->data[i];
+    while (at < end) {
+        unsigned taken = *at < 0x80 ? 1 : utf8_sequence(at, end);
+        const void *put = taken == 0 ? (const void *)no_character : *at < 0x20 ? " " : (const void *)at;
+        size_t put_len = taken == 0 ? sizeof no_character - 1 : taken;
+        if (put_len >= EXPLANATION_TEXT_MAX - len)
+            break;
+        memcpy(ret_explanation->text + len, put, put_len);
+        len += put_len;
+        at += taken == 0 ? 1 : taken;
+    }
     ret_explanation->text[len] = '\0';
     bytes_done(text);
 }

@@ -274,14 +274,14 @@ static void function_crashed(struct engine *engine, struct function *function, s
 }
 
 /* What it was started for has failed with it. Who that is: "starts that fail" in engine.h. */
-static void start_failed(struct engine *engine, struct function *function, enum function_protocol protocol, const struct failure *failure,
-                         struct view body, struct now now)
+static void start_failed(struct engine *engine, const struct instance *instance, const struct failure *failure, struct view body, struct now now)
 {
+    struct function *function = instance->function;
     bool none_is_up = function->instances_by_state[INSTANCE_READY] + function->instances_by_state[INSTANCE_BUSY] == 0;
 
-    if (invoke_fail_first(engine, function, failure, body, now))
+    if (invoke_fail_first(engine, instance, failure, body, now))
         return;
-    if (protocol == PROTOCOL_LAMBDA && none_is_up)
+    if (instance->protocol == PROTOCOL_LAMBDA && none_is_up)
         settle_front(engine, function, failure, now);
 }
 
@@ -292,11 +292,11 @@ void engine_instance_init_failed(struct engine *engine, uint64_t id, const struc
     if (instance == NULL || instance->state != INSTANCE_STARTING)
         return; /* too late: it is ending, and its end will be booked */
     struct function *function = instance->function;
-    enum function_protocol protocol = instance->protocol;
+    ASSERT(!instance->attached); /* those are not started: a drain does not free it */
     function->init_failed = true;
     function_crashed(engine, function, failure->message, failure->output, now);
     instance_drain(engine, instance, "init error");
-    start_failed(engine, function, protocol, failure, body, now);
+    start_failed(engine, instance, failure, body, now);
     function_touch(engine, function);
 }
 
@@ -320,7 +320,7 @@ void instance_overran(struct engine *engine, struct instance *instance, struct n
         return;
     (void)snprintf(message, sizeof message, "Task timed out after %.2f seconds", (double)instance->start_limit_ms / 1000);
     struct failure failure = { .type = VIEW_LITERAL("Sandbox.Timedout"), .message = view_of(message), .output = VIEW_LITERAL("") };
-    start_failed(engine, function, instance->protocol, &failure, (struct view){ 0 }, now);
+    start_failed(engine, instance, &failure, (struct view){ 0 }, now);
 }
 
 void instance_was_silent(struct engine *engine, struct instance *instance, struct now now)
@@ -337,17 +337,18 @@ void instance_was_silent(struct engine *engine, struct instance *instance, struc
     engine->world.kill(engine->world.ctx, instance->id, "silent");
 }
 
-void engine_instance_gone(struct engine *engine, uint64_t id, const struct instance_gone *gone, struct now now)
+/* Once in its life. It stands for no work from here on. */
+static void instance_ended(struct engine *engine, struct instance *instance, const struct instance_gone *gone, struct now now)
 {
-    struct instance *instance = instance_find(engine, id);
-
-    if (instance == NULL)
-        return;
     struct function *function = instance->function;
     bool had_lease = !list_empty(&instance->leases);
     bool attempted = had_lease && !gone->failed_start && !gone->input_unread;
     struct failure failure = { .type = VIEW_LITERAL("Runtime.ExitError"), .message = gone->reason, .output = gone->output };
 
+    instance->ended = true;
+    instance_set_state(instance, INSTANCE_DRAINING);
+    instance->slots = 0;
+    instance_update_free(instance);
     if (gone->failed_start)
         failure.type = VIEW_LITERAL("Runtime.InvalidEntrypoint");
     while (!list_empty(&instance->leases))
@@ -359,18 +360,38 @@ void engine_instance_gone(struct engine *engine, uint64_t id, const struct insta
     bool crashed = !instance->killed && instance->done == 0 && !attempted &&
                    (!gone->clean || instance->protocol != PROTOCOL_STDIO || gone->failed_start);
     bool failed_again = crashed && !instance->up && !instance->overran && !had_lease && instance->repeats_init;
-    enum function_protocol protocol = instance->protocol;
     if (crashed)
         function->init_failed |= !instance->up;
     if (crashed)
         function_crashed(engine, function, gone->reason, gone->output, now);
     else if (!instance->killed && !gone->clean && instance->protocol != PROTOCOL_STDIO)
         function_note(engine, function, LOG_WARN, now, "event=instance-ended instance=%llu done=%llu reason=\"%.*s\"",
-                      (unsigned long long)id, (unsigned long long)instance->done, VIEW_ARGS(gone->reason));
+                      (unsigned long long)instance->id, (unsigned long long)instance->done, VIEW_ARGS(gone->reason));
     else if (function->config != NULL && function->start_tokens < function->config->scale_max)
         function->start_tokens += 1; /* an orderly end gives its token back: replacing it is no growth */
-    instance_free(engine, instance);
     if (failed_again)
-        start_failed(engine, function, protocol, &failure, (struct view){ 0 }, now);
+        start_failed(engine, instance, &failure, (struct view){ 0 }, now);
+}
+
+void engine_instance_ended(struct engine *engine, uint64_t id, const struct instance_gone *gone, struct now now)
+{
+    struct instance *instance = instance_find(engine, id);
+
+    if (instance == NULL || instance->ended)
+        return;
+    instance_ended(engine, instance, gone, now);
+    function_touch(engine, instance->function);
+}
+
+void engine_instance_gone(struct engine *engine, uint64_t id, const struct instance_gone *gone, struct now now)
+{
+    struct instance *instance = instance_find(engine, id);
+
+    if (instance == NULL)
+        return;
+    struct function *function = instance->function;
+    if (!instance->ended)
+        instance_ended(engine, instance, gone, now);
+    instance_free(engine, instance);
     function_touch(engine, function);
 }

@@ -112,21 +112,21 @@ struct invoke *invoke_take(struct function *function, struct now now)
     return invoke;
 }
 
-void invoke_answer(struct engine *engine, struct invoke *invoke, enum invoke_outcome outcome, const struct failure *failure, struct view result,
-                   struct now now)
+static void answer(struct engine *engine, struct invoke *invoke, const struct invoke_answer *how, struct now now)
 {
     bool waits = !list_empty(&invoke->in_function);
     struct mono began = waits ? now.mono : invoke->began;
-    const struct invoke_answer answer = { .outcome = outcome, .failure = failure, .result = result,
-                                          .waited_us = began.us - invoke->asked.us, .ran_us = now.mono.us - began.us,
-                                          .instance = waits ? 0 : invoke->lease->instance->id };
+    struct invoke_answer answer = *how;
 
-    ASSERT((outcome == INVOKE_FAILED) == (failure != NULL));
-    if (outcome == INVOKE_DONE) ASSERT(!waits);
+    ASSERT((how->outcome == INVOKE_FAILED) == (how->failure != NULL));
+    if (how->outcome == INVOKE_DONE) ASSERT(!waits);
+    answer.waited_us = began.us - invoke->asked.us;
+    answer.ran_us = now.mono.us - began.us;
+    answer.instance = waits ? 0 : invoke->lease->instance->id;
     struct invoke_counters *counters = &invoke->function->invoke_counters;
-    counters->done += outcome == INVOKE_DONE;
-    counters->failed += outcome == INVOKE_FAILED;
-    counters->throttled += outcome == INVOKE_THROTTLED;
+    counters->done += how->outcome == INVOKE_DONE;
+    counters->failed += how->outcome == INVOKE_FAILED;
+    counters->throttled += how->outcome == INVOKE_THROTTLED;
     if (waits) {
         list_remove(&invoke->in_function);
         invoke->function->invokes_waiting--;
@@ -141,6 +141,12 @@ void invoke_answer(struct engine *engine, struct invoke *invoke, enum invoke_out
     free(invoke);
 }
 
+void invoke_answer(struct engine *engine, struct invoke *invoke, enum invoke_outcome outcome, const struct failure *failure, struct view result,
+                   struct now now)
+{
+    answer(engine, invoke, &(struct invoke_answer){ .outcome = outcome, .failure = failure, .result = result }, now);
+}
+
 void invokes_answer_waiting(struct engine *engine, struct function *function, enum invoke_outcome outcome, struct now now)
 {
     struct invoke *invoke;
@@ -149,12 +155,12 @@ void invokes_answer_waiting(struct engine *engine, struct function *function, en
         invoke_answer(engine, invoke, outcome, NULL, (struct view){ 0 }, now);
 }
 
-bool invoke_fail_first(struct engine *engine, struct function *function, const struct failure *failure, struct view result, struct now now)
+bool invoke_fail_first(struct engine *engine, const struct instance *start, const struct failure *failure, struct view result, struct now now)
 {
-    struct invoke *invoke = first_waiting(function);
+    struct invoke *invoke = first_waiting(start->function);
 
     if (invoke != NULL)
-        invoke_answer(engine, invoke, INVOKE_FAILED, failure, result, now);
+        answer(engine, invoke, &(struct invoke_answer){ .outcome = INVOKE_FAILED, .failure = failure, .result = result, .start = start->id }, now);
     return invoke != NULL;
 }
 

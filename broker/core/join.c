@@ -7,8 +7,6 @@
  *
  * A field with exists:false holds in a state if no value of its path goes with that state. What no later field can share is
  * dropped from a state and equal states are kept once, so that independent arrays do not multiply. */
-#include <stdlib.h>
-
 #include "broker/core/event_state.h"
 
 /* The pairs (field, node) of a join list (image.h). */
@@ -44,11 +42,35 @@ bool join_is_needed(const struct match_scratch *state, uint32_t join_list)
 
 /* ---- leaves ---- */
 
-static int compare_contexts(const void *left, const void *right)
+/* Where the run of ascending contexts that begins at `at` ends. */
+static uint32_t run_end(const struct leaf *leaves, uint32_t at, uint32_t count)
 {
-    const struct leaf *a = left, *b = right;
+    if (at == count)
+        return count;
+    for (at++; at < count && leaves[at - 1].context <= leaves[at].context;)
+        at++;
+    return at;
+}
 
-    return (a->context > b->context) - (a->context < b->context);
+/* Two runs become one until there is one: they are few, and `spare` is room for as many, so that nothing is allocated. */
+static void sort_by_context(struct match_scratch *state, struct leaf *leaves, struct leaf *spare, uint32_t count)
+{
+    struct leaf *from = leaves, *to = spare;
+
+    while (run_end(from, 0, count) < count) {
+        for (uint32_t at = 0, put = 0; at < count;) {
+            uint32_t middle = run_end(from, at, count), end = run_end(from, middle, count), second = middle;
+            while (put < end)
+                to[put++] = second == end || (at < middle && from[at].context <= from[second].context) ? from[at++] : from[second++];
+            at = end;
+        }
+        struct leaf *merged = to;
+        to = from;
+        from = merged;
+        state->steps += count;
+    }
+    if (from != leaves)
+        memcpy(leaves, from, count * sizeof *leaves);
 }
 
 /* By path, each path's in the order of their contexts; once per event. */
@@ -69,8 +91,8 @@ static void sort_leaves(struct match_scratch *state)
     for (size_t i = 0; i < state->touched.count; i++) {
         struct path_state *path = &state->paths.items[state->touched.items[i]];
         path->first -= path->count;
-        if (path->disordered)
-            qsort(state->leaves_sorted.items + path->first, path->count, sizeof(struct leaf), compare_contexts);
+        if (path->disordered) /* what was sorted from has served */
+            sort_by_context(state, state->leaves_sorted.items + path->first, state->leaves.items + path->first, path->count);
     }
     VEC_ROOM(&state->seen, state->contexts.count);
     for (; state->seen.count < state->contexts.count; state->seen.count++)
@@ -209,11 +231,11 @@ static bool next_add(struct match_scratch *state, const struct join_fields *join
             return true;
         *seen = state->round;
     } else {
-        for (size_t i = 0; i < state->next.count; i++, state->steps++)
-            if (states_equal(&state->next.items[i], &next))
+        for (size_t i = 0; i < state->next->count; i++, state->steps++)
+            if (states_equal(&state->next->items[i], &next))
                 return true;
     }
-    STATE_PUSH(&state->next, next);
+    STATE_PUSH(state->next, next);
     return true;
 }
 
@@ -303,23 +325,24 @@ enum sluice_err join_conjunction(struct match_scratch *state, uint32_t join_list
     }
     if (!state->sorted)
         sort_leaves(state);
-    state->now.count = 0;
-    STATE_PUSH(&state->now, (struct join_state){ 0 });
-    for (uint32_t i = 0; i < join.count && state->now.count > 0; i++) {
+    state->now = &state->states[0]; /* in this order each time, so that the same event needs no more room */
+    state->next = &state->states[1];
+    state->now->count = 0;
+    STATE_PUSH(state->now, (struct join_state){ 0 });
+    for (uint32_t i = 0; i < join.count && state->now->count > 0; i++) {
         if (!shares_array(state, &join, i))
             continue;
-        state->next.count = 0;
+        state->next->count = 0;
         state->round++;
-        for (size_t s = 0; s < state->now.count; s++) {
-            enum sluice_err err = step(state, &join, i, &state->now.items[s]);
+        for (size_t s = 0; s < state->now->count; s++) {
+            enum sluice_err err = step(state, &join, i, &state->now->items[s]);
             if (err != SLUICE_OK)
                 return err;
         }
-        struct join_state *items = state->now.items;
-        size_t count = state->now.count, capacity = state->now.capacity;
-        state->now.items = state->next.items, state->now.count = state->next.count, state->now.capacity = state->next.capacity;
-        state->next.items = items, state->next.count = count, state->next.capacity = capacity;
+        struct join_states *before = state->now;
+        state->now = state->next;
+        state->next = before;
     }
-    *ret_true = state->now.count > 0;
+    *ret_true = state->now->count > 0;
     return SLUICE_OK;
 }

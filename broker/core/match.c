@@ -32,7 +32,7 @@ struct match_scratch *match_scratch_new(void)
 
     if (scratch == NULL)
         return NULL;
-    scratch->texts = arena_new(TEXTS_BLOCK_BYTES);
+    scratch->deferred_texts = arena_new(TEXTS_BLOCK_BYTES);
     structure_init(&scratch->structure);
     return scratch;
 }
@@ -60,14 +60,15 @@ struct match_scratch *match_scratch_free(struct match_scratch *scratch)
     VEC_DONE(&scratch->contexts);
     VEC_DONE(&scratch->arrays);
     VEC_DONE(&scratch->frames);
-    VEC_DONE(&scratch->now);
-    VEC_DONE(&scratch->next);
+    VEC_DONE(&scratch->states[0]);
+    VEC_DONE(&scratch->states[1]);
     VEC_DONE(&scratch->seen);
+    VEC_DONE(&scratch->text);
     VEC_DONE(&scratch->folded);
     VEC_DONE(&scratch->deferred);
     VEC_DONE(&scratch->batch_ids);
     structure_done(&scratch->structure);
-    arena_free(scratch->texts);
+    arena_free(scratch->deferred_texts);
     free(scratch);
     return NULL;
 }
@@ -124,10 +125,6 @@ void state_begin(struct match_scratch *state, const struct image *image)
     state->contexts.count = state->arrays.count = state->frames.count = 0;
     state->sorted = state->record = false;
     STATE_PUSH(&state->contexts, (struct context){ .array = STATE_NO_ARRAY, .end = UINT32_MAX });
-    if (state->texts_used && !state->texts_kept) {
-        arena_reset(state->texts);
-        state->texts_used = false;
-    }
 }
 
 /* ---- events ---- */

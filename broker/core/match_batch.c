@@ -97,7 +97,7 @@ static void match_deferred(const struct match_set *set, struct match_scratch *st
     struct pending pending[MATCH_BATCH_MAX];
 
     state->deferred.count = 0;
-    state->texts_kept = true;
+    arena_reuse(state->deferred_texts);
     for (size_t i = 0; i < count; i++) {
         if (i + FETCH_AHEAD < count)
             fetch_text(&sources[i + FETCH_AHEAD]);
@@ -115,7 +115,6 @@ static void match_deferred(const struct match_set *set, struct match_scratch *st
         else
             match_pending(set, state, &pending[i], &ret_answers[i]);
     }
-    state->texts_kept = false;
 }
 
 static bool deferring_pays(const struct match_set *set, struct match_scratch *state, size_t count)

@@ -107,10 +107,12 @@ static struct rounded divide(uint64_t digits, uint64_t power_of_five, unsigned p
     return (struct rounded){ .mantissa = mantissa, .scale = (int)(shift + places) - (int)drop };
 }
 
-static bool rounds_to(uint64_t digits, uint64_t power_of_five, unsigned places, struct rounded to)
+/* Whether digits / 10^places rounds to the same double as what `exact` is the numerator of, both over 5^places x 2^gap, where one more in the
+ * last place of that double is a power_of_five. That is odd, so nothing lies half way. Not for powers of two, whose neighbour below is nearer. */
+static bool rounds_to(uint64_t digits, int gap, wide exact, uint64_t power_of_five)
 {
-    struct rounded rounded = divide(digits, power_of_five, places);
-    return rounded.mantissa == to.mantissa && rounded.scale == to.scale;
+    wide written = (wide)digits << gap;
+    return 2 * (exact > written ? exact - written : written - exact) < power_of_five;
 }
 
 /* false: the slow way has to tell. Comparable: no decimal with a digit less rounds to the same double (if any does, one of the
@@ -130,10 +132,10 @@ static bool fractional_decimal_value(const struct decimal *decimal, double *ret_
         return false;
     *ret_value = ldexp((double)rounded.mantissa, -rounded.scale);
     uint64_t shorter = decimal->digits / 10 * 10;
-    *ret_comparable = false;
-    if (rounds_to(shorter, power_of_five, places, rounded) || rounds_to(shorter + 10, power_of_five, places, rounded))
-        return true;
     wide exact = (wide)rounded.mantissa * power_of_five, written = (wide)decimal->digits << gap;
+    *ret_comparable = false;
+    if (rounds_to(shorter, gap, exact, power_of_five) || rounds_to(shorter + 10, gap, exact, power_of_five))
+        return true;
     wide off = exact > written ? exact - written : written - exact, half = (wide)1 << (gap - 1);
     *ret_comparable = off < half;
     return off != half;

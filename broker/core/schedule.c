@@ -277,7 +277,7 @@ static void function_stop_drained(struct engine *engine, struct function *functi
         return;
     LIST_EACH(at, &function->instances) {
         struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        if (instance->state == INSTANCE_DRAINING && !instance->killed && !instance->overran && list_empty(&instance->leases))
+        if (instance->state == INSTANCE_DRAINING && !instance->killed && !instance->overran && !instance->ended && list_empty(&instance->leases))
             instance_stop(engine, instance, "drained");
     }
 }

@@ -19,7 +19,10 @@
 #include "broker/edge/log.h"
 #include "schemas/codec/address.h"
 
-enum { DRAIN_MS = 10000 };       /* at a stop, what runs may finish for this long */
+enum {
+    DRAIN_MS = 10000,            /* at a stop, what runs may finish for this long */
+    END_REASON_BYTES = 128,
+};
 
 /* ---- the turn's read of the store ---- */
 
@@ -163,41 +166,68 @@ static void instance_on_exited(void *ctx, uint64_t instance, const struct instan
     broker->gone_log = end->output_tail;
 }
 
+static void end_reason(const struct instance_end *end, char ret_text[END_REASON_BYTES])
+{
+    char signal_name[64];
+
+    switch (end->reason) {
+    case END_EXITED: (void)snprintf(ret_text, END_REASON_BYTES, "Runtime exited with error: exit status %d", end->code); break;
+    case END_SIGNALLED:
+        signal_text(end->code, signal_name);
+        (void)snprintf(ret_text, END_REASON_BYTES, "Runtime exited with error: signal: %s", signal_name);
+        break;
+    case END_SPAWN_FAILED:
+        (void)snprintf(ret_text, END_REASON_BYTES, "cannot be started: %s: %s", end->step == NULL ? "spawn" : end->step, strerror(end->code));
+        break;
+    case END_SPAWNER_LOST: (void)snprintf(ret_text, END_REASON_BYTES, "the spawner died, and its instances with it"); break;
+    }
+    if (end->reason == END_EXITED && end->code == 0)
+        (void)snprintf(ret_text, END_REASON_BYTES, "Runtime exited without providing a reason");
+    if (end->out_of_memory)
+        (void)snprintf(ret_text, END_REASON_BYTES, "Runtime exited with error: signal: killed");
+}
+
+static struct instance_gone gone_of(const struct instance_end *end, const char *reason)
+{
+    return (struct instance_gone){ .reason = view_of(reason),
+                                   .output = end->output_tail,
+                                   .failed_start = end->reason == END_SPAWN_FAILED,
+                                   .clean = end->reason == END_EXITED && end->code == 0,
+                                   .input_unread = end->input_unread,
+                                   .cpu_us = end->cpu_us };
+}
+
+/* Of a Lambda function's instance, whose extensions go on: its callers are not to wait for them. */
+static void instance_on_ended(void *ctx, uint64_t instance, const struct instance_end *end)
+{
+    struct broker *broker = ctx;
+    char reason[END_REASON_BYTES];
+
+    end_reason(end, reason);
+    struct instance_gone gone = gone_of(end, reason);
+    broker_read(broker);
+    runtime_ended(broker->runtime, instance);
+    invocations_ended(broker->invocations, instance, end);
+    engine_instance_ended(broker->engine, instance, &gone, clock_now());
+    lambda_ended(broker, instance);
+}
+
 static void instance_on_gone(void *ctx, uint64_t instance, const struct instance_end *end)
 {
     struct broker *broker = ctx;
-    char reason[128], signal_name[64];
+    char reason[END_REASON_BYTES];
 
-    switch (end->reason) {
-    case END_EXITED: (void)snprintf(reason, sizeof reason, "Runtime exited with error: exit status %d", end->code); break;
-    case END_SIGNALLED:
-        signal_text(end->code, signal_name);
-        (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: %s", signal_name);
-        break;
-    case END_SPAWN_FAILED:
-        (void)snprintf(reason, sizeof reason, "cannot be started: %s: %s", end->step == NULL ? "spawn" : end->step, strerror(end->code));
-        break;
-    case END_SPAWNER_LOST: (void)snprintf(reason, sizeof reason, "the spawner died, and its instances with it"); break;
-    }
-    if (end->reason == END_EXITED && end->code == 0)
-        (void)snprintf(reason, sizeof reason, "Runtime exited without providing a reason");
-    if (end->out_of_memory)
-        (void)snprintf(reason, sizeof reason, "Runtime exited with error: signal: killed");
+    end_reason(end, reason);
+    struct instance_gone gone = gone_of(end, reason);
     broker_read(broker);
-    invocations_gone(broker->invocations, instance, end);
+    invocations_ended(broker->invocations, instance, end);
     broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);
     broker->gone = instance;
     broker->gone_log = end->output_tail;
-    engine_instance_gone(broker->engine, instance,
-                         &(struct instance_gone){ .reason = view_of(reason),
-                                                  .output = end->output_tail,
-                                                  .failed_start = end->reason == END_SPAWN_FAILED,
-                                                  .clean = end->reason == END_EXITED && end->code == 0,
-                                                  .input_unread = end->input_unread,
-                                                  .cpu_us = end->cpu_us },
-                         clock_now());
+    engine_instance_gone(broker->engine, instance, &gone, clock_now());
     broker->gone = 0;
+    invocations_gone(broker->invocations, instance);
     runtime_close(broker->runtime, instance);
 }
 
@@ -472,6 +502,7 @@ static bool open_edges(struct broker *broker)
         .on_started = instance_on_started,
         .on_result = instance_on_result,
         .on_exited = instance_on_exited,
+        .on_ended = instance_on_ended,
         .on_gone = instance_on_gone,
         .on_spawner_ready = instance_on_spawner_ready,
         .on_line = lambda_line,

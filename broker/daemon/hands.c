@@ -71,14 +71,18 @@ static void world_publish_answered(void *ctx, uint64_t reply, const struct publi
         bus_answer_publish(broker->bus, reply, answer);
 }
 
-/* The invocation's own log, as far as the instance has done one at a time: START, its lines, END and REPORT. */
-static struct view invocation_log(struct broker *broker, const struct api_invocation *invocation, uint64_t instance)
+/* The invocation's own log, as far as the instance has done one at a time: START, its lines, END and REPORT. Of one whose start failed, that one's. */
+static struct view invocation_log(struct broker *broker, const struct api_invocation *invocation, const struct invoke_answer *answer)
 {
     struct bytes *log = &broker->invocation_log;
+    uint64_t instance = answer->instance != 0 ? answer->instance : answer->start;
+    struct view output = broker->gone == instance ? broker->gone_log : instances_log(broker->instances, instance);
 
     bytes_clear(log);
-    invocations_put_log(broker->invocations, instance, invocation->request_id,
-                        broker->gone == instance ? broker->gone_log : instances_log(broker->instances, instance), log);
+    if (answer->instance != 0)
+        invocations_put_log(broker->invocations, instance, invocation->request_id, output, log);
+    else
+        invocations_put_start_log(broker->invocations, instance, invocation->request_id, output, log);
     return log->failed ? (struct view){ 0 } : bytes_view(log);
 }
 
@@ -90,9 +94,11 @@ static const struct api_invocation *invocation_find(const struct broker *broker,
 static void world_invoke_answered(void *ctx, uint64_t invoke, const struct invoke_answer *answer)
 {
     struct broker *broker = ctx;
-    const struct api_invocation *invocation = answer->instance == 0 ? NULL : invocation_find(broker, invoke);
-    struct view log = invocation == NULL || !invocation->tail ? (struct view){ 0 } : invocation_log(broker, invocation, answer->instance);
+    const struct api_invocation *invocation = (answer->instance | answer->start) == 0 ? NULL : invocation_find(broker, invoke);
 
+    if (invocation != NULL && answer->start != 0)
+        invocations_start_failed(broker->invocations, answer->start, invocation->request_id);
+    struct view log = invocation == NULL || !invocation->tail ? (struct view){ 0 } : invocation_log(broker, invocation, answer);
     if ((invoke & API_HANDLE_BIT) != 0)
         api_invoke_answered(broker->api, invoke, answer, log);
     else
@@ -273,7 +279,8 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
     control_instance_stopped(broker->control, instance, reason);
     invocations_stopped(broker->invocations, instance);
     instances_freeze(broker->instances, instance, false); /* extensions work at the end, too */
-    if (runtime_shutdown(broker->runtime, instance, "spindown", clock_now().wall_ms + STOP_GRACE_MS) != RUNTIME_WAITS)
+    const char *why = strcmp(reason, "init error") == 0 ? "failure" : "spindown";
+    if (runtime_shutdown(broker->runtime, instance, why, clock_now().wall_ms + STOP_GRACE_MS) != RUNTIME_WAITS)
         instances_stop(broker->instances, instance);
 }
 

@@ -31,6 +31,7 @@ struct runner {                      /* one instance; there are thousands that w
     enum function_runtime runtime;
     enum log_format format;
     bool reports, ready, killed;
+    bool ended;                      /* its end was told */
     bool exited;                     /* stdio: its process has, at `exit_us` */
     bool provisioned, repeats_init;  /* as instance_info */
     bool init_over;                  /* failed, and told; or it was told to end before */
@@ -53,10 +54,11 @@ struct invocations {
     struct worker saver;
     struct ev_timer save_soon;
     struct bytes line;               /* what was written last */
-    struct {                         /* what ended last: an invocation, or an init */
+    struct {                         /* what ended last: an invocation, or an init that failed, or both */
         uint64_t instance;
         enum log_format format;
-        struct report report;        /* of the invocation of request_id; "": it was an init */
+        struct report_init_end init; /* duration_us -1: it was none */
+        struct report report;        /* of the invocation of request_id; "": it was none */
         char request_id[UUID_TEXT_LEN + 1], error_type[ERROR_TYPE_KEPT_BYTES + 1];
     } last;
     void (*on_report)(void *ctx, uint64_t instance, const struct report *report);
@@ -155,20 +157,37 @@ static void end_write(struct invocations *invocations, const struct runner *runn
     report_end(&log, report);
 }
 
-/* report NULL: an init. */
-static void last_set(struct invocations *invocations, const struct runner *runner, const struct report *report)
+static void last_is_of(struct invocations *invocations, const struct runner *runner)
 {
+    if (invocations->last.instance != runner->instance || runner->ready)
+        invocations->last.init.duration_us = -1;
     invocations->last.instance = runner->instance;
     invocations->last.format = runner->format;
     invocations->last.request_id[0] = '\0';
-    if (report == NULL)
-        return;
+}
+
+static void last_report_set(struct invocations *invocations, const struct runner *runner, const struct report *report)
+{
+    last_is_of(invocations, runner);
     invocations->last.report = *report;
     memcpy(invocations->last.request_id, report->request_id, sizeof invocations->last.request_id);
     ASSERT(report->error_type.len < sizeof invocations->last.error_type); /* it is one of an invocation's */
-    memcpy(invocations->last.error_type, report->error_type.data, report->error_type.len);
+    memmove(invocations->last.error_type, report->error_type.data, report->error_type.len);
     invocations->last.report.request_id = invocations->last.request_id;
     invocations->last.report.error_type.data = invocations->last.error_type;
+}
+
+static void last_init_set(struct invocations *invocations, const struct runner *runner, const struct report_init_end *end)
+{
+    struct view type = end->error_type;
+
+    last_is_of(invocations, runner);
+    if (type.len >= sizeof invocations->last.error_type)
+        type.len = sizeof invocations->last.error_type - 1;
+    if (type.len > 0)
+        memcpy(invocations->last.error_type, type.data, type.len);
+    invocations->last.init = *end;
+    invocations->last.init.error_type = (struct view){ invocations->last.error_type, type.len };
 }
 
 /* ---- one invocation's end ---- */
@@ -247,7 +266,7 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     if (invocation->reported)
         end_write(invocations, runner, &report);
     if (invocation->request_id[0] != '\0') {
-        last_set(invocations, runner, &report);
+        last_report_set(invocations, runner, &report);
         if (invocations->on_report != NULL)
             invocations->on_report(invocations->on_report_ctx, runner->instance, &report);
     }
@@ -295,13 +314,35 @@ void invocations_init_failed(struct invocations *invocations, uint64_t instance,
 
     if (runner == NULL || runner->ready || runner->init_over || runner->protocol != PROTOCOL_LAMBDA)
         return;
+    struct report_init_end end = { .status = status, .error_type = error_type, .duration_us = clock_now().mono.us - runner->started_us };
     runner->init_over = true;
-    last_set(invocations, runner, NULL);
+    last_init_set(invocations, runner, &end);
     if (!runner->reports)
         return;
     struct report_log log = log_of(invocations, runner);
     struct report_init init = init_of(invocations, runner);
-    report_init_failed(&log, &init, status, error_type, clock_now().mono.us - runner->started_us);
+    report_init_failed(&log, &init, &end);
+}
+
+/* Nothing of another instance ended in between. As on Lambda, what the init took is the invocation's, and on its bill. */
+void invocations_start_failed(struct invocations *invocations, uint64_t instance, const char *request_id)
+{
+    struct runner *runner = runner_find(invocations, instance);
+    const struct report_init_end *end = &invocations->last.init;
+
+    if (runner == NULL || !runner->init_over || invocations->last.instance != instance || end->duration_us < 0)
+        return;
+    struct now now = clock_now();
+    struct report report = { .request_id = request_id, .duration_us = end->duration_us, .init_us = -1, .memory_limit_bytes = runner->memory_limit_bytes,
+                             .memory_used_bytes = memory_look(invocations, runner, now.mono.us), .status = end->status, .error_type = end->error_type };
+    struct usage_sums sums = sums_of(&report, runner->reports);
+    if (runner->reports) {
+        begin_write(invocations, runner, request_id);
+        end_write(invocations, runner, &report);
+    }
+    last_report_set(invocations, runner, &report);
+    usage_add(invocations->usage, runner->function, now.wall_ms, &sums);
+    save_later(invocations);
 }
 
 void invocations_stopped(struct invocations *invocations, uint64_t instance)
@@ -413,21 +454,18 @@ void invocations_exited(struct invocations *invocations, uint64_t instance, cons
         runner->open.items[i].begun_us = end->exec_us;
 }
 
-void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end)
+static void runner_ended(struct invocations *invocations, struct runner *runner, const struct instance_end *end)
 {
-    struct runner *runner = runner_find(invocations, instance);
-
-    if (runner == NULL)
-        return;
     struct now now = clock_now();
+
     if (runner->exited)
         now.mono.us = runner->exit_us;
     if (end->out_of_memory)
         log_format(LOG_WARN, "function=%s event=out-of-memory instance=%llu limit_bytes=%lld action=killed",
-                   usage_function_name(invocations->usage, runner->function), (unsigned long long)instance,
+                   usage_function_name(invocations->usage, runner->function), (unsigned long long)runner->instance,
                    (long long)runner->memory_limit_bytes);
     if (end->reason != END_SPAWNER_LOST)
-        invocations_init_failed(invocations, instance, REPORT_ERROR,
+        invocations_init_failed(invocations, runner->instance, REPORT_ERROR,
                                 end->reason == END_SPAWN_FAILED ? VIEW_LITERAL("Runtime.InvalidEntrypoint") : VIEW_LITERAL("Runtime.ExitError"));
     int64_t memory_bytes = end->memory_peak_bytes > 0 ? end->memory_peak_bytes : runner->memory_bytes;
     while (runner->ready && runner->open.count > 0) {
@@ -436,6 +474,24 @@ void invocations_gone(struct invocations *invocations, uint64_t instance, const 
             invocation_fail(oldest, VIEW_LITERAL("Runtime.ExitError"));
         invocation_close(invocations, runner, runner->open_at, now, memory_bytes);
     }
+    runner->memory_bytes = memory_bytes;
+    runner->ended = true;
+}
+
+void invocations_ended(struct invocations *invocations, uint64_t instance, const struct instance_end *end)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner != NULL && !runner->ended)
+        runner_ended(invocations, runner, end);
+}
+
+void invocations_gone(struct invocations *invocations, uint64_t instance)
+{
+    struct runner *runner = runner_find(invocations, instance);
+
+    if (runner == NULL)
+        return;
     (void)map_remove(&invocations->runners, instance, NULL);
     runner_free(runner);
 }
@@ -444,6 +500,29 @@ void invocations_on_report(struct invocations *invocations, void (*on_report)(vo
 {
     invocations->on_report = on_report;
     invocations->on_report_ctx = ctx;
+}
+
+static void put_output(struct bytes *out, struct view output)
+{
+    bytes_put_view(out, output);
+    if (output.len > 0 && output.data[output.len - 1] != '\n')
+        bytes_put_char(out, '\n');
+}
+
+void invocations_put_start_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out)
+{
+    const struct runner *runner = runner_find(invocations, instance);
+    bool init = runner != NULL && invocations->last.instance == instance && strcmp(invocations->last.request_id, request_id) == 0;
+
+    if (!init) { /* it could not be started at all */
+        invocations_put_log(invocations, instance, request_id, output, out);
+        return;
+    }
+    struct report_init of = init_of(invocations, runner);
+    put_output(out, output);
+    report_put_init_failed(out, runner->format, &of, &invocations->last.init);
+    report_put_begin(out, runner->format, request_id, clock_now().wall_ms);
+    report_put_end(out, runner->format, request_id, &invocations->last.report);
 }
 
 void invocations_put_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out)
@@ -455,9 +534,7 @@ void invocations_put_log(const struct invocations *invocations, uint64_t instanc
     bool ended = last && strcmp(invocations->last.request_id, request_id) == 0;
     int64_t took_ms = ended ? invocations->last.report.duration_us / 1000 : 0; /* it ended just now */
     report_put_begin(out, format, request_id, clock_now().wall_ms - took_ms);
-    bytes_put_view(out, output);
-    if (out->len > 0 && out->data[out->len - 1] != '\n')
-        bytes_put_char(out, '\n');
+    put_output(out, output);
     report_put_end(out, format, request_id, ended ? &invocations->last.report : NULL);
 }
 
@@ -478,6 +555,7 @@ enum sluice_err invocations_new(struct ev_loop *loop, struct mailbox *mailbox, s
         free(invocations);
         return err;
     }
+    invocations->last.init.duration_us = -1;
     invocations->loop = loop;
     invocations->instances = instances;
     worker_init(&invocations->saver, mailbox, save_work, save_done, invocations);

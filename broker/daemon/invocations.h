@@ -5,7 +5,8 @@
  *
  * Owns: an entry for each instance that the daemon started, with the leases that are out; the usage of functions (edge/usage.h).
  * An invocation is a lease, whatever its number of deliveries. Where an instance has several at once, the time of each counts from the end
- * of the one before it: what they add up to is never more than the instance was busy. An instance that never became ready has run nothing.
+ * of the one before it: what they add up to is never more than the instance was busy. An instance that never became ready has run
+ * nothing, but a failed init was the time of the invocation that failed with it.
  * Memory is looked at no more often than every LOOK_MS: an invocation that ends in between is told the last peak. A stdio process is one
  * invocation: closed by its end, and what it took is what the process took, by the spawner's clock (ours is late when there is much to do).
  * Calls for instances that the daemon did not start (consumers that attached) do nothing: they run at the cost of others. */
@@ -42,15 +43,21 @@ void invocations_end(struct invocations *invocations, uint64_t instance, uint64_
 void invocations_killed(struct invocations *invocations, uint64_t instance);                /* for its timeout */
 /* stdio: what its process took is known before its result. Those of others are known by invocations_gone(). */
 void invocations_exited(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
-/* What it had not answered has failed. Before anything is told of the instance's end to others. */
-void invocations_gone(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
+/* Its process has ended: what it had not answered has failed. Before anything is told of that to others. Again: nothing. */
+void invocations_ended(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
+void invocations_gone(struct invocations *invocations, uint64_t instance);                  /* nothing more is asked about it */
+/* An invocation that never began has failed, since the start of this instance did, just now. Protocol lambda: its init was that invocation's time. */
+void invocations_start_failed(struct invocations *invocations, uint64_t instance, const char *request_id);
 
 /* Told of each report of an invocation that has a request id, as it is made; must not call back. */
 void invocations_on_report(struct invocations *invocations, void (*on_report)(void *ctx, uint64_t instance, const struct report *report), void *ctx);
 
 /* The log of an invocation of this instance that has just been answered: START, `output`, END, and REPORT if it has ended, which one that is killed for its
- * time, or whose init failed, has not yet. Appended. */
+ * time has not yet. Appended. */
 void invocations_put_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out);
+
+/* The same of one that never began: what the start printed, INIT_REPORT, START, END and REPORT. After invocations_start_failed(). */
+void invocations_put_start_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out);
 
 const struct usage *invocations_usage(const struct invocations *invocations);
 

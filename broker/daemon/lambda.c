@@ -100,6 +100,11 @@ static void on_init_error(void *ctx, uint64_t instance, const struct failure *fa
     engine_instance_init_failed(broker->engine, instance, failure, body, clock_now());
 }
 
+static void on_extension(void *ctx, uint64_t instance)
+{
+    instances_hold(((struct broker *)ctx)->instances, instance);
+}
+
 static void on_extensions_done(void *ctx, uint64_t instance)
 {
     instances_stop_soon(((struct broker *)ctx)->instances, instance);
@@ -115,6 +120,7 @@ bool lambda_open(struct broker *broker, struct sluice_error *reterr)
         .on_stream_begin = on_stream_begin,
         .on_stream_piece = on_stream_piece,
         .on_init_error = on_init_error,
+        .on_extension = on_extension,
         .on_extensions_done = on_extensions_done,
     };
 
@@ -129,6 +135,13 @@ void lambda_close(struct broker *broker)
     VEC_DONE(&broker->idle);
     if (broker->environment != NULL)
         arena_free(broker->environment);
+}
+
+void lambda_ended(struct broker *broker, uint64_t instance)
+{
+    instances_freeze(broker->instances, instance, false); /* extensions work at the end, too */
+    if (runtime_shutdown(broker->runtime, instance, "failure", clock_now().wall_ms + STOP_GRACE_MS) != RUNTIME_WAITS)
+        instances_kill(broker->instances, instance);
 }
 
 /* ---- telemetry ---- */

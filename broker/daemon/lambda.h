@@ -15,6 +15,8 @@ void lambda_close(struct broker *broker);
 struct report;
 void lambda_line(void *ctx, uint64_t instance, struct view line);
 void lambda_report(void *ctx, uint64_t instance, const struct report *report);
+/* Its runtime has ended by itself: its extensions hear of it, and have their time. */
+void lambda_ended(struct broker *broker, uint64_t instance);
 /* At the end of a turn: what is idle now and whose function says scale.idle-freeze. */
 void lambda_freeze_idle(struct broker *broker);
 /* "arn:aws:lambda:REGION:ACCOUNT:function:NAME" */

@@ -46,14 +46,11 @@ static bool file_is_executable(const char *path, int *ret_error)
 }
 
 /* Relative folders in PATH are skipped: what they mean depends on where the daemon was started. */
-const char *config_program_in_path(struct arena *arena, const char *name)
+const char *config_program_in(struct arena *arena, const char *path, const char *name)
 {
-    const char *path = getenv("PATH");
     char candidate[4096];
     int reason = 0;
 
-    if (path == NULL || path[0] == '\0')
-        path = "/usr/local/bin:/usr/bin:/bin";
     while (path != NULL) {
         const char *colon = strchr(path, ':');
         int len = colon != NULL ? (int)(colon - path) : (int)strlen(path);
@@ -63,6 +60,13 @@ const char *config_program_in_path(struct arena *arena, const char *name)
         path = colon != NULL ? colon + 1 : NULL;
     }
     return NULL;
+}
+
+const char *config_program_in_path(struct arena *arena, const char *name)
+{
+    const char *path = getenv("PATH");
+
+    return config_program_in(arena, path == NULL || path[0] == '\0' ? "/usr/local/bin:/usr/bin:/bin" : path, name);
 }
 
 const char *config_program_mistake(const char *path)

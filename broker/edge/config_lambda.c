@@ -119,6 +119,7 @@ bool config_lambda_read(struct loader *loader, const struct config_entry *entry,
     static const char *const names[] = { "nodejs", "python", "provided" };
     unsigned choice = 0;
 
+    function->path = config_lambda_path(loader);
     if (lambda->runtime != NULL && lambda->command != NULL)
         yaml_mistake(entry->file, lambda->command, "'command' and 'runtime' both say what runs; leave one of them out");
     if (lambda->runtime == NULL && lambda->command == NULL)
@@ -132,6 +133,30 @@ bool config_lambda_read(struct loader *loader, const struct config_entry *entry,
     if (lambda->runtime != NULL)
         command_of_runtime(loader, entry->file, lambda->runtime, function);
     return lambda->runtime == NULL && lambda->command != NULL;
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat first, second;
+
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+const char *config_lambda_path(struct loader *loader)
+{
+    static const char lambdas[] = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin";
+    static const char *const interpreters[] = { "python3", "node" };
+    const char *path = lambdas;
+
+    if (loader->lambda_path != NULL)
+        return loader->lambda_path;
+    for (size_t i = 0; i < sizeof interpreters / sizeof *interpreters; i++) {
+        const char *ours = config_program_in_path(loader->arena, interpreters[i]), *found = config_program_in(loader->arena, path, interpreters[i]);
+        if (ours != NULL && (found == NULL || !same_file(ours, found)))
+            path = arena_format(loader->arena, "%.*s:%s", (int)(strrchr(ours, '/') - ours), ours, path);
+    }
+    loader->lambda_path = path;
+    return path;
 }
 
 static bool has_wrapper(const struct config_function *function)

@@ -12,6 +12,7 @@ struct loader {
     struct config *config;
     const char *folder;             /* absolute: where the configuration stands; relative paths start here */
     const char *runtimes;           /* absolute: where our bootstraps lie; NULL: nothing will be run, they are not looked for */
+    const char *lambda_path;        /* PATH of Lambda functions; NULL: not made yet */
 };
 
 /* A function or a rule of any of the files, before it is read. */
@@ -43,6 +44,8 @@ struct config_lambda {              /* what a function of protocol lambda says o
 /* Runtime, handler, and the command of a runtime. True: it has a command of its own, which is still to be read. */
 bool config_lambda_read(struct loader *loader, const struct config_entry *entry, const struct config_lambda *lambda,
                         struct config_function *function);
+/* PATH, as Lambda has it, behind the folders in which this process finds node and python3, where that would find others, or none. */
+const char *config_lambda_path(struct loader *loader);
 /* Once its environment is read: what AWS_LAMBDA_EXEC_WRAPPER does to the command. */
 void config_lambda_wrap(struct loader *loader, struct config_function *function);
 bool config_variable_is_reserved(struct view name);
@@ -58,6 +61,8 @@ void config_web_read(struct loader *loader, const struct yaml_file *file, const 
 
 /* A bare name, by the PATH of this process; NULL: in none of its folders. */
 const char *config_program_in_path(struct arena *arena, const char *name);
+/* The same, by another PATH. */
+const char *config_program_in(struct arena *arena, const char *path, const char *name);
 /* Why it cannot be executed: "does not exist"; NULL: it can. */
 const char *config_program_mistake(const char *path);
 /* [A-Za-z0-9._-]{1,64} of functions and rules; buses may also have slashes and 256 bytes. Tells the mistake. */

@@ -55,6 +55,7 @@ struct instance {
     struct captured captured;
     struct stdio *stdio;             /* NULL: native and lambda functions are spoken to elsewhere; both outputs are log */
     bool frozen;                     /* see instances_freeze() */
+    bool leader_ended;               /* the others live on: see instances_hold() */
 };
 
 /* ---- instances.c, for the protocols ---- */

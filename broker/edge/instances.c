@@ -233,12 +233,12 @@ static bool ended_out_of_memory(const struct spawner_exit *exit)
     return exit->out_of_memory && exit->wait_status != 0;
 }
 
-static void on_exited(void *ctx, uint64_t id, const struct spawner_exit *exit)
+static struct instance_end end_of(const struct spawner_exit *exit)
 {
-    struct instance *instance = table_find(ctx, id);
     const struct rusage *usage = &exit->usage;
     int wait_status = exit->wait_status;
-    struct instance_end end = {
+
+    return (struct instance_end){
         .reason = WIFSIGNALED(wait_status) ? END_SIGNALLED : END_EXITED,
         .code = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status),
         .cpu_us = time_us(usage->ru_utime) + time_us(usage->ru_stime),
@@ -247,6 +247,24 @@ static void on_exited(void *ctx, uint64_t id, const struct spawner_exit *exit)
         .exit_us = exit->exit_us,
         .out_of_memory = ended_out_of_memory(exit),
     };
+}
+
+static void on_leader_ended(void *ctx, uint64_t id, const struct spawner_exit *exit)
+{
+    struct instance *instance = table_find(ctx, id);
+    struct instance_end end = end_of(exit);
+
+    ASSERT(instance != NULL);
+    ASSERT(instance->stdio == NULL); /* whose results are those of its process */
+    instance->leader_ended = true;
+    end.output_tail = instances_log(ctx, id);
+    instance->all->events.on_ended(instance->all->events.ctx, id, &end);
+}
+
+static void on_exited(void *ctx, uint64_t id, const struct spawner_exit *exit)
+{
+    struct instance *instance = table_find(ctx, id);
+    struct instance_end end = end_of(exit);
 
     ASSERT(instance != NULL);
     instance_gone(instance, &end);
@@ -454,6 +472,10 @@ static void stop_within(struct instances *instances, uint64_t id, enum grace_len
     if (instance == NULL || instance->state == INSTANCE_STOPPING)
         return;
     instance->state = INSTANCE_STOPPING;
+    if (instance->leader_ended) { /* nobody is left whom a signal would tell anything */
+        instance_signal(instance, SIGKILL);
+        return;
+    }
     if (instance->stdio != NULL)
         input_end(instance);
     instance_signal(instance, SIGTERM);
@@ -478,6 +500,12 @@ void instances_kill(struct instances *instances, uint64_t id)
 
     if (instance != NULL)
         instance_signal(instance, SIGKILL);
+}
+
+void instances_hold(struct instances *instances, uint64_t id)
+{
+    if (table_find(instances, id) != NULL)
+        spawner_hold(instances->spawner, id);
 }
 
 void instances_freeze(struct instances *instances, uint64_t id, bool frozen)
@@ -578,7 +606,7 @@ enum sluice_err instances_new(struct ev_loop *loop, const char *program, const c
     char *logs = arena_format(instances->arena, "%s/logs", data_dir), *lock = arena_format(instances->arena, "%s/spawner.lock", data_dir);
     struct spawner_events spawner_events = {
         .ctx = instances, .on_ready = on_spawner_ready, .on_started = on_started,
-        .on_failed = on_failed, .on_exited = on_exited, .on_lost = on_spawner_lost,
+        .on_failed = on_failed, .on_ended = on_leader_ended, .on_exited = on_exited, .on_lost = on_spawner_lost,
     };
     enum sluice_err err = SLUICE_OK;
     if (instances->bus_url == NULL || instances->null_fd < 0)

@@ -48,6 +48,8 @@ struct instances_events {
                       const struct invocation_failure *failure, struct view result);
     /* stdio, before its results: the process that was the invocation has ended, all it wrote is read; output_tail is what it wrote as its log. May be NULL. */
     void (*on_exited)(void *ctx, uint64_t instance, const struct instance_end *end);
+    /* Its process has ended, and it is held: others of it still run, until they are killed. May be NULL if none ever is. */
+    void (*on_ended)(void *ctx, uint64_t instance, const struct instance_end *end);
     /* The last word about an instance. What it still had leased is lost (the engine knows what that was). */
     void (*on_gone)(void *ctx, uint64_t instance, const struct instance_end *end);
     void (*on_spawner_ready)(void *ctx);
@@ -73,6 +75,8 @@ void instances_invoke(struct instances *instances, uint64_t instance, uint64_t l
 void instances_stop(struct instances *instances, uint64_t instance);
 void instances_stop_soon(struct instances *instances, uint64_t instance);      /* the same, KILL after STOP_SOON_MS */
 void instances_kill(struct instances *instances, uint64_t instance); /* KILL to the group at once (timeouts) */
+/* From here on the end of its process is not that of those it has started: on_ended, and on_gone only once it is killed, or told to stop. */
+void instances_hold(struct instances *instances, uint64_t instance);
 /* Its processes stop where they are (SIGSTOP to the group), or go on. What is so already is left so; instances_stop() lets them go on. */
 void instances_freeze(struct instances *instances, uint64_t instance, bool frozen);
 /* Process memory and CPU right now, for status; false: gone. */

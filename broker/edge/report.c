@@ -162,14 +162,13 @@ const char *report_phase(const struct report_init *init)
     return init->again ? "invoke" : "init";
 }
 
-static void put_init_failed(struct bytes *out, enum log_format format, const struct report_init *init, enum report_status status,
-                            struct view error_type, int64_t duration_us)
+void report_put_init_failed(struct bytes *out, enum log_format format, const struct report_init *init, const struct report_init_end *end)
 {
-    bool timeout = status == REPORT_TIMEOUT;
-    struct view type = timeout ? (struct view){ 0 } : report_error_type(error_type);
+    bool timeout = end->status == REPORT_TIMEOUT;
+    struct view type = timeout ? (struct view){ 0 } : report_error_type(end->error_type);
 
     if (format == LOG_FORMAT_TEXT) {
-        put_duration(out, "INIT_REPORT Init Duration: ", duration_us);
+        put_duration(out, "INIT_REPORT Init Duration: ", end->duration_us);
         bytes_put_format(out, "Phase: %s\tStatus: %s", report_phase(init), timeout ? "timeout" : "error");
         if (type.len > 0)
             bytes_put_format(out, "\tError Type: %.*s", VIEW_ARGS(type));
@@ -177,7 +176,7 @@ static void put_init_failed(struct bytes *out, enum log_format format, const str
         return;
     }
     put_record_head(out, "platform.initReport", clock_now().wall_ms);
-    platform_record_init_report(out, init, timeout ? "timeout" : "error", type, duration_us);
+    platform_record_init_report(out, init, timeout ? "timeout" : "error", type, end->duration_us);
     put_record_end(out);
 }
 
@@ -205,11 +204,10 @@ void report_init_start(const struct report_log *log, const struct report_init *i
     write_lines(log);
 }
 
-void report_init_failed(const struct report_log *log, const struct report_init *init, enum report_status status, struct view error_type,
-                        int64_t duration_us)
+void report_init_failed(const struct report_log *log, const struct report_init *init, const struct report_init_end *end)
 {
     bytes_clear(log->text);
-    put_init_failed(log->text, log->format, init, status, error_type, duration_us);
+    report_put_init_failed(log->text, log->format, init, end);
     write_lines(log);
 }
 

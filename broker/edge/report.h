@@ -54,6 +54,11 @@ struct report_init {
     bool provisioned;                /* to keep scale.min */
     bool again;                      /* one has failed: it is repeated for the invocation that waits */
 };
+struct report_init_end {             /* of one that failed, or took too long */
+    enum report_status status;       /* ERROR or TIMEOUT */
+    struct view error_type;          /* with ERROR */
+    int64_t duration_us;
+};
 const char *report_phase(const struct report_init *init); /* "init"; "invoke": again */
 
 /* Where the lines go. `text`: what was written last, until the next is; the caller's, so that the many need no memory of their own. */
@@ -64,13 +69,12 @@ struct report_log {
     struct bytes *text;
 };
 void report_init_start(const struct report_log *log, const struct report_init *init);
-/* status ERROR or TIMEOUT; error_type with ERROR. */
-void report_init_failed(const struct report_log *log, const struct report_init *init, enum report_status status, struct view error_type,
-                        int64_t duration_us);
+void report_init_failed(const struct report_log *log, const struct report_init *init, const struct report_init_end *end);
 void report_begin(const struct report_log *log, const char *request_id);
 void report_end(const struct report_log *log, const struct report *report);
 
-/* The lines of START; and of END and REPORT (report NULL: END alone); each with its line break, appended. */
+/* The lines of INIT_REPORT; START; END and REPORT (report NULL: END alone); each with its line break, appended. */
+void report_put_init_failed(struct bytes *out, enum log_format format, const struct report_init *init, const struct report_init_end *end);
 void report_put_begin(struct bytes *out, enum log_format format, const char *request_id, int64_t wall_ms);
 void report_put_end(struct bytes *out, enum log_format format, const char *request_id, const struct report *report);
 

@@ -261,6 +261,12 @@ static void memory_known(struct spawner *spawner, const struct wire_ready *ready
                memory->reason);
 }
 
+static struct spawner_exit exit_of(const struct wire_exited *exited)
+{
+    return (struct spawner_exit){ .wait_status = (int)exited->status, .usage = exited->usage, .cgroup_peak_bytes = exited->cgroup_peak_bytes,
+                                  .exec_us = exited->exec_us, .exit_us = exited->exit_us, .out_of_memory = exited->out_of_memory != 0 };
+}
+
 static void dispatch(struct spawner *spawner, const struct packet *packet)
 {
     const struct spawner_events *events = &spawner->events;
@@ -285,16 +291,15 @@ static void dispatch(struct spawner *spawner, const struct packet *packet)
             events->on_failed(events->ctx, head->instance, failed->error_number, spawn_step_name(failed->step));
             break;
         }
+        case WIRE_ENDED:
         case WIRE_EXITED: {
-            const struct wire_exited *exited = message;
-            struct spawner_exit exit = { .wait_status = (int)exited->status, .usage = exited->usage,
-                                         .cgroup_peak_bytes = exited->cgroup_peak_bytes, .exec_us = exited->exec_us,
-                                         .exit_us = exited->exit_us, .out_of_memory = exited->out_of_memory != 0 };
-            events->on_exited(events->ctx, head->instance, &exit);
+            struct spawner_exit exit = exit_of(message);
+            (head->kind == WIRE_ENDED ? events->on_ended : events->on_exited)(events->ctx, head->instance, &exit);
             break;
         }
         case WIRE_SPAWN:
         case WIRE_SIGNAL:
+        case WIRE_HOLD:
             ASSERT(!"requests do not come back");
         }
     }
@@ -431,6 +436,15 @@ void spawner_signal(struct spawner *spawner, uint64_t instance, int signal)
     ASSERT(packet != NULL); /* 136 KiB; a stop that is forgotten would be worse than a stop of all */
     struct wire_signal *message = packet_add(packet, WIRE_SIGNAL, instance, sizeof *message);
     message->signal = signal;
+}
+
+void spawner_hold(struct spawner *spawner, uint64_t instance)
+{
+    if (spawner->state != SPAWNER_SERVING)
+        return;
+    struct packet *packet = queue_room(spawner, sizeof(struct wire_hold), 0);
+    ASSERT(packet != NULL); /* as above */
+    (void)packet_add(packet, WIRE_HOLD, instance, sizeof(struct wire_hold));
 }
 
 const struct cgroup *spawner_memory(const struct spawner *spawner)

@@ -51,6 +51,8 @@ struct spawner_events {
     void (*on_started)(void *ctx, uint64_t instance, pid_t pid, int pidfd);
     /* step: "exec", "chdir", ... ; the instance never ran. */
     void (*on_failed)(void *ctx, uint64_t instance, int error_number, const char *step);
+    /* The leader of an instance that is held: its group lives on, until SIGKILL is sent; then on_exited. May be NULL if none ever is. */
+    void (*on_ended)(void *ctx, uint64_t instance, const struct spawner_exit *exit);
     void (*on_exited)(void *ctx, uint64_t instance, const struct spawner_exit *exit);
     void (*on_lost)(void *ctx);      /* the spawner died: all its instances die with it; it is started again, then on_ready */
 };
@@ -71,6 +73,8 @@ enum sluice_err spawner_start(struct ev_loop *loop, const char *program, const c
 enum sluice_err spawner_spawn(struct spawner *spawner, const struct spawn_request *request, struct sluice_error *reterr);
 /* Sends `signal` to the instance's process group; an instance that is not there (any more) is no error. */
 void spawner_signal(struct spawner *spawner, uint64_t instance, int signal);
+/* From here on the end of its leader is not that of its group: see on_ended. An instance that is not there (any more) is no error. */
+void spawner_hold(struct spawner *spawner, uint64_t instance);
 /* How memory is limited: known from on_ready on. */
 const struct cgroup *spawner_memory(const struct spawner *spawner);
 /* Closes the socket, waits up to 5 s for it to have killed and reaped everything, and frees. NULL is fine. */

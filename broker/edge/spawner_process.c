@@ -5,7 +5,8 @@
  *    └─────────────────────────────────────┘   (while it cannot be sent nothing else is taken: zombies and requests wait)
  *
  * An instance is the leader of a process group. When a leader ends, its group is killed before the leader is reaped, so that its
- * number cannot have been given to others. What left the group (setsid) loses its parents sooner or later and, as this process is a
+ * number cannot have been given to others. One that is held is told of (ENDED) and stays a zombie, and its group alive, until KILL comes
+ * for it: its extensions have work to do at the end. What left the group (setsid) loses its parents sooner or later and, as this process is a
  * subreaper, becomes its child: a child that is no leader. It belongs to the instance of its group or of the SLUICE_INSTANCE in its
  * environment; when that one is not alive, or there is no telling for a while, it is killed. */
 #include "broker/edge/spawner.h"
@@ -44,7 +45,8 @@ struct leader {
     uint64_t instance;
     pid_t pid;
     bool in_cgroup;
-    int64_t exec_us;
+    bool held, ended;                /* ended: a zombie that is held */
+    int64_t exec_us, exit_us;
 };
 
 struct stranger {                    /* a child that is no leader and names no instance */
@@ -57,6 +59,7 @@ struct spawner_process {
     struct cgroup cgroup;
     VEC(uint64_t) leaving;           /* instances that ended and whose cgroups are not empty yet */
     VEC(struct leader) leaders;      /* in no order; searched, as there are few and an exec costs a thousand times as much */
+    unsigned zombies_held;           /* of those */
     VEC(struct stranger) strangers;  /* of the last scan */
     struct packet received, reply;
     bool escaped_possible;           /* a child ended: others may have become ours */
@@ -218,11 +221,42 @@ static void spawn(struct spawner_process *spawner, const struct wire_spawn *requ
     packet_add_fd(&spawner->reply, pidfd);
 }
 
-static void signal_group(const struct spawner_process *spawner, const struct wire_signal *request)
+static struct leader *leader_of(const struct spawner_process *spawner, uint64_t instance)
 {
     for (size_t i = 0; i < spawner->leaders.count; i++)
-        if (spawner->leaders.items[i].instance == request->head.instance)
-            (void)kill(-spawner->leaders.items[i].pid, (int)request->signal); /* not reaped by us, so it is there */
+        if (spawner->leaders.items[i].instance == instance)
+            return &spawner->leaders.items[i];
+    return NULL;
+}
+
+/* A zombie is reaped with the others, in reap(), as soon as it is let go. */
+static void hold_end(struct spawner_process *spawner, struct leader *leader)
+{
+    leader->held = false;
+    if (!leader->ended)
+        return;
+    leader->ended = false;
+    spawner->zombies_held--;
+    (void)kill(getpid(), SIGCHLD);
+}
+
+static void signal_group(struct spawner_process *spawner, const struct wire_signal *request)
+{
+    struct leader *leader = leader_of(spawner, request->head.instance);
+
+    if (leader == NULL)
+        return;
+    (void)kill(-leader->pid, (int)request->signal); /* not reaped by us, so it is there */
+    if (request->signal == SIGKILL)
+        hold_end(spawner, leader);
+}
+
+static void hold(const struct spawner_process *spawner, uint64_t instance)
+{
+    struct leader *leader = leader_of(spawner, instance);
+
+    if (leader != NULL)
+        leader->held = true;
 }
 
 static void serve_requests(struct spawner_process *spawner)
@@ -239,6 +273,8 @@ static void serve_requests(struct spawner_process *spawner)
             else
                 reply_failed(spawner, head->instance, EMFILE, STEP_DESCRIPTORS);
             fds_taken += 3;
+        } else if (head->kind == WIRE_HOLD) {
+            hold(spawner, head->instance);
         } else {
             ASSERT(head->kind == WIRE_SIGNAL);
             signal_group(spawner, (const struct wire_signal *)(const void *)head);
@@ -259,56 +295,109 @@ static size_t leader_find(const struct spawner_process *spawner, pid_t pid)
     return i;
 }
 
-static bool instance_alive(const struct spawner_process *spawner, uint64_t instance)
+static void reply_end(struct spawner_process *spawner, enum wire_kind kind, const struct leader *leader, int status, const struct rusage *usage)
 {
-    for (size_t i = 0; i < spawner->leaders.count; i++)
-        if (spawner->leaders.items[i].instance == instance)
-            return true;
-    return false;
-}
-
-/* One child that ended; false: none has. */
-static bool reap_one(struct spawner_process *spawner)
-{
-    siginfo_t ended = { 0 };
-    struct rusage usage;
-    int status;
-
-    if (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid == 0)
-        return false;
-    spawner->escaped_possible = true;
-    size_t i = leader_find(spawner, ended.si_pid);
-    if (i == spawner->leaders.count) {
-        (void)waitpid(ended.si_pid, NULL, 0);
-        return true;
-    }
-    (void)kill(-ended.si_pid, SIGKILL); /* the leader is a zombie still, so the group is there and ours */
-    ASSERT(wait4(ended.si_pid, &status, 0, &usage) == ended.si_pid);
-    struct leader leader = spawner->leaders.items[i];
-    struct wire_exited *exited = packet_add(&spawner->reply, WIRE_EXITED, leader.instance, sizeof *exited);
+    struct wire_exited *exited = packet_add(&spawner->reply, kind, leader->instance, sizeof *exited);
     struct cgroup_use use = { 0 };
-    if (leader.in_cgroup)
-        use = cgroup_look(&spawner->cgroup, leader.instance);
+
+    if (leader->in_cgroup)
+        use = cgroup_look(&spawner->cgroup, leader->instance);
     exited->status = status;
     exited->out_of_memory = use.out_of_memory;
     exited->cgroup_peak_bytes = use.peak_bytes;
-    exited->exec_us = leader.exec_us;
-    exited->exit_us = mono_us();
-    exited->usage = usage;
-    cgroup_leave(spawner, leader.in_cgroup, leader.instance);
-    spawner->leaders.items[i] = spawner->leaders.items[--spawner->leaders.count];
-    return true;
+    exited->exec_us = leader->exec_us;
+    exited->exit_us = leader->exit_us;
+    exited->usage = *usage;
+}
+
+/* As wait4() would put it. */
+static int wait_status(const siginfo_t *ended)
+{
+    if (ended->si_code == CLD_EXITED)
+        return W_EXITCODE(ended->si_status, 0);
+    return W_EXITCODE(0, ended->si_status) | (ended->si_code == CLD_DUMPED ? WCOREFLAG : 0);
+}
+
+static void leader_hold(struct spawner_process *spawner, struct leader *leader)
+{
+    siginfo_t ended = { 0 };
+    struct rusage usage = { 0 };
+
+    /* The system call tells the usage, too, which the C library's does not. */
+    ASSERT(syscall(SYS_waitid, P_PID, leader->pid, &ended, WEXITED | WNOHANG | WNOWAIT, &usage) == 0);
+    leader->ended = true;
+    leader->exit_us = mono_us();
+    spawner->zombies_held++;
+    reply_end(spawner, WIRE_ENDED, leader, wait_status(&ended), &usage);
+}
+
+static void leader_reap(struct spawner_process *spawner, struct leader *leader)
+{
+    struct rusage usage;
+    int status;
+
+    (void)kill(-leader->pid, SIGKILL); /* the leader is a zombie still, so the group is there and ours */
+    ASSERT(wait4(leader->pid, &status, 0, &usage) == leader->pid);
+    if (leader->exit_us == 0)
+        leader->exit_us = mono_us();
+    reply_end(spawner, WIRE_EXITED, leader, status, &usage);
+    cgroup_leave(spawner, leader->in_cgroup, leader->instance);
+    *leader = spawner->leaders.items[--spawner->leaders.count];
+}
+
+static void child_ended(struct spawner_process *spawner, pid_t pid)
+{
+    size_t i = leader_find(spawner, pid);
+
+    spawner->escaped_possible = true;
+    if (i == spawner->leaders.count)
+        (void)waitpid(pid, NULL, 0);
+    else if (spawner->leaders.items[i].held)
+        leader_hold(spawner, &spawner->leaders.items[i]);
+    else
+        leader_reap(spawner, &spawner->leaders.items[i]);
+}
+
+/* A child that ended, still a zombie; 0: none has. `pid` 0: any of them. */
+static pid_t zombie(pid_t pid)
+{
+    siginfo_t ended = { 0 };
+
+    return waitid(pid == 0 ? P_ALL : P_PID, (id_t)pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 ? ended.si_pid : 0;
+}
+
+/* With a zombie that is held, "any" is that one again and again: so each child is asked for, except those. In all, `max` at most. */
+static unsigned reap_around_held(struct spawner_process *spawner, unsigned max)
+{
+    static pid_t pids[DESCENDANTS_MAX];
+    size_t count = children_of_thread(pids, DESCENDANTS_MAX);
+    unsigned reaped = 0;
+
+    for (size_t i = 0; i < count && reaped < max; i++) {
+        size_t leader = leader_find(spawner, pids[i]);
+        bool held = leader < spawner->leaders.count && spawner->leaders.items[leader].ended;
+        if (held || zombie(pids[i]) == 0)
+            continue;
+        child_ended(spawner, pids[i]);
+        reaped++;
+    }
+    return reaped;
 }
 
 static void reap(struct spawner_process *spawner)
 {
     struct signalfd_siginfo drained;
+    pid_t ended;
 
     while (read(spawner->signal_fd, &drained, sizeof drained) > 0)
         continue;
     unsigned reaped = 0;
-    while (reaped < REAPED_PER_TURN_MAX && reap_one(spawner))
+    while (reaped < REAPED_PER_TURN_MAX && spawner->zombies_held == 0 && (ended = zombie(0)) != 0) {
+        child_ended(spawner, ended);
         reaped++;
+    }
+    if (spawner->zombies_held > 0)
+        reaped += reap_around_held(spawner, REAPED_PER_TURN_MAX - reaped);
     /* Signals of one number do not queue: for those left over there may come no other. */
     if (reaped == REAPED_PER_TURN_MAX)
         (void)kill(getpid(), SIGCHLD);
@@ -325,7 +414,7 @@ static enum owner escaped_owner(const struct spawner_process *spawner, pid_t pid
         return OWNER_ALIVE;
     if (!process_instance(pid, &instance))
         return OWNER_UNKNOWN;
-    return instance_alive(spawner, instance) ? OWNER_ALIVE : OWNER_GONE;
+    return leader_of(spawner, instance) != NULL ? OWNER_ALIVE : OWNER_GONE;
 }
 
 /* In how many scans, this one included, `pid` has been without a known owner. */
@@ -368,8 +457,10 @@ static void kill_and_reap_all(struct spawner_process *spawner)
     struct pollfd ended = { .fd = spawner->signal_fd, .events = POLLIN };
 
     for (;;) {
-        for (size_t i = 0; i < spawner->leaders.count; i++)
+        for (size_t i = 0; i < spawner->leaders.count; i++) {
             (void)kill(-spawner->leaders.items[i].pid, SIGKILL);
+            hold_end(spawner, &spawner->leaders.items[i]);
+        }
         kill_escaped(spawner);
         (void)poll(&ended, 1, KILL_RETRY_MS);
         do {

@@ -3,10 +3,12 @@
  *   packet = one SOCK_SEQPACKET datagram = many messages, one after another, and the descriptors they carry, in the same order
  *
  *   daemon -> spawner   SPAWN   directory, arguments, variables; descriptors stdin, stdout, stderr
- *                       SIGNAL  to the instance's process group
+ *                       SIGNAL  to the instance's process group; KILL ends a hold, too
+ *                       HOLD    its leader's end is not the end of the others
  *   spawner -> daemon   READY   the lock is held; how memory is limited: folder, reason
  *                       STARTED descriptor: pidfd      (always before the EXITED of the same instance)
  *                       FAILED  it never ran
+ *                       ENDED   the leader of one that is held, as EXITED, which follows
  *                       EXITED
  * One send per turn carries all that the turn said: a datagram costs a system call and a wake-up, a message in it nearly nothing. */
 #ifndef SLUICE_EDGE_SPAWNER_WIRE_H
@@ -25,7 +27,7 @@ enum {
     SPAWNER_SOCKET_FD = 3,
 };
 
-enum wire_kind { WIRE_SPAWN = 1, WIRE_SIGNAL, WIRE_READY, WIRE_STARTED, WIRE_FAILED, WIRE_EXITED };
+enum wire_kind { WIRE_SPAWN = 1, WIRE_SIGNAL, WIRE_HOLD, WIRE_READY, WIRE_STARTED, WIRE_FAILED, WIRE_ENDED, WIRE_EXITED };
 /* What a child was doing when it failed; the names are in spawner_wire.c. */
 enum spawn_step { STEP_FORK, STEP_GROUP, STEP_DESCRIPTORS, STEP_DIRECTORY, STEP_MEMORY, STEP_CGROUP, STEP_EXEC, STEP_PIDFD, STEP_COUNT };
 
@@ -48,7 +50,8 @@ struct wire_ready {
 };
 struct wire_started { struct wire_head head; int64_t pid; };
 struct wire_failed { struct wire_head head; int32_t error_number; uint32_t step; };
-struct wire_exited {
+struct wire_hold { struct wire_head head; };
+struct wire_exited {                 /* of ENDED, too */
     struct wire_head head;
     int64_t status, out_of_memory;
     int64_t cgroup_peak_bytes;       /* 0: not known */

@@ -90,7 +90,8 @@ class LogTest(sluice_daemon.DaemonTest):
         error = json.loads(self.invoke("exits")[0].body)
         self.assertEqual(error["errorType"], "Runtime.ExitError")
         self.expect("exits", INIT_START % "python", "about to exit", "INIT_REPORT Init Duration: [0-9]+\\.[0-9]{2} ms\tPhase: init\tStatus: error\tError Type: Runtime.ExitError$",
-                    "about to exit", "INIT_REPORT Init Duration: [0-9]+\\.[0-9]{2} ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError$")
+                    "about to exit", "INIT_REPORT Init Duration: [0-9]+\\.[0-9]{2} ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError$",
+                    "START RequestId: ", "END RequestId: ", REPORT + ".*Status: error\tError Type: Runtime.ExitError\t$")
 
     def test_an_init_that_says_that_it_failed(self):
         self.invoke("throws")
@@ -100,12 +101,14 @@ class LogTest(sluice_daemon.DaemonTest):
         self.assertEqual(len(reports), 1, lines)          # not once more when the process ends
         self.assertRegex(reports[0], "ms\tPhase: init\tStatus: error\tError Type: Runtime.[A-Z][A-Za-z]+$")
         self.assertTrue(any("no init today" in line for line in lines[:lines.index(reports[0])]), lines)
+        self.assertEqual([line.split()[0] for line in lines[lines.index(reports[0]):]], ["INIT_REPORT", "START", "END", "REPORT"])
 
     def test_an_init_that_takes_too_long(self):
         error = json.loads(self.invoke("hangs")[0].body)
         self.assertEqual(error["errorType"], "Sandbox.Timedout")
         self.expect("hangs", INIT_START % "python", "about to hang", "INIT_REPORT Init Duration: 10[0-9]{3}\\.[0-9]{2} ms\tPhase: init\tStatus: timeout$",
-                    "about to hang", "INIT_REPORT Init Duration: 1[0-9]{3}\\.[0-9]{2} ms\tPhase: invoke\tStatus: timeout$")
+                    "about to hang", "INIT_REPORT Init Duration: 1[0-9]{3}\\.[0-9]{2} ms\tPhase: invoke\tStatus: timeout$",
+                    "START RequestId: ", "END RequestId: ", REPORT + ".*Status: timeout\t$")
 
     def test_without_reports_there_is_none_of_it(self):
         self.invoke("quiet")
@@ -143,6 +146,25 @@ class LogTest(sluice_daemon.DaemonTest):
         self.expect_tail("lines", "START RequestId: ID", "saw ", "END RequestId: ID$", "REPORT RequestId: ID\tDuration: .*Init Duration: ")
         self.expect_tail("lines", "START RequestId: ID", "saw ", "END RequestId: ID$", r"REPORT RequestId: ID\tDuration: (?!.*Init Duration)")
         self.assertEqual(len(self.lines("lines")), 2)         # log.report is none there: only what it printed
+
+    def test_the_log_tail_of_an_init_that_failed_is_whole(self):
+        init = "INIT_REPORT Init Duration: [0-9.]+ ms\tPhase: %s\tStatus: "
+        report = "REPORT RequestId: ID\tDuration: [1-9][0-9.]* ms\tBilled Duration: [1-9][0-9]* ms\tMemory Size: 128 MB\tMax Memory Used: [1-9][0-9]* MB\tStatus: "
+        around = ("START RequestId: ID Version: ", "END RequestId: ID$")
+        failed = ("about to exit$", init % "invoke" + "error\tError Type: Runtime.ExitError$", *around, report + "error\tError Type: Runtime.ExitError\t$")
+        answer = self.expect_tail("exits", *failed)
+        self.assertEqual(answer.headers["X-Amz-Function-Error"], "Unhandled")
+        self.expect_tail("quiet", *failed)              # whatever log.report says
+        tail = self.invoke("throws")[1].splitlines()
+        self.assertTrue("no init today" in "".join(tail[:-4]), tail)
+        self.assertEqual([line.split()[0] for line in tail[-4:]], ["INIT_REPORT", "START", "END", "REPORT"])
+        tail = [json.loads(line) for line in self.invoke("jsthrows")[1].splitlines() if "platform." in line]
+        self.assertEqual([line["type"] for line in tail], ["platform.initReport", "platform.start", "platform.report"])
+        self.expect_tail("hangs", "about to hang$", init % "invoke" + "timeout$", *around, report + "timeout\t$")
+
+    def test_the_log_tail_of_what_cannot_be_started_is_whole(self):
+        (self.daemon.folder / "count.sh").chmod(0o644)
+        self.expect_tail("count", "START RequestId: ID Version: ", "END RequestId: ID$")
 
     def test_the_log_tail_of_one_that_is_killed_has_no_report_yet(self):
         self.expect_tail("late", "START RequestId: ID", "begun$", "END RequestId: ID$")

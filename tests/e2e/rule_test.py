@@ -63,13 +63,50 @@ class Rules(unittest.TestCase):
         self.assertEqual("", out)
         out, _ = self.ran(1, "test", self.configuration, "--event", json.dumps(ODD), "--explain", "--json")
         why = {rule["rule"]: rule["why"] for rule in json.loads(out)["rules"]}
-        self.assertEqual(["big", "lines", "shop"], list(why))
+        self.assertEqual(["big", "lines"], list(why))
         self.assertEqual("detail.n is 3, and the pattern wants a number > 5", why["big"])
         self.assertEqual("no item of one array has all of detail.items.qty, detail.items.sku as the pattern wants them", why["lines"])
-        self.assertIn("of 2 $or combinations", why["shop"])
+        out, _ = self.ran(1, "test", self.configuration, "--event", json.dumps(ODD), "--explain", "--bus", "other")
+        self.assertIn("shop: no match: ", out)
+        self.assertIn("of 2 $or combinations", out)
+
+    def test_an_event_is_tried_on_the_rules_of_its_own_bus(self):
+        for bus, options, status, out in [
+                ({}, [], 1, ""),                                        # as on the daemon's default bus
+                ({"bus": "other"}, [], 0, "shop: match\n"),
+                ({"event-bus-name": "other"}, [], 0, "shop: match\n"),
+                ({"bus": "default", "event-bus-name": "other"}, [], 1, ""),
+                ({"bus": None}, [], 1, ""),
+                ({}, ["--bus", "other"], 0, "shop: match\n"),
+                ({"bus": "other"}, ["--bus", "default"], 1, ""),        # what the command says goes before
+        ]:
+            with self.subTest(bus=bus, options=options):
+                event = json.dumps({**SMALL, **bus})
+                self.assertEqual(out, self.ran(status, "test", self.configuration, "--event", event, *options)[0])
+        self.assertIn("the event names no bus, so the rules of bus 'default' were tried",
+                      self.ran(1, "test", self.configuration, "--event", json.dumps(SMALL))[1])
+        for event, options, words in [
+                ({"bus": "nowhere"}, [], "event: bus 'nowhere' does not exist"),
+                ({"bus": 7}, [], "event: 'bus' is not a string"),
+                ({}, ["--bus", "nowhere"], "bus 'nowhere' does not exist"),
+        ]:
+            with self.subTest(event=event, options=options):
+                self.assertIn(words, self.ran(2, "test", self.configuration, "--event", json.dumps(event), *options)[1])
+        # To a pattern an event is any object, whatever it calls a bus.
+        self.ran(0, "test", "--pattern", '{"bus":["nowhere",7]}', "--event", '{"bus":7}')
+
+    def test_rules_of_one_bus_are_not_dearer_for_those_of_another(self):
+        def rules(bus):
+            for i in range(500):
+                either = ", ".join(f"{{detail: {{l: {{b: [{{prefix: y{i}-{j}}}]}}}}}}" for j in range(100))
+                yield f"  {bus}-{i:03}: {{bus: {bus}, pattern: {{detail: {{l: {{a: [{{prefix: x}}]}}}}, $or: [{either}]}}, targets: [{{function: f}}]}}"
+        functions = "functions: {f: {command: [cat], protocol: stdio}}\n"
+        path = self.file("near.yaml", functions + "rules:\n" + "\n".join([*rules("b0"), *rules("b1")]))
+        event = json.dumps({"bus": "b1", "detail": {"l": {"a": "x", "b": "y7-5"}}})
+        self.assertEqual("b1-007: match\n", self.ran(0, "test", path, "--event", event)[0])
 
     def test_a_file_of_events_is_counted_per_rule(self):
-        events = "".join(json.dumps(event) + "\n" for event in (SMALL, LARGE, ODD)) + "\n"
+        events = "".join(json.dumps(event) + "\n" for event in ({**SMALL, "bus": "other"}, LARGE, ODD)) + "\n"
         path = self.file("events.jsonl", events)
         for arguments, stdin in ((["--file", path], None), (["--file", "-"], events)):
             out, _ = self.ran(0, "test", self.configuration, *arguments, stdin=stdin)
@@ -78,16 +115,19 @@ class Rules(unittest.TestCase):
         out, _ = self.ran(0, "test", self.configuration, "--file", path, "--json")
         self.assertEqual({"events": 3, "matched": 2, "wrong": 0,
                           "rules": [{"rule": name, "matched": 1} for name in ("big", "lines", "shop")]}, json.loads(out))
+        out, _ = self.ran(0, "test", self.configuration, "--file", path, "--json", "--bus", "other")
+        self.assertEqual({"events": 3, "matched": 1, "wrong": 0, "rules": [{"rule": "shop", "matched": 1}]}, json.loads(out))
         out, _ = self.ran(0, "test", "--pattern", '{"source":["shop"]}', "--file", path, "--json")
         self.assertEqual([{"rule": "pattern", "matched": 2}], json.loads(out)["rules"])
         self.ran(1, "test", "--pattern", '{"source":["nobody"]}', "--file", path)
 
     def test_lines_that_are_no_events_are_said_by_number_and_the_others_counted(self):
-        out, err = self.ran(2, "test", self.configuration, "--file", "-", stdin=f"{json.dumps(LARGE)}\n[1]\n{{\n{json.dumps(LARGE)}\n")
+        out, err = self.ran(2, "test", self.configuration, "--file", "-", stdin=f"{json.dumps(LARGE)}\n[1]\n{{\n{json.dumps(LARGE)}\n" + '{"bus":"x"}\n')
         self.assertIn("2 of 2 events match", out)
         self.assertIn("line 2: ", err)
         self.assertIn("line 3: ", err)
-        self.assertIn("2 lines are no events", err)
+        self.assertIn("line 5: bus 'x' does not exist", err)
+        self.assertIn("3 lines are no events", err)
 
     def test_what_does_not_go_together_is_wrong_usage(self):
         for arguments, words in [
@@ -97,6 +137,7 @@ class Rules(unittest.TestCase):
                 ([self.configuration, "--event", "{}", "--file", "-"], "takes one of them"),
                 ([self.configuration, "--file", "-", "--explain"], "--explain goes with --event"),
                 ([self.configuration, "--file", str(self.folder / "none")], "none: No such file"),
+                (["--pattern", '{"a":[1]}', "--event", "{}", "--bus", "b"], "--bus goes with a configuration"),
         ]:
             with self.subTest(arguments=arguments):
                 self.assertIn(words, self.ran(2, "test", *arguments)[1])

@@ -132,6 +132,10 @@ static void act(struct world_sim *sim, const struct action *action)
         return;
     case ACT_CALL: caller_asks(sim); return;
     case ACT_LEAVE: caller_leaves(sim); return;
+    case ACT_BURIED:
+        if (!stale)
+            process_buried(sim, action->a);
+        return;
     case ACT_STARTED: case ACT_WORK: case ACT_GONE: case ACT_WANT: case ACT_INIT_ERROR:
         process = stale ? NULL : process_find(sim, action->a);
         if (process == NULL || process->gone)

@@ -24,7 +24,7 @@
 enum { NATIVE_PARKED_MAX = 3 };
 
 enum action_kind {
-    ACT_PRODUCE, ACT_ARRIVE, ACT_ANSWER, ACT_APPLY, ACT_COMMITTED, ACT_STARTED, ACT_WORK, ACT_GONE, ACT_WANT, ACT_INIT_ERROR, ACT_SPAWNER, ACT_CHAOS,
+    ACT_PRODUCE, ACT_ARRIVE, ACT_ANSWER, ACT_APPLY, ACT_COMMITTED, ACT_STARTED, ACT_WORK, ACT_GONE, ACT_BURIED, ACT_WANT, ACT_INIT_ERROR, ACT_SPAWNER, ACT_CHAOS,
     ACT_CALL, ACT_LEAVE, ACT_ATTACH,
 };
 
@@ -161,6 +161,7 @@ void process_started(struct world_sim *sim, struct process *process);
 void process_init_error(struct world_sim *sim, struct process *process);
 void process_wants(struct world_sim *sim, struct process *process);
 void process_end(struct world_sim *sim, struct process *process, bool failed_start);
+void process_buried(struct world_sim *sim, uint64_t instance);
 void parked_requests_are_lost(struct world_sim *sim);
 void consumer_attaches(struct world_sim *sim);
 void consumers_go(struct world_sim *sim, unsigned chance);

@@ -194,11 +194,22 @@ void process_end(struct world_sim *sim, struct process *process, bool failed_sta
             oracle_start_failed(sim->oracle, process->function);
     }
     process->work.count = 0;
-    engine_instance_gone(sim->engine, process->id, &gone, sim->now);
+    if (process->protocol == PROTOCOL_LAMBDA && process->started && percent(sim, 40)) { /* its extensions have their time */
+        engine_instance_ended(sim->engine, process->id, &gone, sim->now);
+        act_after(sim, (int64_t)below(sim, 2000000), ACT_BURIED, process->id, 0);
+    } else {
+        engine_instance_gone(sim->engine, process->id, &gone, sim->now);
+    }
     callers_start_failed(sim->callers);
     for (size_t i = 0; i < invokes.count; i++)
         callers_over(sim->callers, invokes.items[i]);
     VEC_DONE(&invokes);
+}
+
+void process_buried(struct world_sim *sim, uint64_t instance)
+{
+    engine_instance_gone(sim->engine, instance, &(struct instance_gone){ .reason = VIEW_LITERAL("exit status 1"), .output = VIEW_LITERAL("") },
+                         sim->now);
 }
 
 /* ---- what they want ---- */

@@ -16,6 +16,20 @@ TEST(arena_keeps_what_it_gave_until_reset)
     arena_free(arena);
 }
 
+TEST(arena_reused_has_room_for_as_much_again)
+{
+    struct arena *arena = arena_new(64);
+    size_t held_bytes = 0;
+    arena_reuse(arena); /* there is nothing yet */
+    for (int round = 0; round < 4; round++, arena_reuse(arena)) {
+        for (size_t len = 1; len < 5000; len *= 3)
+            memset(arena_alloc(arena, len), round, len);
+        EXPECT(round == 0 || held_bytes == arena_bytes(arena));
+        held_bytes = arena_bytes(arena);
+    }
+    arena_free(arena);
+}
+
 TEST(vec_grows_and_keeps_order)
 {
     VEC(int) numbers = { 0 };

@@ -1,6 +1,8 @@
 /* Configuration files: what a good one becomes. */
 #include "tests/unit/config_fixture.h"
 
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 TEST(every_key_reaches_the_model)
@@ -150,6 +152,40 @@ TEST(what_is_not_said_has_its_default)
     EXPECT_TEXT("default", config->rules[0].bus);
     EXPECT(config->rules[0].enabled);
     (void)config_file_free(file);
+}
+
+/* AWS's own, and in front of it the folders in which the daemon finds node and python3, where they are not the ones that would be found anyway. */
+TEST(a_lambda_functions_path_finds_the_interpreters_that_the_daemon_finds)
+{
+    static const char lambdas[] = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin";
+    char *before = NULL, both[512], one[1024], wanted[2048];
+    given_programs();
+    before = strdup(getenv("PATH"));
+    (void)mkdir(in_directory("other"), 0755);
+    write_file("other/node", "#!/bin/sh\n", 10, 0755);
+    (void)snprintf(both, sizeof both, "%s", in_directory("bin"));
+    (void)snprintf(one, sizeof one, "relative:%s:%s:/usr/bin", in_directory("other"), both);
+    const struct { const char *label, *path, *in_front[2]; } cases[] = {
+        { "both in one folder", both, { both, NULL } },
+        { "each in its own", one, { in_directory("other"), both } },
+        { "where they would be found anyway, or nowhere", "/usr/local/bin:/usr/bin:/bin", { NULL, NULL } },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_label(cases[i].label);
+        (void)setenv("PATH", cases[i].path, 1);
+        struct config_file *file = load_text("path.yaml", "functions: {f: {command: [./run.sh]}, g: {command: [./run.sh], protocol: stdio}}\n", NULL);
+        EXPECT_TEXT("", printed);
+        if (file == NULL)
+            continue;
+        (void)snprintf(wanted, sizeof wanted, "%s%s%s%s%s", cases[i].in_front[0] == NULL ? "" : cases[i].in_front[0], cases[i].in_front[0] == NULL ? "" : ":",
+                       cases[i].in_front[1] == NULL ? "" : cases[i].in_front[1], cases[i].in_front[1] == NULL ? "" : ":", lambdas);
+        EXPECT_TEXT(wanted, config_function_find(&file->config, "f")->path);
+        EXPECT(config_function_find(&file->config, "g")->path == NULL);
+        (void)config_file_free(file);
+    }
+    test_label(NULL);
+    (void)setenv("PATH", before, 1);
+    free(before);
 }
 
 TEST(each_runtime_becomes_a_command)

@@ -31,6 +31,7 @@ static const struct { const char *pattern, *event, *text; } cases[] = {
       "no item of one array has all of l.a, l.b, or none of another all of m.a, m.b as the pattern wants them" },
     { "{\"$or\":[{\"a\":[1]},{\"b\":[2],\"c\":[3]}]}", "{\"b\":2,\"c\":4}",
       "c is 4, and the pattern wants 3 (of 2 $or combinations this one came closest)" },
+    { "{\"a\\nb\\ud800\":[\"\\ud800\"]}", "{}", "a b\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD is absent, and the pattern wants \"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"" },
 };
 
 TEST(the_first_field_that_failed_is_named_with_what_is_there_and_what_is_wanted)

@@ -432,6 +432,60 @@ TEST(the_shortest_text_of_any_double_is_comparable)
     }
 }
 
+/* The shortest text of `value` that reads back: its digits without the point, zeros at the end left out, and the exponent of the last. */
+static void shortest_of(double value, char digits[20], int *ret_exponent)
+{
+    char text[64];
+    int precision = 0;
+    size_t len = 0;
+
+    do
+        (void)snprintf(text, sizeof text, "%.*e", precision, value);
+    while (strtod(text, NULL) != value && ++precision < 17);
+    for (const char *at = text; *at != 'e'; at++)
+        if (*at != '.')
+            digits[len++] = *at;
+    *ret_exponent = atoi(strchr(text, 'e') + 1) - precision;
+    for (; len > 1 && digits[len - 1] == '0'; len--)
+        ++*ret_exponent;
+    digits[len] = '\0';
+}
+
+TEST(a_fraction_of_sixteen_or_seventeen_digits_is_comparable_exactly_if_it_is_the_shortest_text)
+{
+    uint64_t random = 54321;
+    unsigned comparable = 0, not_comparable = 0;
+
+    for (int i = 0; i < 100000; i++) {
+        char text[64], written[20], digits[20];
+        int places, exponent, shortest_exponent;
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        uint64_t number = 1000000000000000u + (random >> 7) % (i % 2 == 0 ? 9000000000000000u : 99000000000000000u);
+        places = 1 + (int)(random % 27);
+        number -= number % 10 == 0;
+        (void)snprintf(written, sizeof written, "%llu", (unsigned long long)number);
+        exponent = -places;
+        (void)snprintf(text, sizeof text, "%se%d", written, exponent);
+        double value = strtod(text, NULL);
+        shortest_of(value, digits, &shortest_exponent);
+        if (i % 4 == 3) { /* the shortest itself, mostly of sixteen or seventeen digits */
+            (void)snprintf(written, sizeof written, "%s", digits);
+            exponent = shortest_exponent;
+            (void)snprintf(text, sizeof text, "%se%d", written, exponent);
+        }
+        struct number judged = number_of_text(view_of(text));
+        bool expected = strcmp(written, digits) == 0 && exponent == shortest_exponent;
+        test_label(text);
+        EXPECT_EQ(expected, judged.comparable);
+        if (judged.comparable)
+            EXPECT(judged.value == value);
+        comparable += judged.comparable;
+        not_comparable += !judged.comparable;
+    }
+    test_label("of both there were many");
+    EXPECT(comparable > 10000 && not_comparable > 10000);
+}
+
 static const struct { const char *text; bool valid; } addresses[] = {
     { "1.2.3.4", true }, { "255.255.255.255", true }, { "001.02.3.4", true }, { "1.2.3", false }, { "1.2.3.4.5", false },
     { "1.2.3.256", false }, { "1..3.4", false }, { "1.2.3.4 ", false }, { "0001.2.3.4", false }, { "::", true }, { "::1", true },

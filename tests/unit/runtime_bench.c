@@ -91,6 +91,12 @@ static void on_init_error(void *ctx, uint64_t instance, const struct failure *fa
     note_result(bench, body);
 }
 
+static void on_extension(void *ctx, uint64_t instance)
+{
+    (void)ctx;
+    EXPECT_EQ(BENCH_INSTANCE, instance);
+}
+
 static void on_extensions_done(void *ctx, uint64_t instance)
 {
     struct bench *bench = ctx;
@@ -104,14 +110,15 @@ struct bench *bench_open(struct bench_options options)
     struct bench *bench = calloc(1, sizeof *bench);
     struct runtime_events events = {
         .ctx = bench, .on_wants = on_wants, .on_wants_cancel = on_wants_cancel, .on_result = on_result,
-        .on_stream_begin = on_stream_begin, .on_stream_piece = on_stream_piece, .on_init_error = on_init_error, .on_extensions_done = on_extensions_done,
+        .on_stream_begin = on_stream_begin, .on_stream_piece = on_stream_piece, .on_init_error = on_init_error,
+        .on_extension = on_extension, .on_extensions_done = on_extensions_done,
     };
     struct sluice_error error;
 
     ASSERT(bench != NULL);
     bench->loop = ev_loop_new(0);
     bench->function = (struct config_function){
-        .name = "thumbnail", .handler = "index.handler", .directory = options.directory != NULL ? options.directory : "/tmp",
+        .name = "thumbnail", .handler = "index.handler", .path = "/usr/bin:/bin", .directory = options.directory != NULL ? options.directory : "/tmp",
         .concurrency = options.concurrency == 0 ? 1 : options.concurrency,
     };
     ASSERT(runtime_api_new(bench->loop, &events, &bench->api, &error) == SLUICE_OK);

@@ -114,6 +114,11 @@ static void on_init_error(void *ctx, uint64_t instance, const struct failure *fa
     storm->init_failed = true;
 }
 
+static void on_extension(void *ctx, uint64_t instance)
+{
+    (void)ctx, (void)instance;
+}
+
 static void on_extensions_done(void *ctx, uint64_t instance)
 {
     (void)ctx, (void)instance; /* there are none */
@@ -305,7 +310,7 @@ static void storm_run(uint64_t seed, struct storm *totals)
                                      .on_stream_begin = on_stream_begin,
                                      .on_stream_piece = on_stream_piece,
                                      .on_init_error = on_init_error,
-                                     .on_extensions_done = on_extensions_done };
+                                     .on_extension = on_extension, .on_extensions_done = on_extensions_done };
     struct config_function function = { .name = "f", .directory = "/", .concurrency = storm.concurrency };
     ASSERT(runtime_api_new(storm.loop, &events, &storm.api, &error) == SLUICE_OK);
     ASSERT(runtime_open(storm.api, INSTANCE, &function, false, &storm.port, &error) == SLUICE_OK);

@@ -16,7 +16,7 @@ struct heard {                       /* what was said about one instance */
     pid_t pid;
     int pidfd, error_number, status;
     const char *step;
-    unsigned started, failed, exited;
+    unsigned started, failed, ended, exited;
     int64_t cpu_us;
 };
 
@@ -68,6 +68,14 @@ static void heard_exited(void *ctx, uint64_t instance, const struct spawner_exit
     heard->cpu_us = (int64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 + usage->ru_utime.tv_usec + usage->ru_stime.tv_usec;
 }
 
+static void heard_ended(void *ctx, uint64_t instance, const struct spawner_exit *exit)
+{
+    struct heard *heard = &((struct bench *)ctx)->heard[instance];
+
+    heard->ended++;
+    heard->status = exit->wait_status;
+}
+
 static void heard_lost(void *ctx)
 {
     ((struct bench *)ctx)->lost++;
@@ -76,7 +84,7 @@ static void heard_lost(void *ctx)
 static enum sluice_err start(struct spawner **ret_spawner)
 {
     struct spawner_events events = { .ctx = &bench, .on_ready = heard_ready, .on_started = heard_started,
-                                     .on_failed = heard_failed, .on_exited = heard_exited, .on_lost = heard_lost };
+                                     .on_failed = heard_failed, .on_ended = heard_ended, .on_exited = heard_exited, .on_lost = heard_lost };
     struct sluice_error error;
 
     enum sluice_err err = spawner_start(bench.loop, TEST_SPAWNER, bench.lock_path, &events, ret_spawner, &error);
@@ -253,6 +261,55 @@ TEST(children_in_the_group_end_with_the_leader)
     WAIT_FOR(bench.loop, bench.heard[1].exited == 1);
     pid_t child = wait_number("child");
     WAIT_FOR(bench.loop, process_gone(child));
+    done();
+}
+
+TEST(of_one_that_is_held_the_others_live_until_it_is_killed)
+{
+    static const struct { const char *label, *script; int status; } cases[] = {
+        { "an exit", "sleep 1000 & echo $! >t; mv t child; until [ -e go ]; do sleep 0.01; done; exit 7", W_EXITCODE(7, 0) },
+        { "a signal", "sleep 1000 & echo $! >t; mv t child; until [ -e go ]; do sleep 0.01; done; kill -TERM $$", W_EXITCODE(0, SIGTERM) },
+        { "a process of another session", "setsid sleep 1000 & echo $! >t; mv t child; until [ -e go ]; do sleep 0.01; done; exit 0", 0 },
+    };
+    given_spawner();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct heard *heard = &bench.heard[i];
+        test_label(cases[i].label);
+        run_shell(i, cases[i].script);
+        pid_t child = wait_number("child");
+        spawner_hold(bench.spawner, i);
+        run_shell(100 + i, "echo 1 >t; mv t go"); /* behind the hold */
+        WAIT_FOR(bench.loop, heard->ended == 1);
+        EXPECT_EQ(cases[i].status, heard->status);
+        /* Others come and go meanwhile, and what this one has sent elsewhere is looked for. */
+        run_shell(200 + i, "(sleep 0.01 &); exit 3");
+        WAIT_FOR(bench.loop, bench.heard[100 + i].exited == 1 && bench.heard[200 + i].exited == 1);
+        EXPECT_EQ(3, WEXITSTATUS(bench.heard[200 + i].status));
+        EXPECT(!process_gone(child));
+        EXPECT_EQ(0, heard->exited);
+        spawner_signal(bench.spawner, i, SIGTERM);
+        spawner_signal(bench.spawner, i, SIGKILL);
+        WAIT_FOR(bench.loop, heard->exited == 1 && process_gone(child));
+        EXPECT_EQ(cases[i].status, heard->status);
+        EXPECT_EQ(1, heard->ended);
+        (void)unlink(path_in("go"));
+    }
+    test_label(NULL);
+    done();
+}
+
+TEST(a_hold_ends_with_a_kill_or_with_the_spawner)
+{
+    given_spawner();
+    run_shell(1, "exec sleep 1000");
+    run_shell(2, "sleep 1000 & exit 0");
+    spawner_hold(bench.spawner, 1);
+    spawner_hold(bench.spawner, 2);
+    spawner_hold(bench.spawner, 3); /* which is not there */
+    WAIT_FOR(bench.loop, bench.heard[2].ended == 1 || bench.heard[2].exited == 1); /* it may have been faster */
+    spawner_signal(bench.spawner, 1, SIGKILL);
+    WAIT_FOR(bench.loop, bench.heard[1].exited == 1);
+    EXPECT_EQ(0, bench.heard[1].ended);
     done();
 }
 

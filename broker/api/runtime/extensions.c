@@ -203,6 +203,7 @@ void extension_register(struct runtime_instance *instance, struct http_exchange 
 {
     struct view name = http_header(exchange, "Lambda-Extension-Name");
     struct extensions *extensions = instance->extensions;
+    const struct runtime_events *events = &instance->api->events;
     char text[EXTENSION_NAME_BYTES_MAX + 1] = "";
     unsigned hears;
 
@@ -234,6 +235,8 @@ void extension_register(struct runtime_instance *instance, struct http_exchange 
         return;
     }
     process_watch(extension, exchange);
+    if ((hears & HEARS_SHUTDOWN) != 0)
+        events->on_extension(events->ctx, instance->id);
     answer_registered(instance, exchange, extension);
 }
 

@@ -96,6 +96,7 @@ struct runtime_instance {
     unsigned pins;                           /* callbacks on the stack that still look at it */
     bool closed;                             /* runtime_close() was called: freed with the last pin */
     bool ending;                             /* runtime_shutdown() was called: no more work */
+    bool ended;                              /* its process has, and its extensions have not */
     bool stranger_logged;
     enum function_runtime runtime;
     ev_timer *extensions_late;               /* runs while extensions are waited for; NULL: they are not */

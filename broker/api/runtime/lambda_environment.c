@@ -3,8 +3,11 @@
  * Three layers; the first that names a variable has it:
  *   1. what belongs to the platform: a function cannot say otherwise
  *   2. the function's own `environment`
- *   3. defaults: inherited from the daemon (PATH, HOME, LANG), AWS's own (TZ=:UTC), and placeholders that send the function's SDK back to us
- * Nothing else is inherited: not the daemon's AWS credentials, either. */
+ *   3. defaults: AWS's own (PATH, LANG, TZ, LD_LIBRARY_PATH, NODE_PATH, PYTHONPATH), with our folders where AWS has its own, placeholders that send the
+ *      function's SDK back to us, and the daemon's HOME
+ * Nothing else is inherited: not the daemon's AWS credentials, either. AWS's PATH has the folders of node and python3 in front of it, where they
+ * lie elsewhere. Of LD_LIBRARY_PATH what the loader looks at by itself (/lib64, /usr/lib64) is left out: before an interpreter's own folders it
+ * would be wrong for those that bring their libraries along. */
 #include "broker/api/runtime/runtime_api.h"
 
 #include <inttypes.h>
@@ -38,12 +41,10 @@ static void put(struct variables *variables, const char *name, const char *value
     variables->items[variables->count++] = arena_format(variables->arena, "%s=%s", name, value);
 }
 
-static void put_inherited(struct variables *variables, const char *name, const char *otherwise)
+static void put_inherited(struct variables *variables, const char *name)
 {
     const char *value = getenv(name);
 
-    if (value == NULL)
-        value = otherwise;
     if (value != NULL)
         put(variables, name, value);
 }
@@ -108,12 +109,25 @@ static void put_credentials(struct variables *variables)
     put(variables, "AWS_SESSION_TOKEN", "test");
 }
 
+static void put_search_paths(struct variables *variables, const struct config_function *function)
+{
+    struct arena *arena = variables->arena;
+    const char *task = function->directory;
+
+    put(variables, "LD_LIBRARY_PATH", arena_format(arena, "%s:%s/lib:/opt/lib", task, task));
+    if (function->runtime == RUNTIME_NODEJS)
+        put(variables, "NODE_PATH", arena_format(arena, "/opt/nodejs/node_modules:%s/node_modules", runtime_directory(arena, function)));
+    if (function->runtime == RUNTIME_PYTHON)
+        put(variables, "PYTHONPATH", runtime_directory(arena, function));
+}
+
 static void put_defaults(struct variables *variables, const struct config_function *function, const char *endpoint_url)
 {
-    put_inherited(variables, "PATH", "/usr/local/bin:/usr/bin:/bin");
-    put_inherited(variables, "HOME", NULL);
-    put_inherited(variables, "LANG", "C.UTF-8");
+    put(variables, "PATH", function->path);
+    put_inherited(variables, "HOME");
+    put(variables, "LANG", "en_US.UTF-8");
     put(variables, "TZ", ":UTC");
+    put_search_paths(variables, function);
     put(variables, "AWS_REGION", EVENT_REGION_DEFAULT);
     put(variables, "AWS_DEFAULT_REGION", EVENT_REGION_DEFAULT);
     put_credentials(variables);

@@ -248,19 +248,24 @@ void runtime_deliver(struct runtime_api *api, uint64_t id, const struct runtime_
     extensions_invoke(instance, invocation);
 }
 
+/* It ends without the runtime's word. */
+static void invocation_lost(struct runtime_instance *instance, struct invocation *invocation, const char *status, struct view error_type)
+{
+    if (invocation->posting != NULL &&
+        invocation->posting->mode == BODY_STREAMED) /* it may be paused, and nobody will resume it now */
+        http_pause_body(invocation->posting->exchange, false);
+    if (invocation->state != INVOCATION_SPENT)
+        platform_runtime_done(instance, invocation, status, error_type, 0);
+    invocation_free(instance, invocation);
+}
+
 void runtime_forget(struct runtime_api *api, uint64_t id, uint64_t lease)
 {
     struct runtime_instance *instance = instance_find(api, id);
     struct invocation *invocation = instance != NULL ? invocation_by_lease(instance, lease) : NULL;
 
-    if (invocation == NULL)
-        return;
-    if (invocation->posting != NULL &&
-        invocation->posting->mode == BODY_STREAMED) /* it may be paused, and nobody will resume it now */
-        http_pause_body(invocation->posting->exchange, false);
-    if (invocation->state != INVOCATION_SPENT)
-        platform_runtime_done(instance, invocation, "timeout", (struct view){ 0 }, 0);
-    invocation_free(instance, invocation);
+    if (invocation != NULL)
+        invocation_lost(instance, invocation, "timeout", (struct view){ 0 });
 }
 
 void runtime_resume(struct runtime_api *api, uint64_t id, uint64_t lease)
@@ -270,6 +275,19 @@ void runtime_resume(struct runtime_api *api, uint64_t id, uint64_t lease)
 
     if (invocation != NULL && invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED)
         http_pause_body(invocation->posting->exchange, false);
+}
+
+void runtime_ended(struct runtime_api *api, uint64_t id)
+{
+    struct runtime_instance *instance = instance_find(api, id);
+
+    if (instance == NULL)
+        return;
+    instance->ended = true;
+    if (instance->state == RUNTIME_STARTED)
+        platform_init_done(instance, "error");
+    LIST_EACH(at, &instance->invocations)
+        invocation_lost(instance, LIST_OWNER(at, struct invocation, link), "error", VIEW_LITERAL("Runtime.ExitError"));
 }
 
 enum runtime_ending runtime_shutdown(struct runtime_api *api, uint64_t id, const char *reason, int64_t deadline_ms)

@@ -51,6 +51,8 @@ struct runtime_events {
     bool (*on_stream_piece)(void *ctx, uint64_t instance, uint64_t lease, struct view piece);
     /* init/error was posted; body as it came. The process ends by itself soon. */
     void (*on_init_error)(void *ctx, uint64_t instance, const struct failure *failure, struct view body);
+    /* An extension has registered that will work at the end: the end of the runtime must not be its own. May come again. */
+    void (*on_extension)(void *ctx, uint64_t instance);
     /* What runtime_shutdown() was waiting for has come. */
     void (*on_extensions_done)(void *ctx, uint64_t instance);
 };
@@ -68,8 +70,11 @@ void runtime_deliver(struct runtime_api *api, uint64_t instance, const struct ru
 /* The lease is over without the runtime's word (timeout): its id is no longer current. */
 void runtime_forget(struct runtime_api *api, uint64_t instance, uint64_t lease);
 void runtime_resume(struct runtime_api *api, uint64_t instance, uint64_t lease);
+/* Its process has ended, extensions live: what it had been handed has failed, and runtime_shutdown() comes next. */
+void runtime_ended(struct runtime_api *api, uint64_t instance);
 /* The instance is to end: extensions get SHUTDOWN (reason "spindown", "timeout", "failure"). Those that hear of it work until they ask for their next
  * event, their process ends, or RUNTIME_PART_MS before the deadline; then, or at once if there are none, the runtime is to be told by its signal.
+ * Where the runtime has ended they have the time until the deadline, or what is left of what they had been given before.
  * Its parked `next` requests stay, and get nothing more, until runtime_close(), as do those that come now. A second call ends their time. */
 enum { RUNTIME_PART_MS = 300 };          /* what the runtime has to end by itself, as on Lambda */
 enum runtime_ending {

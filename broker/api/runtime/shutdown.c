@@ -3,6 +3,8 @@
  *   runtime_shutdown() ──SHUTDOWN──> extensions at work ──all have ended, or it is late──> on_extensions_done() ──> SIGTERM
  *          └── none hear of it ──────────────────────────────────────────────────────────────> at once
  *
+ * A runtime that ends by itself leaves its extensions the same time: runtime_ended(), runtime_shutdown(), and KILL in the place of TERM.
+ *
  * The runtime hears of its end by the signal alone: its `next` stays parked, and gets nothing more, until the process is gone. A request that is
  * closed before the signal comes is an error to it, of which it complains.
  *
@@ -58,9 +60,11 @@ static bool wait_begin(struct runtime_instance *instance, int64_t left_ms)
 
 enum runtime_ending shutdown_begin(struct runtime_instance *instance, const char *reason, int64_t deadline_ms)
 {
-    int64_t left_ms = deadline_ms - clock_now().wall_ms - RUNTIME_PART_MS;
+    int64_t left_ms = deadline_ms - clock_now().wall_ms - (instance->ended ? 0 : RUNTIME_PART_MS);
     bool first = !instance->ending;
 
+    if (instance->ended && instance->extensions_late != NULL)
+        return RUNTIME_WAITS; /* it has ended while it was to wait for them */
     instance->ending = true;
     instance->announced = 0; /* the engine asks for nothing more of it */
     if (instance->telemetry != NULL)

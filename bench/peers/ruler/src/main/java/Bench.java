@@ -1,5 +1,7 @@
-// Bench RULES EVENTS SECONDS: events matched per CPU-second of the matching thread (collector and compiler not counted), and matches per
-// event. Prints "rate matches refused".
+// Bench RULES EVENTS SECONDS: events matched per CPU-second of the matching thread (collector and compiler not counted), measured for SECONDS
+// each time a line is read. Warms up first, and prints "matches refused": matches per event, rules it would not take. Then a rate for each line.
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -7,6 +9,8 @@ import java.util.List;
 import software.amazon.event.ruler.Machine;
 
 public class Bench {
+    private static final int WARM = 5; // the first pass runs at half the rate of later ones
+
     private static double cpu() {
         return ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime() / 1e9;
     }
@@ -25,26 +29,26 @@ public class Bench {
         double seconds = Double.parseDouble(args[2]);
         long matches = 0, counted = 0;
         double started = cpu();
-        while (counted == 0 || cpu() - started < seconds) { // warm
+        while (counted == 0 || cpu() - started < seconds * WARM) {
             for (String event : events) {
                 matches += machine.rulesForJSONEvent(event).size();
                 counted++;
-                if (counted % 64 == 0 && cpu() - started > seconds * 3)
+                if (counted % 16 == 0 && cpu() - started > seconds * WARM)
                     break;
             }
         }
-        double perEvent = (double) matches / counted;
-        long done = 0;
-        started = cpu();
-        outer:
-        while (true) {
-            for (String event : events) {
-                machine.rulesForJSONEvent(event);
+        System.out.printf("%.3f %d%n", (double) matches / counted, refused);
+        BufferedReader asked = new BufferedReader(new InputStreamReader(System.in));
+        int at = 0;
+        while (asked.readLine() != null) {
+            long done = 0;
+            started = cpu();
+            while (done % 16 != 0 || cpu() - started < seconds) {
+                machine.rulesForJSONEvent(events.get(at));
+                at = (at + 1) % events.size();
                 done++;
-                if (done % 16 == 0 && cpu() - started > seconds)
-                    break outer;
             }
+            System.out.printf("%.0f%n", done / (cpu() - started));
         }
-        System.out.printf("%.0f %.3f %d%n", done / (cpu() - started), perEvent, refused);
     }
 }
