@@ -1,5 +1,5 @@
-"""The Debian packages: packages_test.py SOURCE BUILD. Builds a release and packs it below BUILD, then looks into each package and
-runs what is in it from a folder of its own. With SLUICE_LONG=1, as root, with debootstrap and its mirror within reach, they are
+"""The Debian packages: packages_test.py SOURCE BUILD. Builds a release and packs it below BUILD, or in SLUICE_PACKAGE_BUILD, where one is built
+already (cmake --preset package), then looks into each package and runs what is in it from a folder of its own. With SLUICE_LONG=1, as root, with debootstrap and its mirror within reach, they are
 installed into a bare Debian by dpkg and run there. Exit status 77: skipped, for want of cpack or dpkg's tools."""
 
 import fnmatch
@@ -16,7 +16,7 @@ import unittest
 import sluice_daemon
 
 SOURCE, BUILD = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
-PACKED = BUILD / "packages"
+PACKED = pathlib.Path(os.environ.get("SLUICE_PACKAGE_BUILD") or BUILD / "packages").resolve()
 TARGETS = ["sluiced", "sluice_cli", "sluice", "sluice_static", "sluice-files", "sluice_completion", "sluice_yaml_page"]
 PACKAGES = ("sluice", "libsluice0", "libsluice-dev")
 NEEDED_TOOLS = ("cmake", "cpack", "dpkg-deb", "dpkg-shlibdeps", "dpkg", "readelf", "cc", "pkg-config")
