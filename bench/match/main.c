@@ -1,6 +1,7 @@
-/* match [--brief] [--json | --markdown] [--row NAME] [--data DIR] [--write DIR]: events matched per CPU-second, one thread, for every row of rows.c.
+/* match [--brief | --worst] [--json | --markdown] [--row NAME] [--data DIR] [--write DIR]: events matched per CPU-second, one thread, for every row of rows.c.
  *
  * --brief   few events and at most 10,000 rules: for ./check. Prints the figures, judges only that rows answer at all.
+ * --worst   instead, what events made to be dear cost (worst.h).
  * --json    one object a line: name, value, unit, floor, ratio (value by floor), target, met.
  * --markdown  the table of bench/README.md.
  * --row     only rows whose name begins so.
@@ -17,13 +18,14 @@
 #include <unistd.h>
 
 #include "bench/match/rows.h"
+#include "bench/match/worst.h"
 #include "schemas/codec/json.h"
 
 enum { BRIEF_EVENTS = 2000, BRIEF_RULES = 10000, PASSES = 7, BRIEF_PASSES = 3 };
 static const double pass_seconds = 0.15, brief_seconds = 0.01;
 
 struct options {
-    bool brief, json, markdown;
+    bool brief, worst, json, markdown;
     const char *row, *write;
     char data[PATH_MAX];
 };
@@ -418,6 +420,8 @@ static void options_read(struct options *options, int argc, char **argv)
         bool more = i + 1 < argc;
         if (strcmp(argv[i], "--brief") == 0)
             options->brief = true;
+        else if (strcmp(argv[i], "--worst") == 0)
+            options->worst = true;
         else if (strcmp(argv[i], "--json") == 0)
             options->json = true;
         else if (strcmp(argv[i], "--markdown") == 0)
@@ -429,7 +433,7 @@ static void options_read(struct options *options, int argc, char **argv)
         else if (strcmp(argv[i], "--data") == 0 && more && strlen(argv[i + 1]) < sizeof options->data)
             strcpy(options->data, argv[++i]);
         else {
-            fprintf(stderr, "usage: match [--brief] [--json | --markdown] [--row NAME] [--data DIR] [--write DIR]\n");
+            fprintf(stderr, "usage: match [--brief | --worst] [--json | --markdown] [--row NAME] [--data DIR] [--write DIR]\n");
             exit(2);
         }
     }
@@ -444,6 +448,10 @@ int main(int argc, char **argv)
     options_read(&options, argc, argv);
     if (options.write != NULL) {
         write_all(&options);
+        return 0;
+    }
+    if (options.worst) {
+        worst_measure(options.row, options.json);
         return 0;
     }
     if (!options.json)

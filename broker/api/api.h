@@ -12,6 +12,8 @@
 
 struct api;
 
+enum { INVOKE_BYTES_MAX = 6 << 20 };          /* payload of a synchronous Invoke, whichever door it comes by */
+
 #define API_HANDLE_BIT (UINT64_C(1) << 63)   /* set in every reply and invoke handle of this module: the bus door's have it clear */
 
 /* A synchronous invocation that waits or runs. Views live until it is answered. */

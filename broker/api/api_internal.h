@@ -24,7 +24,6 @@
 enum {
     API_DRAIN_BYTES = 32 << 20,          /* of a body nobody wants is read and thrown away, so that the peer reads why */
     API_EVENTS_BYTES_MAX = 128 << 20,    /* envelopes waiting for their commit, all doors together; over it 429 */
-    INVOKE_BYTES_MAX = 6 << 20,          /* payload of a synchronous Invoke */
     INVOKE_ASYNC_BYTES_MAX = EVENT_BYTES_MAX - 256, /* of an asynchronous one: with its envelope it is one event */
     INVOKE_ASYNC_OLD_BYTES_MAX = 256 << 10, /* of InvokeAsync, the call of 2014 */
     LOG_TAIL_BYTES = 4 << 10,

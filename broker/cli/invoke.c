@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    PAYLOAD_BYTES_MAX = 4 << 20,         /* what one control call takes; the HTTP port takes 6 MiB */
+    PAYLOAD_BYTES_MAX = 6 << 20,         /* as Lambda's Invoke */
     WAIT_S_DEFAULT = 900 + 30,           /* Lambda's longest timeout, and a start */
     WAIT_S_MAX = 7 * 86400 + 60,         /* of a function's timeout */
 };
@@ -33,7 +33,7 @@ static char *file_read(const char *path)
     if (broken)
         (void)cli_failed("cannot read the payload: %s: %s", what, strerror(errno));
     else if (len > PAYLOAD_BYTES_MAX)
-        (void)cli_failed("the payload in %s has over %d bytes, the most that this takes; larger ones go over the HTTP port", what, PAYLOAD_BYTES_MAX);
+        (void)cli_failed("the payload in %s has over %d bytes, the most that an invocation takes", what, PAYLOAD_BYTES_MAX);
     else if (memchr(text, '\0', len) != NULL)
         (void)cli_failed("the payload in %s is no JSON: there is a NUL in it", what);
     else {

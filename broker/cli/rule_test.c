@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "broker/base/vec.h"
 #include "broker/cli/envelope_line.h"
 #include "broker/cli/rule_sets.h"
 #include "broker/cli/table.h"
@@ -27,8 +26,8 @@ struct tested {
     struct config_rule one_rule;
     const char *one_bus[2];
     struct config one;
-    VEC(struct match_set *) sets; /* by bus; NULL: not the one asked for */
-    VEC(uint64_t) matched;        /* events, by rule */
+    struct match_set **sets;      /* by bus; NULL: not the one asked for */
+    uint64_t *matched;            /* events, by rule */
     struct match_scratch *scratch;
     struct bytes texts;           /* of the event at hand */
 };
@@ -60,14 +59,14 @@ static bool read_input(const char *what, const char *argument, struct bytes *ret
 
 static void tested_done(struct tested *tested)
 {
-    for (size_t b = 0; b < tested->sets.count; b++)
-        (void)match_set_free(tested->sets.items[b]);
+    for (size_t b = 0; tested->sets != NULL && b < tested->config->buses_count; b++)
+        (void)match_set_free(tested->sets[b]);
+    free(tested->sets);
     (void)match_scratch_free(tested->scratch);
     (void)config_file_free(tested->file);
     bytes_done(&tested->pattern);
     bytes_done(&tested->texts);
-    VEC_DONE(&tested->sets);
-    VEC_DONE(&tested->matched);
+    free(tested->matched);
 }
 
 static bool take_pattern(struct tested *tested, const char *argument)
@@ -108,14 +107,9 @@ static enum sluice_err make_sets(struct tested *tested, const char *bus_name, st
 
     if (bus_name != NULL && !find_bus(tested->config, bus_name, &only, reterr))
         return SLUICE_ENOTFOUND;
-    for (size_t b = 0; b < tested->config->buses_count && err == SLUICE_OK; b++) {
-        struct match_set *set = NULL;
+    for (size_t b = 0; b < tested->config->buses_count && err == SLUICE_OK; b++)
         if (only == SIZE_MAX || b == only)
-            err = rule_set_of_bus(tested->config, tested->config->buses[b], &set, reterr);
-        VEC_PUSH(&tested->sets, set);
-    }
-    for (size_t r = 0; r < tested->config->rules_count; r++)
-        VEC_PUSH(&tested->matched, 0);
+            err = rule_set_of_bus(tested->config, tested->config->buses[b], &tested->sets[b], reterr);
     return err;
 }
 
@@ -146,7 +140,10 @@ static bool tested_open(const struct cli *cli, struct tested *tested)
         tested->config = &tested->file->config;
     }
     tested->scratch = match_scratch_new();
-    enum sluice_err err = tested->scratch == NULL ? sluice_fail(&error, SLUICE_ENOMEM, "out of memory") : make_sets(tested, bus, &error);
+    tested->matched = calloc(tested->config->rules_count + 1UL, sizeof *tested->matched);
+    tested->sets = calloc(tested->config->buses_count + 1UL, sizeof(struct match_set *));
+    bool room = tested->scratch != NULL && tested->matched != NULL && tested->sets != NULL;
+    enum sluice_err err = room ? make_sets(tested, bus, &error) : sluice_fail(&error, SLUICE_ENOMEM, "out of memory");
     if (err != SLUICE_OK)
         (void)cli_usage("%s", error.text);
     return err == SLUICE_OK;
@@ -176,7 +173,7 @@ static enum sluice_err choose_bus(const struct cli *cli, struct tested *tested, 
 static enum sluice_err match_rules(struct tested *tested, size_t bus, struct view event, const uint32_t **ret_rules, size_t *ret_count,
                                    struct sluice_error *reterr)
 {
-    return match_json_checked(tested->sets.items[bus], tested->scratch, event, ret_rules, ret_count, reterr);
+    return match_json_checked(tested->sets[bus], tested->scratch, event, ret_rules, ret_count, reterr);
 }
 
 /* Whether rule number `rule` is one of those that an event of `bus` is tried on. */
@@ -280,7 +277,7 @@ static void count_line(const struct cli *cli, struct tested *tested, struct view
     counts->events++;
     counts->matched += count > 0;
     for (size_t i = 0; i < count; i++)
-        tested->matched.items[rules[i]]++;
+        tested->matched[rules[i]]++;
 }
 
 /* Those of all buses, or of the one that was asked for. */
@@ -307,7 +304,7 @@ static void print_counts(const struct cli *cli, const struct tested *tested, con
             bytes_put_text(&line, first ? "{\"rule\":" : ",{\"rule\":");
             json_put_string(&line, view_of(tested->config->rules[r].name));
             first = false;
-            bytes_put_format(&line, ",\"matched\":%" PRIu64 "}", tested->matched.items[r]);
+            bytes_put_format(&line, ",\"matched\":%" PRIu64 "}", tested->matched[r]);
         }
         bytes_put_text(&line, "]}\n");
         (void)fwrite(line.data, 1, line.len, stdout); /* errors show at the end of main */
@@ -319,7 +316,7 @@ static void print_counts(const struct cli *cli, const struct tested *tested, con
         if (!is_counted(cli, &tested->config->rules[r]))
             continue;
         table_text(&table, tested->config->rules[r].name);
-        table_int(&table, (int64_t)tested->matched.items[r]);
+        table_int(&table, (int64_t)tested->matched[r]);
     }
     table_close(&table);
     printf("%" PRIu64 " of %" PRIu64 " events match a rule\n", counts->matched, counts->events);

@@ -8,11 +8,19 @@
 #include "broker/core/text_hash.h"
 #include "broker/core/wildcard.h"
 
-/* What of a text is compared with a wildcard in one step (match.h). */
-enum { STEP_TEXT_BYTES = 4 };
-
-/* So many entries of a table are passed by in one step; on the way to a value it is mostly fewer. */
-enum { FREE_PROBES = 4 };
+/* What is counted (match.h), so that a step is some six nanoseconds at the most, whatever is done in it (bench/match --worst). */
+enum {
+    VALUE_STEPS = 3,           /* for being there */
+    OPERATOR_STEPS = 4,        /* for each table of its path: one lookup, or where a number falls */
+    LOOKUP_STEPS = 3,          /* for each beyond that: to the line of the table and to the operand */
+    GRAMS_STEPS = 6,           /* to note what a text holds, and find the buckets of that */
+    WILDCARD_STEPS = 2,        /* to see that it cannot be, by what the text holds */
+    MASK_STEPS = 4,            /* to mask an address for one */
+    PROBES_A_STEP = 4,         /* entries of a table passed by on the way; mostly it is fewer */
+    COMPARED_A_STEP = 64,      /* bytes of a text that are those of an operand */
+    WILDCARD_BYTES_A_STEP = 4,
+    SLOW_NUMBER_STEPS = 400,
+};
 
 /* ---- truth ---- */
 
@@ -53,7 +61,8 @@ static inline void is_true(struct match_scratch *state, uint32_t id)
         STATE_PUSH(&state->triggered, predicate->access);
 }
 
-static inline void leaf_begin(struct match_scratch *state, uint32_t path, uint32_t context)
+/* `operators`: how many tables it will be looked up in. All that comes with that is counted here at once, what comes beyond where it is met. */
+static inline void leaf_begin(struct match_scratch *state, uint32_t path, uint32_t context, uint32_t operators)
 {
     struct path_state *at = &state->paths.items[path];
 
@@ -62,6 +71,7 @@ static inline void leaf_begin(struct match_scratch *state, uint32_t path, uint32
         STATE_PUSH(&state->touched, path);
     }
     state->leaf = at->leaves_count++;
+    state->steps += VALUE_STEPS + operators * OPERATOR_STEPS;
     uint32_t joined = state->image->paths[path].joined;
     state->recording = state->record && joined != PATH_ALONE;
     at->missed |= !state->record && joined != PATH_ALONE;
@@ -144,20 +154,23 @@ static inline uint32_t find(struct match_scratch *state, const struct image_oper
     const struct image *image = state->image;
     const struct image_slot *slots = image->slots + operator->slots;
     uint32_t at = image_slot_of(hash, operator->slots_count), tag = (uint32_t)(hash >> 32), id = IMAGE_NONE;
-    unsigned probes = 0;
+    size_t dear = 0; /* in entries of a table */
 
     if (state_over(state))
         return IMAGE_NONE;
-    for (; slots[at].value != IMAGE_NONE; at = at + 1 == operator->slots_count ? 0 : at + 1, probes++) {
+    for (; slots[at].value != IMAGE_NONE; at = at + 1 == operator->slots_count ? 0 : at + 1, dear++) {
         if (slots[at].tag != tag)
             continue;
         struct view operand = image_text(image, image->predicates[slots[at].value].text);
-        if ((!whole || operand.len == key.len) && memcmp(operand.data + offset, key.data, key.len) == 0) {
+        if (whole && operand.len != key.len)
+            continue;
+        dear += key.len / (COMPARED_A_STEP / PROBES_A_STEP);
+        if (memcmp(operand.data + offset, key.data, key.len) == 0) {
             id = slots[at].value;
             break;
         }
     }
-    state->steps += probes / FREE_PROBES;
+    state->steps += dear / PROBES_A_STEP;
     return id;
 }
 
@@ -180,7 +193,7 @@ static void find_prefixes(struct match_scratch *state, const struct image_operat
     uint64_t hashed = text_hash_begin();
     size_t words = 0;
 
-    for (uint32_t i = 0; i < operator->list_count && lengths[i] <= text.len; i++, state->steps++) {
+    for (uint32_t i = 0; i < operator->list_count && lengths[i] <= text.len; i++, state->steps += LOOKUP_STEPS) {
         size_t len = lengths[i];
         for (; words + 8 <= len; words += 8)
             hashed = text_hash_word(hashed, text_load8(text.data + words));
@@ -198,7 +211,7 @@ static void find_suffixes(struct match_scratch *state, const struct image_operat
     uint64_t hashed = text_hash_begin();
     size_t words = 0;
 
-    for (uint32_t i = 0; i < operator->list_count && lengths[i] <= text.len; i++, state->steps++) {
+    for (uint32_t i = 0; i < operator->list_count && lengths[i] <= text.len; i++, state->steps += LOOKUP_STEPS) {
         size_t len = lengths[i];
         for (; words + 8 <= len; words += 8)
             hashed = text_hash_word(hashed, text_load8(end - words - 8));
@@ -213,11 +226,11 @@ static void find_blocks(struct match_scratch *state, const struct image_operator
 {
     const uint32_t *lengths = state->image->words + operator->list;
 
-    state->steps += operator->list_count;
+    state->steps += (uint64_t)operator->list_count * (MASK_STEPS + LOOKUP_STEPS);
     for (uint32_t i = 0; i < operator->list_count; i++) {
         struct ip network = ip_masked(ip, lengths[i]);
         char key[sizeof network.bytes + 1];
-        memcpy(key, network.bytes, network.len);
+        memcpy(key, network.bytes, sizeof network.bytes);
         key[network.len] = (char)lengths[i];
         find_text(state, operator, (struct view){ .data = key, .len = network.len + 1u });
     }
@@ -234,12 +247,12 @@ static void try_wildcard(struct match_scratch *state, uint32_t id, struct view t
 
     if (state_over(state))
         return;
-    state->steps++;
+    state->steps += WILDCARD_STEPS;
     memcpy(grams, operand.data, sizeof grams);
     for (unsigned i = 0; set != NULL && i < WILDCARD_GRAMS && grams[i] != GRAM_NONE; i++)
         if ((set[grams[i] / 64] >> grams[i] % 64 & 1) == 0)
             return;
-    state->steps += text.len / STEP_TEXT_BYTES;
+    state->steps += text.len / WILDCARD_BYTES_A_STEP;
     if (wildcard_matches(parts + sizeof(uint32_t), text_load4(parts), text))
         is_true(state, id);
 }
@@ -261,7 +274,7 @@ static void find_shapes(struct match_scratch *state, const struct image_operator
         uint32_t at = image_slot_of(hash, operator->slots_count), tag = (uint32_t)(hash >> 32);
         unsigned probes = 0;
         for (; slots[at].value != IMAGE_NONE; at = at + 1 == operator->slots_count ? 0 : at + 1) {
-            state->steps += ++probes % FREE_PROBES == 0;
+            state->steps += ++probes % PROBES_A_STEP == 0;
             if (slots[at].tag != tag)
                 continue;
             const uint32_t *list = image->words + slots[at].value;
@@ -276,6 +289,7 @@ static void find_grams(struct match_scratch *state, const struct image_operator 
     const uint32_t *used = state->image->words + operator->list, *starts = used + GRAM_WORDS * 2UL, *words = state->image->words;
     uint64_t set[GRAM_WORDS];
 
+    state->steps += GRAMS_STEPS;
     gram_set_of(text, set);
     for (unsigned w = 0; w < GRAM_WORDS; w++) {
         uint64_t both = set[w] & (used[(size_t)w * 2] | (uint64_t)used[(size_t)w * 2 + 1] << 32);
@@ -361,7 +375,7 @@ void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t contex
 
     if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = VALUE_STRING, .text = text }))
         return;
-    leaf_begin(state, path, context);
+    leaf_begin(state, path, context, tables->number_operators - tables->string_operators);
     if (tables->number_operators - tables->string_operators == 1 && first->kind == OPERATOR_EXACT)
         find_text(state, first, text); /* by far the most frequent */
     else if (tables->string_operators < tables->number_operators)
@@ -452,11 +466,11 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
 {
     const struct image_path *tables = &state->image->paths[path];
     struct number number = { .comparable = false };
-    bool known = false;
+    bool known = false, slow = false;
 
     if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = VALUE_NUMBER, .text = text }))
         return;
-    leaf_begin(state, path, context);
+    leaf_begin(state, path, context, tables->operators_end - tables->number_operators);
     if (tables->number_operators < tables->operators_end && !state_over(state)) {
         struct decimal decimal = decimal_of_text(text);
         for (uint32_t i = tables->number_operators; i < tables->operators_end; i++) {
@@ -467,8 +481,11 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
             case OPERATOR_RANGES:
                 if (!known && !ranges_may_change(state, operator, &decimal))
                     break;
-                if (!known)
-                    number = number_of_decimal(&decimal, text);
+                if (!known) {
+                    number = number_of_decimal(&decimal, text, &slow);
+                    if (__builtin_expect(slow, 0))
+                        state->steps += SLOW_NUMBER_STEPS;
+                }
                 known = true;
                 if (number.comparable)
                     find_ranges(state, operator, number.value);
@@ -488,7 +505,7 @@ void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t contex
     if (__builtin_expect(state->attention, 0) &&
         attended(state, path, (struct value){ .type = VALUE_NUMBER, .number_known = true, .number = number_of_double(value) }))
         return;
-    leaf_begin(state, path, context);
+    leaf_begin(state, path, context, tables->operators_end - tables->number_operators);
     for (uint32_t i = tables->number_operators; i < tables->operators_end; i++) {
         const struct image_operator *operator = &state->image->operators[i];
         if (operator->kind == OPERATOR_DOUBLE)
@@ -506,7 +523,7 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
 
     if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = types[literal] }))
         return;
-    leaf_begin(state, path, context);
+    leaf_begin(state, path, context, 0);
     if (id != IMAGE_NONE)
         is_true(state, id);
     leaf_end(state, path);
@@ -559,7 +576,7 @@ void evaluate_deferred(struct match_scratch *state, const struct deferred *defer
 {
     switch (deferred->kind) {
     case DEFERRED_EXACT:
-        leaf_begin(state, deferred->path, 0);
+        leaf_begin(state, deferred->path, 0, 1);
         find_hashed(state, exact_of(state->image, deferred), deferred->hash, deferred->text);
         leaf_end(state, deferred->path);
         break;

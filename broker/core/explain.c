@@ -14,7 +14,7 @@
 #include "schemas/codec/json.h"
 #include "schemas/codec/utf8.h"
 
-enum { VALUES_SHOWN = 3, TERMS_SHOWN = 4, QUOTE_BYTES_MAX = 60, VALUES_KEPT_MAX = 100000, STEP_TEXT_BYTES = 16 };
+enum { VALUES_SHOWN = 3, TERMS_SHOWN = 4, QUOTE_BYTES_MAX = 60, PATH_BYTES_MAX = 200, VALUES_KEPT_MAX = 100000, STEP_TEXT_BYTES = 16 };
 
 struct seen_value {
     struct value value;
@@ -44,17 +44,26 @@ static void see(void *ctx, uint32_t path, const struct value *value)
 
 /* ---- words ---- */
 
-/* As JSON, cut at a character. */
+/* At most so much of the text, cut at a character. */
+static struct view cut(struct view text, size_t most)
+{
+    if (text.len > most)
+        for (text.len = most; text.len > 0 && ((unsigned char)text.data[text.len] & 0xC0) == 0x80; text.len--)
+            ;
+    return text;
+}
+
+/* As JSON. */
 static void put_quoted(struct bytes *out, struct view text)
 {
-    bool cut = text.len > QUOTE_BYTES_MAX;
+    json_put_string(out, cut(text, QUOTE_BYTES_MAX));
+    bytes_put_text(out, text.len > QUOTE_BYTES_MAX ? "..." : "");
+}
 
-    if (cut)
-        for (text.len = QUOTE_BYTES_MAX; text.len > 0 && ((unsigned char)text.data[text.len] & 0xC0) == 0x80; text.len--)
-            ;
-    json_put_string(out, text);
-    if (cut)
-        bytes_put_text(out, "...");
+static void put_path(struct bytes *out, struct view path)
+{
+    bytes_put_view(out, cut(path, PATH_BYTES_MAX));
+    bytes_put_text(out, path.len > PATH_BYTES_MAX ? "..." : "");
 }
 
 static void put_double(struct bytes *out, double value)
@@ -239,7 +248,7 @@ static bool wants_type(const struct pattern_field *field, enum value_type type)
 
 static void put_failure(struct bytes *out, const struct pattern_field *field, const struct field_values *values)
 {
-    bytes_put_view(out, field->path);
+    put_path(out, field->path);
     if (values->count == 0) {
         bytes_put_text(out, " is absent");
     } else if (values->count == 1) {
@@ -282,7 +291,7 @@ static bool put_array(struct bytes *out, const struct pattern_branch *branch, co
         if (!is_below(image, walk_step_dotted(image, 0, branch->fields[f]->path), array))
             continue;
         bytes_put_text(out, put++ == 0 ? "" : ", ");
-        bytes_put_view(out, branch->fields[f]->path);
+        put_path(out, branch->fields[f]->path);
     }
     return true;
 }

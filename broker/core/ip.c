@@ -1,5 +1,7 @@
 #include "broker/core/ip.h"
 
+#include <endian.h>
+
 enum { IP_V4_PARTS = 4, IP_V6_GROUPS = 8, IP_TEXT_MAX = 39 /* eight groups of four and seven colons */ };
 
 /* Leading zeros are decimal, as the reference engine reads them, not octal. */
@@ -106,12 +108,15 @@ const char *ip_block_of_text(struct view text, struct ip_block *ret_block)
 
 struct ip ip_masked(const struct ip *ip, unsigned bits)
 {
-    struct ip masked = *ip;
+    uint64_t high, low, all = ~UINT64_C(0);
+    struct ip masked = { .len = ip->len };
 
-    if (bits % 8 != 0 && bits / 8 < ip->len)
-        masked.bytes[bits / 8] &= (uint8_t)(0xFF << (8 - bits % 8));
-    for (unsigned i = (bits + 7) / 8; i < ip->len; i++)
-        masked.bytes[i] = 0;
+    memcpy(&high, ip->bytes, sizeof high);
+    memcpy(&low, ip->bytes + sizeof high, sizeof low);
+    high &= bits == 0 ? 0 : bits >= 64 ? all : htobe64(all << (64 - bits));
+    low &= bits <= 64 ? 0 : bits >= 128 ? all : htobe64(all << (128 - bits));
+    memcpy(masked.bytes, &high, sizeof high);
+    memcpy(masked.bytes + sizeof high, &low, sizeof low);
     return masked;
 }
 

@@ -14,8 +14,8 @@ enum {
     PATTERN_FIELDS_MAX = 256,       /* distinct paths in one pattern */
     PATTERN_BRANCHES_MAX = 1000,    /* $or combinations of one pattern */
 
-    /* What one event may cost, however hostile, over the pass over its bytes: *steps*, each a rule, predicate, value or array item
-     * looked at, or four bytes compared with a wildcard; some 100 ms of them. They are few where values are few; what makes them many is
+    /* What one event may cost, however hostile, over the pass over its bytes: *steps*, each a few nanoseconds: a rule, predicate or array item
+     * looked at is one, a value three, a lookup of it four, four bytes compared with a wildcard one (evaluate.c has them all); some 100 ms of them. They are few where values are few; what makes them many is
      * large arrays on many rules that share them, long texts on many wildcards, and names given twice, by which the items of arrays
      * multiply. An ordinary event of 1 MiB takes less than an eighth of them for each rule that has to join its items. */
     MATCH_STEPS_MAX = 1 << 24,

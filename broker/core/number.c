@@ -45,19 +45,22 @@ static struct decimal decimal_above(const struct decimal *decimal, unsigned digi
     return above;
 }
 
-/* The shortest text that reads back as the positive `value`. Rounding to n digits finds it, but for a power of two: there
- * the gap to the next double below is half of that above, so the nearest text may lie outside and the one above inside. */
-static struct decimal shortest_decimal(double value)
+/* Whether no shorter text than `decimal` reads back as the positive `value`, as it does, nor a nearer one of the same length. If any
+ * text with a digit less does, one of its own two neighbours of that length does, for what reads back as one double is an interval.
+ * Rounding to as many digits finds the nearest, but for a power of two: there the gap to the next double below is half of that
+ * above, so the nearest text may lie outside and the one above inside. */
+static __attribute__((noinline, cold)) bool is_shortest(const struct decimal *decimal, double value)
 {
-    for (unsigned count = 1; count < DECIMAL_DIGITS_MAX; count++) {
-        struct decimal nearest = nearest_decimal(value, count);
-        if (decimal_value(&nearest) == value)
-            return nearest;
-        struct decimal above = decimal_above(&nearest, count);
-        if (decimal_value(&above) == value)
-            return above;
-    }
-    return nearest_decimal(value, DECIMAL_DIGITS_MAX);
+    unsigned count = decimal_digits_count(decimal->digits);
+    struct decimal below = { .digits = decimal->digits / 10, .exponent = decimal->exponent + 1 }, above = below;
+
+    above.digits++;
+    if (count > 1 && (decimal_value(&below) == value || decimal_value(&above) == value))
+        return false;
+    struct decimal nearest = nearest_decimal(value, count);
+    if (count < DECIMAL_DIGITS_MAX && decimal_value(&nearest) != value)
+        nearest = decimal_above(&nearest, count);
+    return nearest.digits == decimal->digits && nearest.exponent == decimal->exponent;
 }
 
 /* ---- the fast ways ---- */
@@ -141,10 +144,11 @@ static bool fractional_decimal_value(const struct decimal *decimal, double *ret_
     return off != half;
 }
 
-struct number number_of_decimal(const struct decimal *decimal, struct view text)
+struct number number_of_decimal(const struct decimal *decimal, struct view text, bool *ret_slow)
 {
     struct number number = { .text = text };
 
+    *ret_slow = false;
     if (decimal->too_long)
         return number;
     if (decimal->digits == 0) {
@@ -157,10 +161,9 @@ struct number number_of_decimal(const struct decimal *decimal, struct view text)
     } else if (decimal->digits < digits_always || !fractional_decimal_value(decimal, &number.value, &number.comparable)) {
         number.value = decimal_value(decimal);
         number.comparable = decimal->digits < digits_always && labs(decimal->exponent) <= EXPONENT_ALWAYS;
-        if (!number.comparable && number.value != 0 && isfinite(number.value)) {
-            struct decimal shortest = shortest_decimal(number.value);
-            number.comparable = shortest.digits == decimal->digits && shortest.exponent == decimal->exponent;
-        }
+        if (!number.comparable && number.value != 0 && isfinite(number.value))
+            number.comparable = is_shortest(decimal, number.value);
+        *ret_slow = true;
     }
     if (decimal->negative)
         number.value = -number.value;
@@ -170,8 +173,9 @@ struct number number_of_decimal(const struct decimal *decimal, struct view text)
 struct number number_of_text(struct view text)
 {
     struct decimal decimal = decimal_of_text(text);
+    bool slow;
 
-    return number_of_decimal(&decimal, text);
+    return number_of_decimal(&decimal, text, &slow);
 }
 
 struct number number_of_double(double value)

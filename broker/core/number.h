@@ -16,7 +16,9 @@ struct number {
 
 struct number number_of_text(struct view text); /* a JSON number */
 struct decimal;
-struct number number_of_decimal(const struct decimal *decimal, struct view text); /* of that decimal, spelt so */
+/* Of that decimal, spelt so. *ret_slow: it took microseconds, as few numbers do: very large or small ones, and most of 16 digits or more
+ * without a point. */
+struct number number_of_decimal(const struct decimal *decimal, struct view text, bool *ret_slow);
 struct number number_of_double(double value);   /* finite; comparable by definition, so its text is not needed */
 
 static inline bool number_equals(const struct number *a, const struct number *b)

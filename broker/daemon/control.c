@@ -102,7 +102,7 @@ static bool arguments_check(struct call *call, struct view arguments)
     const char *name;
     json_t *value;
 
-    size_t bytes_max = call->command->run == control_function_invoke ? PROTOCOL_MESSAGE_BYTES_MAX : CONTROL_ARGUMENTS_BYTES_MAX;
+    size_t bytes_max = call->command->run == control_function_invoke ? PROTOCOL_CONTROL_BYTES_MAX : CONTROL_ARGUMENTS_BYTES_MAX;
     if (arguments.len > bytes_max) {
         (void)call_fail(call, SLUICE_EINVAL, "%s: %zu bytes of arguments; at most %zu are taken", call->command->name, arguments.len, bytes_max);
         return false;
@@ -180,13 +180,13 @@ void call_finish(struct call *call, json_t *result)
 {
     struct control *control = call->control;
     struct bytes *text = &control->text;
+    size_t bytes_max = call->command != NULL && call->command->run == control_function_invoke ? PROTOCOL_CONTROL_BYTES_MAX : PROTOCOL_MESSAGE_BYTES_MAX;
 
     bytes_clear(text);
     if (result != NULL && (json_dump_callback(result, bytes_put_json, text, JSON_COMPACT) != 0 || text->failed))
         (void)call_fail(call, SLUICE_ENOMEM, "%s: out of memory for the answer", call->command->name);
-    else if (text->len > PROTOCOL_MESSAGE_BYTES_MAX - 64)
-        (void)call_fail(call, SLUICE_ELIMIT, "%s: the answer has %zu bytes, a reply at most %d", call->command->name, text->len,
-                        PROTOCOL_MESSAGE_BYTES_MAX);
+    else if (text->len > bytes_max - 64)
+        (void)call_fail(call, SLUICE_ELIMIT, "%s: the answer has %zu bytes, a reply at most %zu", call->command->name, text->len, bytes_max);
     bool good = call->error.code == SLUICE_OK;
     bus_answer_control(control->broker->bus, call->request, call->error.code, good ? NULL : call->error.text,
                        good ? bytes_view(text) : (struct view){ 0 });

@@ -62,6 +62,8 @@ json_t *control_function_invoke(struct call *call)
         return NULL;
     if (payload == NULL)
         payload = "{}";
+    if (strlen(payload) > INVOKE_BYTES_MAX)
+        return call_fail(call, SLUICE_EINVAL, "function.invoke: the payload has %zu bytes; at most %d are taken", strlen(payload), INVOKE_BYTES_MAX);
     if (!lambda_payload_check(view_of(payload), &call->error))
         return NULL;
     struct invocation *invocation = call->invocation = calloc(1, sizeof *invocation);

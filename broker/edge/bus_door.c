@@ -105,9 +105,9 @@ static bool answer_begin(struct answer *answer, struct bus_peer *peer, struct vi
     return true;
 }
 
-static void answer_end(struct answer *answer)
+static void answer_end_within(struct answer *answer, size_t bytes_max)
 {
-    if (!answer->out->failed && answer->out->len - answer->start > PROTOCOL_MESSAGE_BYTES_MAX) {
+    if (!answer->out->failed && answer->out->len - answer->start > bytes_max) {
         answer->out->len = answer->start; /* the peer would take it for a broken frame, and hang up */
         mpack_put_array(answer->out, 3);
         mpack_put_uint(answer->out, PROTOCOL_VERSION);
@@ -115,6 +115,11 @@ static void answer_end(struct answer *answer)
         mpack_put_str(answer->out, VIEW_LITERAL("the answer is larger than a bus message can be; ask for less at once"));
     }
     bus_peer_answer_end(answer->peer, answer->ids, answer->start);
+}
+
+static void answer_end(struct answer *answer)
+{
+    answer_end_within(answer, PROTOCOL_MESSAGE_BYTES_MAX);
 }
 
 static void refuse(struct bus_door *door, struct bus_peer *peer, const struct bus_frame *frame, enum sluice_err code,
@@ -300,6 +305,8 @@ static void take_frame(void *ctx, struct bus_peer *peer, const struct bus_frame 
     struct sluice_error error;
 
     enum sluice_err err = bus_message_read(message, frame->body, &error);
+    if (err == SLUICE_OK && message->call != CALL_CONTROL && frame->body.len > PROTOCOL_MESSAGE_BYTES_MAX)
+        err = sluice_fail(&error, SLUICE_EINVAL, "the message has %zu bytes; but for control calls it may have %d", frame->body.len, PROTOCOL_MESSAGE_BYTES_MAX);
     if (err != SLUICE_OK) {
         refuse(door, peer, frame, err, error.text);
         return;
@@ -548,7 +555,7 @@ void bus_answer_control(struct bus_door *door, uint64_t id, enum sluice_err code
         return;
     if (request_answer_begin(request, &answer, 4, code, text)) {
         mpack_put_bin(answer.out, result);
-        answer_end(&answer);
+        answer_end_within(&answer, PROTOCOL_CONTROL_BYTES_MAX);
     }
     request_free(door, request);
 }

@@ -99,7 +99,9 @@ void bus_peer_doom(struct bus_peer *peer)
 static size_t frame_bytes_max(const struct bus_peer *peer)
 {
     return FRAME_IDS_MAX * FRAME_ID_BYTES +
-           (peer->local || peer->greeted ? (size_t)PROTOCOL_MESSAGE_BYTES_MAX : (size_t)BUS_HELLO_BYTES_MAX);
+           (peer->local     ? (size_t)PROTOCOL_CONTROL_BYTES_MAX
+            : peer->greeted ? (size_t)PROTOCOL_MESSAGE_BYTES_MAX
+                            : (size_t)BUS_HELLO_BYTES_MAX);
 }
 
 static void read_start(struct bus_peer *peer)

@@ -321,12 +321,13 @@ static void function_read(struct loader *loader, const struct config_entry *entr
         return;
     function->directory = code_read(loader, file, values[KEY_CODE]);
     protocol_read(entry, values, function);
-    const struct config_lambda lambda = { .command = values[KEY_COMMAND], .runtime = values[KEY_RUNTIME], .handler = values[KEY_HANDLER] };
+    const struct config_lambda lambda = { .command = values[KEY_COMMAND], .runtime = values[KEY_RUNTIME], .handler = values[KEY_HANDLER],
+                                          .environment = values[KEY_ENVIRONMENT] };
     if (function->protocol != PROTOCOL_LAMBDA || config_lambda_read(loader, entry, &lambda, function))
         command_read(loader, entry, values[KEY_COMMAND], function);
     environment_read(loader, file, values[KEY_ENVIRONMENT], function);
     if (function->protocol == PROTOCOL_LAMBDA)
-        config_lambda_wrap(loader, function);
+        config_lambda_finish(loader, entry, &lambda, function);
     (void)yaml_get_duration(file, values[KEY_TIMEOUT], "timeout", 1, CONFIG_TIMEOUT_MS_MAX, &function->timeout_ms);
     (void)yaml_get_size(file, values[KEY_MEMORY], "memory", CONFIG_MEMORY_BYTES_MIN, CONFIG_MEMORY_BYTES_MAX,
                         &function->memory_bytes);

@@ -16,6 +16,8 @@
 
 enum { HANDLER_BYTES_MAX = 1024 };
 
+static const char wrapper_name[] = "AWS_LAMBDA_EXEC_WRAPPER";
+
 /* In the order of enum function_runtime. */
 static const struct runtime {
     const char *name, *interpreter, *bootstrap;
@@ -79,9 +81,11 @@ static void handler_read(struct loader *loader, const struct yaml_file *file, co
         yaml_mistake(file, lambda->runtime, "runtime " YAML_SHOWN " needs 'handler': FILE.FUNCTION, like index.handler",
                      YAML_SHOW(lambda->runtime));
     else if (yaml_get_text(file, lambda->handler, "handler", HANDLER_BYTES_MAX, loader->arena, &function->handler) &&
-             needs && !handler_is_whole(function->handler))
+             needs && !handler_is_whole(function->handler)) {
         yaml_mistake(file, lambda->handler, "'handler' must be FILE.FUNCTION, like index.handler, not '" YAML_SHOWN "'",
                      YAML_SHOW(lambda->handler));
+        function->handler = NULL; /* one mistake is enough: its file is not looked for */
+    }
 }
 
 /* One of the configuration's own makes: the interpreter from PATH, the bootstrap from where ours lie. */
@@ -159,28 +163,61 @@ const char *config_lambda_path(struct loader *loader)
     return path;
 }
 
-static bool has_wrapper(const struct config_function *function)
+const char *config_variable(const struct config_function *function, const char *name)
 {
-    static const char name[] = "AWS_LAMBDA_EXEC_WRAPPER=";
+    size_t len = strlen(name);
 
     for (const char *const *variable = function->environment; *variable != NULL; variable++) {
-        if (strncmp(*variable, name, sizeof name - 1) == 0)
-            return (*variable)[sizeof name - 1] != '\0';
+        if (strncmp(*variable, name, len) == 0 && (*variable)[len] == '=')
+            return *variable + len + 1;
     }
-    return false;
+    return NULL;
 }
 
-void config_lambda_wrap(struct loader *loader, struct config_function *function)
+static const struct yaml_node *value_of(const struct yaml_node *map, const char *name)
 {
-    const struct runtime *runtime = &runtimes[function->runtime];
+    const struct yaml_node *key = yaml_first(map);
+
+    for (uint32_t i = 0; i < map->count; i++, key = yaml_next(yaml_next(key))) {
+        if (view_is(yaml_text(key), name))
+            return yaml_next(key);
+    }
+    return map;
+}
+
+/* As wrapped.sh looks for it: a bare name, too, is in the function's folder. */
+static void wrapper_check(struct loader *loader, const struct config_entry *entry, const struct config_lambda *lambda, const struct config_function *function,
+                          const char *wrapper)
+{
+    if (loader->runtimes == NULL || function->directory == NULL)
+        return;
+    const char *path = config_path(loader->arena, function->directory, wrapper), *why = config_program_mistake(path);
+    if (why != NULL)
+        yaml_mistake(entry->file, value_of(lambda->environment, wrapper_name), "AWS_LAMBDA_EXEC_WRAPPER is %s, which %s", path, why);
+}
+
+static void wrap(struct loader *loader, struct config_function *function)
+{
     const char *const *inner = function->command;
 
-    if (runtime->interpreter == NULL || inner[0] == NULL || inner[1] == NULL || !has_wrapper(function))
-        return; /* not one of ours, or not to be run */
+    if (inner[0] == NULL || inner[1] == NULL)
+        return; /* not to be run */
     const char **command = arena_zalloc(loader->arena, 5 * sizeof *command);
     command[0] = "/bin/sh";
     command[1] = config_path(loader->arena, loader->runtimes, "wrapped.sh");
     command[2] = inner[0];
     command[3] = inner[1];
     function->command = command;
+}
+
+void config_lambda_finish(struct loader *loader, const struct config_entry *entry, const struct config_lambda *lambda, struct config_function *function)
+{
+    const char *wrapper = config_variable(function, wrapper_name);
+    bool ours = runtimes[function->runtime].interpreter != NULL;
+
+    if (ours && wrapper != NULL && wrapper[0] != '\0') {
+        wrapper_check(loader, entry, lambda, function, wrapper);
+        wrap(loader, function);
+    }
+    config_handler_check(loader, entry->file, lambda->handler, function);
 }

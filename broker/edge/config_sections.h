@@ -39,16 +39,22 @@ void config_listen_read(struct loader *loader, const struct config_slot *bus, co
 
 /* ---- config_lambda.c ---- */
 struct config_lambda {              /* what a function of protocol lambda says of itself; NULL: nothing */
-    const struct yaml_node *command, *runtime, *handler;
+    const struct yaml_node *command, *runtime, *handler, *environment;
 };
 /* Runtime, handler, and the command of a runtime. True: it has a command of its own, which is still to be read. */
 bool config_lambda_read(struct loader *loader, const struct config_entry *entry, const struct config_lambda *lambda,
                         struct config_function *function);
 /* PATH, as Lambda has it, behind the folders in which this process finds node and python3, where that would find others, or none. */
 const char *config_lambda_path(struct loader *loader);
-/* Once its environment is read: what AWS_LAMBDA_EXEC_WRAPPER does to the command. */
-void config_lambda_wrap(struct loader *loader, struct config_function *function);
+/* Once its environment is read: what AWS_LAMBDA_EXEC_WRAPPER does to the command, and whether it and the handler's file are there. */
+void config_lambda_finish(struct loader *loader, const struct config_entry *entry, const struct config_lambda *lambda, struct config_function *function);
+/* The value of a variable of its own; NULL: it has none of that name. */
+const char *config_variable(const struct config_function *function, const char *name);
 bool config_variable_is_reserved(struct view name);
+
+/* ---- config_handler.c ---- */
+/* Tells when the handler's module cannot be where the bootstrap looks for it. */
+void config_handler_check(struct loader *loader, const struct yaml_file *file, const struct yaml_node *node, const struct config_function *function);
 
 /* ---- config_web.c ---- */
 extern const char *const config_no_texts[];       /* the list that is empty */

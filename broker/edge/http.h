@@ -32,7 +32,8 @@ struct http_limits {                 /* 0: the default named here */
     size_t line_bytes_max;           /* HTTP_LINE_BYTES_MAX: the request line (414), and each header line (431), CRLF included */
     size_t head_bytes_max;           /* HTTP_HEAD_BYTES_MAX, more where lines may be longer: all of them together, and trailers again; 431 */
     size_t body_bytes_max;           /* HTTP_BODY_BYTES_MAX, of a body that is collected; 413. on_head may set another */
-    size_t bodies_bytes_max;         /* HTTP_BODIES_BYTES_MAX, of all collected bodies that are held; 503 */
+    size_t bodies_bytes_max;         /* HTTP_BODIES_BYTES_MAX, of all requests that are held: collected bodies, heads, what is read ahead; 503 */
+    size_t unsent_bytes_max;         /* HTTP_UNSENT_SUM_MAX, of all answers that peers do not take; beyond, who took nothing for longest is cut off */
     int64_t idle_ms;                 /* HTTP_IDLE_MS: a kept connection between requests */
     int64_t request_ms;              /* HTTP_REQUEST_MS: from the first byte of a head to its end, and between two pieces of a body; a collected
                                       * body has HTTP_BODY_WAITS of these and a second for each HTTP_BODY_RATE_MIN bytes in all; 408 */
@@ -41,7 +42,7 @@ struct http_limits {                 /* 0: the default named here */
 enum {
     HTTP_CONNECTIONS_MAX = 4096,
     HTTP_LINE_BYTES_MAX = 16 << 10, HTTP_HEAD_BYTES_MAX = 64 << 10, HTTP_HEADERS_MAX = 100,
-    HTTP_BODY_BYTES_MAX = 6 << 20, HTTP_BODIES_BYTES_MAX = 256 << 20,
+    HTTP_BODY_BYTES_MAX = 6 << 20, HTTP_BODIES_BYTES_MAX = 256 << 20, HTTP_UNSENT_SUM_MAX = 256 << 20,
     HTTP_BODY_WAITS = 4, HTTP_BODY_RATE_MIN = 1024,
     HTTP_IDLE_MS = 75000, HTTP_REQUEST_MS = 20000, HTTP_SEND_MS = 60000,
     HTTP_PIPELINED_BYTES_MAX = 16 << 10, /* behind a request that is not answered yet: what is more stays in the socket */
@@ -84,8 +85,8 @@ struct http_server *http_server_free(struct http_server *server);       /* its l
 /* `address`: "127.0.0.1:4566", "[::1]:0"; port 0: any free one, http_listener_port() tells. SLUICE_EINVAL: no such address; SLUICE_EIO. */
 enum sluice_err http_listen(struct http_server *server, const char *address, void *ctx, struct http_listener **ret_listener,
                             struct sluice_error *reterr);
-/* Other bounds than the server's limits say, for this listener. */
-void http_listener_bound(struct http_listener *listener, unsigned connections_max, size_t bodies_bytes_max);
+/* Other bounds than the server's limits say, for this listener. `bytes_max`: of requests, and of answers. */
+void http_listener_bound(struct http_listener *listener, unsigned connections_max, size_t bytes_max);
 /* Stops listening and closes its connections; what they had parked ends with HTTP_CLOSED. NULL is fine. */
 void http_listener_close(struct http_listener *listener);
 uint16_t http_listener_port(const struct http_listener *listener);
@@ -103,7 +104,7 @@ struct http_field { struct view name, value; };
 unsigned http_headers_count(const struct http_exchange *exchange);
 struct http_field http_header_at(const struct http_exchange *exchange, unsigned index);
 struct view http_trailer(const struct http_exchange *exchange, const char *name);   /* from on_request on */
-struct view http_body(const struct http_exchange *exchange);            /* collected; from on_request on */
+struct view http_body(const struct http_exchange *exchange);            /* collected; from on_request on, until the callback that answers has returned */
 bool http_peer_address(const struct http_exchange *exchange, char *buffer, size_t size); /* "127.0.0.1" */
 int http_socket(const struct http_exchange *exchange);                  /* to ask the kernel who is at its other end; not to be read or written */
 void http_set_user(struct http_exchange *exchange, void *user);

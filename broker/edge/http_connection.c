@@ -74,6 +74,7 @@ void http_connection_close(struct http_connection *connection, enum http_end end
     list_remove(&connection->link);
     list_push(&server->dead, &connection->link);
     connection->listener->count--;
+    http_unsent_count(connection, 0);
     exchange_end(connection, end);
     if (cut)
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset); /* if not, it ends as well, only less truthfully */
@@ -162,6 +163,7 @@ static void next_request(struct http_connection *connection)
 
 static void forget_input(struct http_connection *connection)
 {
+    connection->listener->bodies_bytes -= connection->input.capacity;
     bytes_done(&connection->input); /* a connection that waits holds no buffer */
     connection->input_at = 0;
 }
@@ -227,7 +229,9 @@ static void take_kept_input(struct http_connection *connection)
 
 static void keep_input(struct http_connection *connection, struct view came)
 {
+    struct http_listener *listener = connection->listener;
     struct bytes *input = &connection->input;
+    size_t before = input->capacity;
 
     if (connection->input_at > 0) {
         memmove(input->data, input->data + connection->input_at, http_connection_kept(connection));
@@ -235,8 +239,9 @@ static void keep_input(struct http_connection *connection, struct view came)
         connection->input_at = 0;
     }
     bytes_put_view(input, came);
-    if (input->failed)
-        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
+    listener->bodies_bytes += input->capacity - before;
+    if (input->failed || listener->bodies_bytes > listener->bodies_bytes_max)
+        http_connection_refuse(connection, 503, "too many bytes of requests are held here; try again later", HTTP_REFUSED);
 }
 
 void http_connection_advance(struct http_connection *connection)
@@ -411,7 +416,7 @@ void http_connection_free(struct http_connection *connection)
 {
     ASSERT(connection->state == CONNECTION_GONE);
     ASSERT(connection->exchange == NULL);
-    bytes_done(&connection->input);
+    forget_input(connection);
     bytes_done(&connection->out);
     list_remove(&connection->link);
     free(connection);

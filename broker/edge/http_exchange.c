@@ -54,10 +54,15 @@ static struct view section_find(const struct http_section *section, const char *
 
 struct http_exchange *http_exchange_new(struct http_connection *connection, const struct http_head *head)
 {
-    struct http_exchange *exchange = malloc(sizeof *exchange + section_bytes(head));
+    struct http_listener *listener = connection->listener;
+    size_t head_bytes = section_bytes(head);
 
+    if (listener->bodies_bytes + head_bytes > listener->bodies_bytes_max)
+        return NULL;
+    struct http_exchange *exchange = malloc(sizeof *exchange + head_bytes);
     if (exchange == NULL)
         return NULL;
+    listener->bodies_bytes += head_bytes;
     *exchange = (struct http_exchange){
         .connection = connection,
         .head = (struct http_section *)(exchange + 1),
@@ -66,6 +71,7 @@ struct http_exchange *http_exchange_new(struct http_connection *connection, cons
         .has_query = head->query.data != NULL,
         .old = head->old,
         .head_only = view_is(head->method, "HEAD"),
+        .head_bytes = (uint32_t)head_bytes,
         .chunked_body = head->chunked,
         .expects_continue = head->expects_continue && (head->chunked || head->length > 0),
         .length = head->length,
@@ -87,10 +93,16 @@ bool http_exchange_trailers(struct http_exchange *exchange, const struct http_he
     return exchange->trailers != NULL;
 }
 
-void http_exchange_free(struct http_exchange *exchange)
+void http_exchange_forget_body(struct http_exchange *exchange)
 {
     exchange->connection->listener->bodies_bytes -= exchange->body.capacity;
     bytes_done(&exchange->body);
+}
+
+void http_exchange_free(struct http_exchange *exchange)
+{
+    http_exchange_forget_body(exchange);
+    exchange->connection->listener->bodies_bytes -= exchange->head_bytes;
     free(exchange->trailers);
     free(exchange);
 }

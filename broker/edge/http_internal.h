@@ -39,6 +39,7 @@ enum {
     HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */
     HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_ROUND = 512, /* then the rest of the loop has its turn */
     HTTP_UNSENT_BYTES_MAX = 64 << 20,    /* of a streamed answer whose writer does not heed http_unsent(): cut off */
+    HTTP_CUT_LOGGED_EVERY_MS = 1000,     /* of slow peers that are cut off, of one port */
     HTTP_BODY_PROVEN_BYTES = 256 << 10,  /* before so much of a body has come, its declared length is not believed */
 };
 
@@ -57,6 +58,7 @@ struct http_exchange {
     struct http_section *head, *trailers;    /* head: behind the exchange, in its block; trailers: NULL if none */
     struct http_span method, path, query;
     bool has_query, old, head_only;          /* head_only: HEAD */
+    uint32_t head_bytes;                     /* counted in listener->bodies_bytes */
     bool chunked_body, expects_continue;
     bool streamed, paused;
     bool chunked_answer, no_body;            /* of the answer */
@@ -86,6 +88,7 @@ struct http_connection {
     size_t input_at;
     struct bytes out;
     size_t sent;                             /* of out */
+    size_t unsent_counted;                   /* in listener->unsent_bytes */
     int64_t body_from_ms;                    /* when its head was whole */
     int64_t read_by_ms, send_by_ms;          /* 0: no deadline */
     int64_t linger_until_ms;
@@ -120,7 +123,9 @@ struct http_listener {
     uint16_t port;
     bool closed, failing, paused;
     unsigned count, connections_max;
-    size_t bodies_bytes, bodies_bytes_max;   /* collected, of all connections */
+    size_t bodies_bytes, bodies_bytes_max;   /* of all connections: collected, heads, and input that is kept */
+    size_t unsent_bytes, unsent_bytes_max;   /* of answers whose peer did not take all at once, wholly */
+    int64_t cut_logged_ms;                   /* when it was last said that one was cut off for that */
 };
 
 static inline struct http_server *http_server_of(const struct http_connection *connection) { return connection->listener->server; }
@@ -163,6 +168,7 @@ bool http_may_take(const struct http_connection *connection);
 size_t http_take(struct http_connection *connection, struct view input);    /* returns how much of it is done with */
 
 /* http_send.c */
+void http_unsent_count(struct http_connection *connection, size_t held);
 void http_connection_dirty(struct http_connection *connection);
 void http_connection_send(struct http_connection *connection);
 void http_pass(struct ev_loop *loop, ev_prepare *watcher, int events);
@@ -172,6 +178,7 @@ void http_pass_again(struct ev_loop *loop, ev_timer *watcher, int events);
 struct http_exchange *http_exchange_new(struct http_connection *connection, const struct http_head *head);  /* NULL: out of memory */
 bool http_exchange_trailers(struct http_exchange *exchange, const struct http_head *trailers);
 void http_exchange_free(struct http_exchange *exchange);
+void http_exchange_forget_body(struct http_exchange *exchange);
 bool http_exchange_collect(struct http_exchange *exchange, struct view piece);
 void http_put_own_answer(struct http_connection *connection, unsigned status, const char *reason);
 

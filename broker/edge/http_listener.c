@@ -172,7 +172,10 @@ enum sluice_err http_listen(struct http_server *server, const char *text, void *
     }
     listener->server = server;
     listener->ctx = ctx;
-    http_listener_bound(listener, server->limits.connections_max, server->limits.bodies_bytes_max);
+    listener->connections_max = server->limits.connections_max;
+    listener->bodies_bytes_max = server->limits.bodies_bytes_max;
+    listener->unsent_bytes_max = server->limits.unsent_bytes_max;
+    listener->cut_logged_ms = -HTTP_CUT_LOGGED_EVERY_MS;
     listener->port = ntohs(address.socket.any.sa_family == AF_INET ? address.socket.v4.sin_port : address.socket.v6.sin6_port);
     list_init(&listener->link);
     list_init(&listener->idle);
@@ -185,10 +188,10 @@ enum sluice_err http_listen(struct http_server *server, const char *text, void *
     return SLUICE_OK;
 }
 
-void http_listener_bound(struct http_listener *listener, unsigned connections_max, size_t bodies_bytes_max)
+void http_listener_bound(struct http_listener *listener, unsigned connections_max, size_t bytes_max)
 {
     listener->connections_max = connections_max;
-    listener->bodies_bytes_max = bodies_bytes_max;
+    listener->bodies_bytes_max = listener->unsent_bytes_max = bytes_max;
 }
 
 static void part_all(struct list *connections)

@@ -3,6 +3,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/edge/http_internal.h"
+#include "broker/edge/log.h"
 
 void http_connection_dirty(struct http_connection *connection)
 {
@@ -19,8 +20,49 @@ void http_connection_dirty(struct http_connection *connection)
     ev_feed_event(server->loop, &server->pass, EV_CUSTOM);
 }
 
+/* ---- answers that peers do not take ---- */
+
+/* What is sent of an answer is held with the rest of it. */
+void http_unsent_count(struct http_connection *connection, size_t held)
+{
+    struct http_listener *listener = connection->listener;
+
+    ASSERT(listener->unsent_bytes >= connection->unsent_counted);
+    listener->unsent_bytes = listener->unsent_bytes - connection->unsent_counted + held;
+    connection->unsent_counted = held;
+}
+
+static struct http_connection *slowest_of(const struct list *connections, struct http_connection *slowest)
+{
+    LIST_EACH(at, connections) {
+        struct http_connection *connection = LIST_OWNER(at, struct http_connection, link);
+        if (connection->unsent_counted > 0 && (slowest == NULL || connection->send_by_ms < slowest->send_by_ms))
+            slowest = connection;
+    }
+    return slowest;
+}
+
+/* A peer that asks, and does not read, has us hold its answers: so much, of all of them, and no more. Who still takes some is the last to go. */
+static void unsent_bound(struct http_listener *listener)
+{
+    while (listener->unsent_bytes > listener->unsent_bytes_max) {
+        struct http_connection *slowest = slowest_of(&listener->idle, slowest_of(&listener->busy, NULL));
+        int64_t now_ms = http_now_ms();
+        ASSERT(slowest != NULL);
+        if (now_ms - listener->cut_logged_ms >= HTTP_CUT_LOGGED_EVERY_MS) {
+            log_format(LOG_WARN, "event=http-cut port=%u held=%zu limit=%zu reason=\"peers do not read their answers; who took nothing for longest is cut off\"",
+                       listener->port, listener->unsent_bytes, listener->unsent_bytes_max);
+            listener->cut_logged_ms = now_ms;
+        }
+        http_connection_close(slowest, HTTP_TIMED_OUT);
+    }
+}
+
+/* ---- sending ---- */
+
 static void all_sent(struct http_connection *connection)
 {
+    http_unsent_count(connection, 0);
     bytes_done(&connection->out); /* a connection that waits holds no buffer */
     connection->sent = 0;
     connection->send_by_ms = 0;
@@ -64,6 +106,10 @@ static void send_some(struct http_connection *connection)
     forget_sent(connection);
     http_watch(connection, EV_WRITE, true);
     http_deadline(connection);
+    http_unsent_count(connection, out->len);
+    if (connection->exchange != NULL && connection->exchange->answer == ANSWER_FINISHED)
+        http_exchange_forget_body(connection->exchange); /* slow readers are not to take the room of those who ask */
+    unsent_bound(connection->listener); /* it may be this one */
 }
 
 static void tell_drained(struct http_connection *connection)

@@ -22,6 +22,7 @@ void http_leave(struct http_server *server)
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the one freed before has left the list */
         ASSERT(listener->count == 0);
         ASSERT(listener->bodies_bytes == 0);
+        ASSERT(listener->unsent_bytes == 0);
         list_remove(&listener->link);
         free(listener);
     }
@@ -98,6 +99,8 @@ static struct http_limits limits_or_defaults(const struct http_limits *given)
         limits.body_bytes_max = HTTP_BODY_BYTES_MAX;
     if (limits.bodies_bytes_max == 0)
         limits.bodies_bytes_max = HTTP_BODIES_BYTES_MAX;
+    if (limits.unsent_bytes_max == 0)
+        limits.unsent_bytes_max = HTTP_UNSENT_SUM_MAX;
     if (limits.idle_ms == 0)
         limits.idle_ms = HTTP_IDLE_MS;
     if (limits.request_ms == 0)

@@ -11,7 +11,7 @@ static void take_head(struct http_connection *connection, const struct http_head
     connection->closing = connection->closing || !head->keep_alive;
     struct http_exchange *exchange = connection->exchange = http_exchange_new(connection, head);
     if (exchange == NULL) {
-        http_connection_refuse(connection, 503, "out of memory; try again later", HTTP_REFUSED);
+        http_connection_refuse(connection, 503, "no memory is left for requests here; try again later", HTTP_REFUSED);
         return;
     }
     if (handler->on_head != NULL)

@@ -361,7 +361,7 @@ static enum sluice_err buffer_read(struct link *link, struct sluice_error *reter
 
     for (;;) {
         struct frame_head head;
-        switch (frame_read_head(link->kind, link->buffer + at, link->buffered - at, PROTOCOL_MESSAGE_BYTES_MAX, &head)) {
+        switch (frame_read_head(link->kind, link->buffer + at, link->buffered - at, PROTOCOL_CONTROL_BYTES_MAX, &head)) {
         case FRAME_BROKEN:
             return sluice_fail(reterr, SLUICE_EPROTO, "what answers at %.200s is no daemon: broken frame", link->url);
         case FRAME_SHORT:

@@ -2,7 +2,10 @@
  *
  * Nearly all of JSON's grammar is about neighbours: what may stand behind a comma, a point, a closing quote. With one bit per byte for each
  * kind of byte, a rule about neighbours is a shift and a mask for 64 bytes at once, whatever stands there, so that no branch depends on how
- * long a number or a name is. Only brackets are gone through one by one: they say whether commas separate members or items. */
+ * long a number or a name is. Only brackets are gone through one by one: they say whether commas separate members or items.
+ *
+ * It needs vectors of 32 bytes or more: with those of 16, that all x86-64 processors have, sorting a block's bytes into fourteen kinds takes so many instructions
+ * that it was measured at 0.8 times the speed of going token by token, which is what such processors, and all others, do. */
 #ifndef SLUICE_CODEC_JSON_BLOCKS_H
 #define SLUICE_CODEC_JSON_BLOCKS_H
 

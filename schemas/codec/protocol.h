@@ -35,6 +35,8 @@ enum protocol_call { CALL_HELLO = 1, CALL_PUBLISH = 2, CALL_NEXT = 3, CALL_ATTAC
 enum next_shape { NEXT_ENVELOPE = 0, NEXT_JSON = 1 };
 enum {
     PROTOCOL_MESSAGE_BYTES_MAX = (4 << 20) + 4096, /* one publish batch and its head; without the ids */
+    /* A control call, and its answer: ipc only. A payload of an invocation, 6 MiB, is a string in its JSON, where each byte may be two. */
+    PROTOCOL_CONTROL_BYTES_MAX = 2 * (6 << 20) + (64 << 10),
     PROTOCOL_DEPTH_MAX = 8,           /* of the frame itself; details have EVENT_DEPTH_MAX */
     PUBLISH_WINDOW_BATCHES_MAX = 16,  /* credit: batches a producer may have unanswered */
     NEXT_EVENTS_MAX = 10000,

@@ -11,6 +11,7 @@ trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/hello" "$folder/greet" "$folder/plain"
 printf '#!/bin/sh\n' >"$folder/plain/bootstrap"
 chmod +x "$folder/plain/bootstrap"
+touch "$folder/hello/index.js" "$folder/greet/app.py"
 awk -v folder="$folder" '/^```yaml$/ { on = 1; file = folder "/readme" ++count ".yaml"; next } /^```$/ { on = 0 } on { print > file }' README.md
 for page in "$folder"/readme*.yaml; do
     grep -q '^functions:' "$page" || { echo "README.md holds no configuration" >&2; exit 1; }

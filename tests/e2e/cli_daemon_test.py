@@ -79,6 +79,15 @@ class Control(sluice_daemon.DaemonTest):
         self.assertEqual({"name", "accepted", "succeeded", "dead_lettered", "expired", "discarded", "pending"},
                          set(daemon.balance("keep")))
 
+    def test_a_payload_and_a_result_may_have_6_mib(self):
+        daemon = self.start("functions: {f: {command: [cat], protocol: stdio, timeout: 20s}}")
+        worst = json.dumps(["\"" * ((3 << 20) - 2)])   # each byte of it is two in the JSON of the call
+        self.assertEqual(6 << 20, len(worst))
+        self.assertEqual(worst, daemon.sluice("function", "invoke", "f", "--payload", "-", stdin=worst).strip())
+        refused = daemon.run("function", "invoke", "f", "--payload", "-", stdin=worst + " ")
+        self.assertEqual(1, refused.status)
+        self.assertIn("has over 6291456 bytes, the most that an invocation takes", refused.stderr)
+
     def test_people_get_text_from_the_same_commands(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("fail"))

@@ -26,6 +26,8 @@ def slow(event, context):
 def web(event, context):
     if event["rawPath"].endswith("/text"):
         return "plain"
+    if event["rawPath"].endswith("/bad"):
+        return {"statusCode": 42}
     if event["rawPath"].endswith("/error"):
         raise ValueError("secret")
     return {"statusCode": 201, "headers": {"x-id": event.get("pathParameters", {}).get("id", "-")}, "cookies": ["a=1", "b=2"],
@@ -157,6 +159,9 @@ class DoorsTest(sluice_daemon.DaemonTest):
         error = self.daemon.http("GET", "/url/web/error")
         self.assertEqual(error.status, 502)
         self.assertNotIn(b"secret", error.body)
+        bad = self.daemon.http("GET", "/url/web/bad")
+        self.assertEqual((bad.status, json.loads(bad.body)), (502, {"message": "Internal Server Error"}))
+        self.assertIn(f"function=web event=bad-http-response request={bad.headers['x-amzn-RequestId']} text=", self.daemon.wait_log("bad-http-response"))
         self.assertEqual(self.daemon.http("GET", "/url/none").status, 404)
         self.assertEqual(self.daemon.http("GET", "/url/web/a", headers={"Host": "rebound.example"}).status, 403)
 

@@ -284,6 +284,20 @@ class Staying(MisbehavingTest):
                 self.assertEqual(("signalled", int(signal.SIGKILL)), (shown["ends"][-1]["reason"], shown["ends"][-1]["code"]))
                 self.assertEqual(0, shown["circuit"]["failures"])
 
+    def test_a_native_instance_that_takes_work_and_falls_silent_is_killed_after_its_timeout(self):
+        recorder = {"command": [sluice_daemon.program("tests/helpers/native_recorder"), "f.got"], "protocol": "native", "timeout": "1s",
+                    "scale": {"min": 1, "max": 1}}
+        daemon = self.start_with(f=recorder)
+        shown = daemon.wait_show("f", lambda shown: [one["state"] for one in shown["instances"]] == ["ready"], "one that waits for work")
+        os.kill(shown["instances"][0]["pid"], signal.SIGSTOP)
+        daemon.put(event("f", 1))
+        self.assertEqual("dead_lettered", self.wait_settled(daemon, "f"))
+        self.assertEqual("Sandbox.Timedout", self.dead_letter(daemon, "f")["reason"].split(":")[0])
+        shown = daemon.wait_show("f", lambda shown: shown["ends"], "its end")
+        self.assertEqual(("signalled", int(signal.SIGKILL)), (shown["ends"][0]["reason"], shown["ends"][0]["code"]))
+        daemon.put(event("f", 2))
+        daemon.wait_balance("f", succeeded=1, dead_lettered=1, pending=0)
+
     def test_children_that_stay_are_ended_and_hold_nothing_up(self):
         stayers = {"group": "sleep 1000 &", "session": "setsid sleep 1000 &", "twice": "setsid sh -c 'sleep 1000 & sleep 1000' &",
                    "deaf": "(trap '' TERM; while :; do sleep 0.1; done) &"}

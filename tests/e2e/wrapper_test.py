@@ -30,9 +30,9 @@ functions:
   python: {runtime: python, code: code, handler: app.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: wrapper}}
   empty: {runtime: python, code: code, handler: app.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: ''}}
   provided: {runtime: provided, code: code, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: wrapper}}
-  missing: {runtime: nodejs, code: code, handler: index.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: /opt/no-such-wrapper}}
-  folder: {runtime: python, code: code, handler: app.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: ../code}}
-  text: {runtime: python, code: code, handler: app.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: ./app.py}}
+  missing: {runtime: nodejs, code: code, handler: index.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: DIR/code/missing}}
+  folder: {runtime: python, code: code, handler: app.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: ../code/folder}}
+  text: {runtime: python, code: code, handler: app.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: ./text}}
   late: {runtime: python, code: code, handler: app.handler, timeout: 20s, environment: {AWS_LAMBDA_EXEC_WRAPPER: ./late}}
 """
 
@@ -45,7 +45,9 @@ class WrapperTest(sluice_daemon.DaemonTest):
         code.mkdir()
         for name, text in (("index.js", NODE), ("app.py", PYTHON), ("bootstrap", BOOTSTRAP), ("wrapper", WRAPPER)):
             (code / name).write_text(text)
-        for name in ("bootstrap", "wrapper"):
+        for name in ("missing", "folder", "text", "late"):
+            (code / name).write_text(WRAPPER)
+        for name in ("bootstrap", "wrapper", "missing", "folder", "text", "late"):
             (code / name).chmod(0o755)
         self.daemon.configure(FUNCTIONS.replace("DIR", str(self.daemon.folder)))
         self.daemon.start()
@@ -65,9 +67,24 @@ class WrapperTest(sluice_daemon.DaemonTest):
         self.assertEqual(self.invoke("empty")[0], {"by": None, "n": 7})
         self.assertEqual(self.invoke("provided")[0], {"by": "nobody"})
 
+    def test_one_that_is_not_there_is_refused_with_its_place(self):
+        (self.daemon.folder / "code/missing").unlink()
+        (self.daemon.folder / "code/text").chmod(0o644)
+        done = self.daemon.run("config", "check", str(self.daemon.path))
+        self.assertEqual(done.status, 1)
+        lines = self.daemon.path.read_text().splitlines()
+        for name, why in (("missing", "does not exist"), ("text", "is not executable; chmod \\+x it")):
+            line = next(number for number, text in enumerate(lines, 1) if text.startswith(f"  {name}:"))
+            self.assertRegex(done.stderr, rf"sluice\.yaml:{line}:\d+: error: AWS_LAMBDA_EXEC_WRAPPER is .*/{name}, which {why}")
+
     def test_one_that_cannot_be_run_fails_the_init(self):
-        for function, status, says in (("missing", 127, "'/opt/no-such-wrapper' does not exist, seen from"), ("folder", 127, "'../code' is not a file"),
-                                       ("text", 126, "'./app.py' is not executable")):
+        code = self.daemon.folder / "code"
+        for name in ("missing", "folder"):
+            (code / name).unlink()
+        (code / "folder").mkdir()
+        (code / "text").chmod(0o644)
+        for function, status, says in (("missing", 127, f"'{code}/missing' does not exist, seen from"), ("folder", 127, "'../code/folder' is not a file"),
+                                       ("text", 126, "'./text' is not executable")):
             with self.subTest(function):
                 error, _ = self.invoke(function)
                 self.assertEqual(error["errorType"], "Runtime.ExitError")
@@ -76,10 +93,10 @@ class WrapperTest(sluice_daemon.DaemonTest):
                 self.assertIn(f"AWS_LAMBDA_EXEC_WRAPPER of function '{function}': {says}", log)
                 self.assertRegex(log, "; (give the path of an executable file|chmod \\+x it)")
 
-    def test_it_may_come_later(self):
-        """The configuration is taken without it; the next start finds it."""
-        self.assertEqual(self.invoke("late")[0]["errorType"], "Runtime.ExitError")
+    def test_one_that_was_lost_is_found_by_the_next_start(self):
         late = self.daemon.folder / "code/late"
+        late.unlink()
+        self.assertEqual(self.invoke("late")[0]["errorType"], "Runtime.ExitError")
         late.write_text("#!/bin/sh\nWRAPPED_BY=late exec \"$@\"\n")
         late.chmod(0o755)
         self.assertEqual(self.invoke("late")[0], {"by": "late", "n": 7})

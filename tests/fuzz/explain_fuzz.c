@@ -13,15 +13,18 @@ static bool begins_with(const char *text, const char *words)
     return strncmp(text, words, strlen(words)) == 0;
 }
 
-/* "PATH is ..." or "PATH has ...", as far as there is room for it. */
+/* "PATH is ..." or "PATH has ...". The end of a long path is left out. */
 static bool names_field(const char *text, struct view path)
 {
+    enum { SHOWN_BYTES = 190 };
     size_t at = 0;
 
-    for (; at < path.len && text[at] != '\0'; at++)
+    for (; at < path.len && at < SHOWN_BYTES; at++)
         if (text[at] != path.data[at] && (unsigned char)path.data[at] >= 0x20)
-            return strlen(text) > EXPLANATION_TEXT_MAX - 8 || strstr(text, "\xEF\xBF\xBD") != NULL; /* what is not UTF-8 is said otherwise */
-    return text[at] == '\0' || begins_with(text + at, " is ") || begins_with(text + at, " has ");
+            return strstr(text, "\xEF\xBF\xBD") != NULL; /* what is not UTF-8 is said otherwise */
+    if (path.len > at)
+        return strstr(text + at, " is ") != NULL || strstr(text + at, " has ") != NULL;
+    return begins_with(text + at, " is ") || begins_with(text + at, " has ");
 }
 
 static void must_name_what_failed(struct view pattern, const char *text)

@@ -205,6 +205,9 @@ def main():
             (folder / program).mkdir(exist_ok=True)
             (folder / program / bootstrap).write_text("#!/bin/sh\n")
             (folder / program / bootstrap).chmod(0o755)
+        (folder / "a").mkdir()
+        for module in ("a.py", "a/b.js", "hello.py", "index.js"):
+            (folder / module).write_text("")
         verdicts, told = loader_verdicts(check, folder, [text for text, _, _ in cases])
         for (text, schema_good, loader_good), verdict in zip(cases, verdicts):
             expect(schema_takes(validator, text) == schema_good, f"the schema {'takes' if schema_good else 'refuses'}:\n{text}")

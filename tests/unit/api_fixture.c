@@ -488,3 +488,30 @@ void ask(struct bench *bench, const char *line, const char *headers, struct view
     client_answer(&client, ret_reply);
     client_close(&client);
 }
+
+void ask_three_times(struct bench *bench, const char *line, const char *headers, struct view body, struct reply *ret_reply, struct reply *ret_again)
+{
+    struct client first, second;
+    struct reply other;
+    char id[40];
+
+    client_open(&first, bench);
+    client_open(&second, bench);
+    client_ask(&first, line, headers, body);
+    bench_wait_publishes(bench, 1);
+    client_close(&first); /* its events are on their way all the same */
+    client_ask(&second, line, headers, body);
+    client_open(&first, bench);
+    client_ask(&first, "GET /healthz", "", VIEW_LITERAL("")); /* behind it on the loop */
+    client_answer(&first, &other);
+    reply_done(&other);
+    bench_committed(bench);
+    client_answer(&second, ret_reply);
+    client_ask(&second, line, headers, body);
+    client_answer(&second, ret_again);
+    (void)snprintf(id, sizeof id, "%s", reply_header(ret_reply, "x-amzn-requestid"));
+    EXPECT_TEXT(id, reply_header(ret_again, "x-amzn-requestid"));
+    EXPECT_EQ(1, bench->publishes.count);
+    client_close(&first);
+    client_close(&second);
+}

@@ -80,5 +80,8 @@ void reply_done(struct reply *reply);
 const char *reply_header(const struct reply *reply, const char *name);
 /* Both: what was asked is answered without a hand's doing. */
 void ask(struct bench *bench, const char *line, const char *headers, struct view body, struct reply *ret_reply);
+/* Events as SDKs try them: the first caller gives up before they are committed, a second one asks for the same and waits, and asks once more behind
+ * its answer. Both answers, which must be those of one request, and there must be one publish. */
+void ask_three_times(struct bench *bench, const char *line, const char *headers, struct view body, struct reply *ret_reply, struct reply *ret_again);
 
 #endif

@@ -388,7 +388,7 @@ bool raw_send(struct raw raw, uint32_t id, const struct bytes *body)
 
 int raw_receive(struct raw raw, uint32_t *ret_id)
 {
-    static uint8_t body[PROTOCOL_MESSAGE_BYTES_MAX];
+    static uint8_t body[PROTOCOL_CONTROL_BYTES_MAX];
     uint8_t bytes[FRAME_HEAD_BYTES_MAX];
     struct frame_head head;
     size_t len = frame_put_head(raw.kind, 0, 0, bytes);

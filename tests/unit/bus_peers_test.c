@@ -130,6 +130,29 @@ TEST(a_peer_that_never_reads_is_not_read_from_and_others_are_served)
     bench_close(bench);
 }
 
+TEST(only_a_control_call_may_be_larger_than_a_batch)
+{
+    struct bench *bench = bench_open();
+    struct raw raw = raw_hello(bench, FRAME_IPC);
+    struct bytes body = { 0 };
+    char *arguments = malloc(PROTOCOL_CONTROL_BYTES_MAX);
+
+    on_loop(bench, nothing);
+    put_publish(&body, 1, PROTOCOL_MESSAGE_BYTES_MAX);
+    EXPECT(raw_send(raw, 1, &body));
+    EXPECT_EQ(SLUICE_EINVAL, raw_receive(raw, NULL));
+    memset(arguments, ' ', PROTOCOL_CONTROL_BYTES_MAX);
+    arguments[0] = '{', arguments[PROTOCOL_CONTROL_BYTES_MAX - 100] = '}', arguments[PROTOCOL_CONTROL_BYTES_MAX - 99] = '\0';
+    bytes_clear(&body);
+    put_control(&body, arguments);
+    EXPECT(raw_send(raw, 2, &body));
+    EXPECT_EQ(SLUICE_OK, raw_receive(raw, NULL));
+    close(raw.fd);
+    free(arguments);
+    bytes_done(&body);
+    bench_close(bench);
+}
+
 TEST(an_answer_too_large_for_a_message_becomes_an_error)
 {
     struct bench *bench = bench_open();
@@ -137,7 +160,7 @@ TEST(an_answer_too_large_for_a_message_becomes_an_error)
     struct bytes body = { 0 };
 
     on_loop(bench, nothing);
-    bench->reply_bytes = PROTOCOL_MESSAGE_BYTES_MAX;
+    bench->reply_bytes = PROTOCOL_CONTROL_BYTES_MAX;
     put_control(&body, "{}");
     EXPECT(raw_send(raw, 1, &body));
     EXPECT_EQ(SLUICE_ELIMIT, raw_receive(raw, NULL));

@@ -193,7 +193,7 @@ TEST(nonsense_is_answered_with_an_error_or_hung_up_on)
         { "another protocol of nng's", "\0SP\0\0\x50\0\0", 8, CLOSED, true },
         { "a length of 8 GiB", "\1\0\0\0\2\0\0\0\0\x80\0\0\1", 13, CLOSED, false },
         { "a length of all bits", "\1\xff\xff\xff\xff\xff\xff\xff\xff\x80\0\0\1", 13, CLOSED, false },
-        { "one byte over the limit", "\1\0\0\0\0\0\x40\x10\x21\x80\0\0\1", 13, CLOSED, false },
+        { "one byte over the limit", "\1\0\0\0\0\0\xc1\0\x21\x80\0\0\1", 13, CLOSED, false },
         { "no room for an id", "\1\0\0\0\0\0\0\0\3\x80\0\0\1", 13, CLOSED, false },
         { "not an ipc message", "\2\0\0\0\0\0\0\0\4\x80\0\0\1", 13, CLOSED, false },
         { "no id that is the last", "\1\0\0\0\0\0\0\0\10\0\0\0\1\0\0\0\2", 17, CLOSED, false },

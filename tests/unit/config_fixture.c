@@ -45,6 +45,17 @@ void given_programs(void)
     write_file("runtimes/nodejs/bootstrap.cjs", "", 0, 0644);
     write_file("runtimes/python/bootstrap.py", "", 0, 0644);
     write_file("code/bootstrap", "#!/bin/sh\n", 10, 0755);
+    (void)mkdir(in_directory("src"), 0755);
+    (void)mkdir(in_directory("src/deep"), 0755);
+    (void)mkdir(in_directory("node_modules"), 0755);
+    (void)mkdir(in_directory("node_modules/pack"), 0755);
+    write_file("src/index.js", "", 0, 0644);
+    write_file("src/deep/later.mjs", "", 0, 0644);
+    write_file("src/old.cjs", "", 0, 0644);
+    write_file("src/native.cpython-311-x86_64-linux-gnu.so", "", 0, 0644);
+    write_file("src/app.py", "", 0, 0644);
+    write_file("a.js", "", 0, 0644);
+    write_file("a.py", "", 0, 0644);
     char path[512];
     (void)snprintf(path, sizeof path, "%s:/usr/bin:/bin", in_directory("bin"));
     (void)setenv("PATH", path, 1);

@@ -216,12 +216,49 @@ TEST(each_runtime_becomes_a_command)
     }
 }
 
+TEST(a_handlers_module_is_found_where_the_bootstraps_look)
+{
+    static const char *const keys[] = {
+        "runtime: nodejs, handler: a.b",
+        "runtime: nodejs, handler: src/index.handler",
+        "runtime: nodejs, handler: src/index.deep.handler",
+        "runtime: nodejs, handler: src/deep/later.handler",
+        "runtime: nodejs, handler: src/old.handler",
+        "runtime: nodejs, handler: deep.handler, code: src",
+        "runtime: nodejs, handler: pack.handler",
+        "runtime: nodejs, handler: pack.handler, code: src/deep",
+        "runtime: nodejs, handler: nowhere.handler, environment: {NODE_PATH: /srv/modules}",
+        "runtime: nodejs, handler: nowhere.handler, environment: {NODE_OPTIONS: --import tsx}",
+        "runtime: python, handler: a.b",
+        "runtime: python, handler: src/app.handler",
+        "runtime: python, handler: src.app.handler",
+        "runtime: python, handler: src.handler",
+        "runtime: python, handler: src/native.handler",
+        "runtime: python, handler: app.handler, code: src",
+        "runtime: python, handler: installed.package.handler",
+        "runtime: python, handler: nowhere.handler, environment: {PYTHONPATH: /srv/modules}",
+        "runtime: python, handler: nowhere.handler, environment: {AWS_LAMBDA_EXEC_WRAPPER: ./run.sh}",
+        "runtime: provided, code: code, handler: nowhere.handler",
+        "command: [./run.sh], handler: nowhere.handler",
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        char text[256];
+        test_label(keys[i]);
+        (void)snprintf(text, sizeof text, "functions: {f: {%s}}\n", keys[i]);
+        struct config_file *file = load_text("handler.yaml", text, NULL);
+        EXPECT_TEXT("", printed);
+        EXPECT(file != NULL);
+        (void)config_file_free(file);
+    }
+    test_label(NULL);
+}
+
 TEST(a_wrapper_stands_before_the_commands_of_our_runtimes)
 {
     static const struct { const char *label, *keys, *words[5]; } cases[] = {
-        { "nodejs", "runtime: nodejs, handler: a.b, environment: {A: b, AWS_LAMBDA_EXEC_WRAPPER: /opt/w}",
+        { "nodejs", "runtime: nodejs, handler: a.b, environment: {A: b, AWS_LAMBDA_EXEC_WRAPPER: ./run.sh}",
           { "/bin/sh", "runtimes/wrapped.sh", "bin/node", "runtimes/nodejs/bootstrap.cjs" } },
-        { "python", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPER: ./w}",
+        { "python", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPER: run.sh}",
           { "/bin/sh", "runtimes/wrapped.sh", "bin/python3", "runtimes/python/bootstrap.py" } },
         { "an empty one", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPER: ''}", { "bin/python3", "runtimes/python/bootstrap.py" } },
         { "another variable", "runtime: python, handler: a.b, environment: {AWS_LAMBDA_EXEC_WRAPPERS: x}", { "bin/python3", "runtimes/python/bootstrap.py" } },
@@ -252,7 +289,7 @@ TEST(a_wrapper_stands_before_the_commands_of_our_runtimes)
 TEST(without_a_folder_of_runtimes_none_is_looked_for)
 {
     given_programs();
-    static const char text[] = "functions: {f: {runtime: nodejs, handler: a.b}}\n";
+    static const char text[] = "functions: {f: {runtime: nodejs, handler: none.b, environment: {AWS_LAMBDA_EXEC_WRAPPER: none}}}\n";
     write_file("rules-only.yaml", text, strlen(text), 0644);
     struct config_file *file = config_file_load(in_directory("rules-only.yaml"), NULL, stderr, NULL);
     EXPECT(file != NULL);

@@ -46,6 +46,20 @@ TEST(the_first_field_that_failed_is_named_with_what_is_there_and_what_is_wanted)
     }
 }
 
+TEST(a_long_name_leaves_room_for_what_is_there)
+{
+    struct bytes pattern = { 0 };
+    struct explanation explanation;
+
+    bytes_put_text(&pattern, "{\"");
+    for (int i = 0; i < 300; i++)
+        bytes_put_text(&pattern, "\xC3\xA9");
+    bytes_put_text(&pattern, "\":[1]}");
+    EXPECT_EQ(SLUICE_OK, explain_json(bytes_view(&pattern), VIEW_LITERAL("{}"), &explanation, NULL));
+    EXPECT(strstr(explanation.text, "\xC3\xA9... is absent, and the pattern wants 1") != NULL);
+    bytes_done(&pattern);
+}
+
 TEST(an_event_of_a_bus_is_explained_too)
 {
     struct event event = { .source = VIEW_LITERAL("shop"), .detail_type = VIEW_LITERAL("Order"), .id = VIEW_LITERAL("7"),

@@ -113,6 +113,73 @@ TEST(a_body_limit_of_one_request_and_one_of_all)
     DONE(owner);
 }
 
+TEST(what_peers_do_not_read_is_bounded_and_the_slowest_goes_first)
+{
+    enum { PEERS = 6 };
+    struct owner owner;
+    struct peer peers[PEERS];
+
+    OPEN(owner, .unsent_bytes_max = SOURCE_BYTES + 1000);
+    for (unsigned i = 0; i < PEERS; i++) {
+        CONNECT(peers[i], owner);
+        peer_stall(&peers[i], true);
+        EXPECT(peer_say(&peers[i], "GET /big HTTP/1.1\r\n" H "\r\n"));
+        UNTIL(&owner, owner.requests == i + 1);
+    }
+    UNTIL(&owner, owner.ends[HTTP_TIMED_OUT] > 0);
+    peer_stall(&peers[0], false);
+    EXPECT(peer_waits_for_end(&peers[0]));
+    EXPECT(peers[0].reset);
+    peer_stall(&peers[PEERS - 1], false);
+    struct reply reply = peer_reply(&peers[PEERS - 1]);
+    EXPECT_EQ(200, reply.status);
+    EXPECT_EQ(SOURCE_BYTES, reply.body.len);
+    for (unsigned i = 0; i < PEERS; i++)
+        peer_close(&peers[i]);
+    DONE(owner);
+}
+
+TEST(heads_count_as_what_is_held)
+{
+    enum { LINE = 1 << 20, PEERS = 5 };
+    struct bytes request = { 0 }, half = { 0 };
+    struct owner owner;
+    struct peer peers[PEERS];
+
+    OPEN(owner, .line_bytes_max = LINE, .bodies_bytes_max = 7 * LINE / 2);
+    bytes_put_text(&request, "GET /park HTTP/1.1\r\n" H "X: ");
+    bytes_reserve(&request, LINE);
+    memset(request.data + request.len, 'x', LINE - 100);
+    request.len += LINE - 100;
+    bytes_put_view(&half, bytes_view(&request));
+    bytes_put_text(&request, "\r\n\r\n");
+    for (unsigned i = 0; i < PEERS; i++) {
+        CONNECT(peers[i], owner);
+        if (i >= 3) { /* what is no whole head yet counts, too */
+            EXPECT(peer_send(&peers[i], half.data, half.len));
+            continue;
+        }
+        EXPECT(peer_send(&peers[i], request.data, request.len));
+        if (i < 2)
+            UNTIL(&owner, owner.parked.count == i + 1);
+    }
+    EXPECT_EQ(503, peer_reply(&peers[2]).status);
+    EXPECT_EQ(503, peer_reply(&peers[4]).status);
+    for (unsigned i = 2; i < PEERS; i++)
+        peer_close(&peers[i]);
+    answer_parked(&owner, 0, "ok");
+    EXPECT_EQ(200, peer_reply(&peers[0]).status);
+    UNTIL(&owner, http_listener_connections(owner.listener) == 2);
+    CONNECT(peers[2], owner); /* there is room again */
+    EXPECT(peer_send(&peers[2], request.data, request.len));
+    UNTIL(&owner, owner.parked.count == 2);
+    for (unsigned i = 0; i < 3; i++)
+        peer_close(&peers[i]);
+    bytes_done(&request);
+    bytes_done(&half);
+    DONE(owner);
+}
+
 TEST(a_refusal_reaches_a_peer_that_is_still_sending)
 {
     enum { SENT = 4 << 20 };

@@ -261,6 +261,9 @@ TEST(independent_arrays_do_not_multiply)
     bytes_done(&event);
 }
 
+#define X40 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+#define X640 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40 X40
+
 TEST(one_path_to_many_arrays_ends_at_the_limit)
 {
     struct bytes event = { 0 };
@@ -347,6 +350,49 @@ TEST(what_one_event_may_cost_has_an_end_whatever_the_rules)
         for (unsigned i = 0; c + 1 == sizeof hostile_cases / sizeof *hostile_cases && i < HOSTILE_RULES; i++)
             bytes_done(&patterns[i]);
     }
+}
+
+/* What is dear in one value adds up over an event full of them: a number that takes microseconds to compare, an address against a mask of
+ * every length, a text with all the beginnings and ends that rules ask for. */
+TEST(an_event_full_of_dear_values_is_refused_and_one_with_many_is_matched)
+{
+    enum { LENGTHS = 640 };
+    struct bytes masks = { 0 }, beginnings = { 0 }, text = { 0 };
+    bytes_put_text(&masks, "{\"a\":[{\"cidr\":\"10.0.0.0/0\"}");
+    for (unsigned bits = 1; bits <= 128; bits++)
+        bytes_put_format(&masks, ",{\"cidr\":\"2001:db8::/%u\"}", bits);
+    bytes_put_text(&masks, "]}");
+    for (unsigned len = 1; len <= LENGTHS; len++)
+        bytes_put_format(&beginnings, "%s{\"prefix\":\"%.*s\"},{\"suffix\":\"%.*s\"},{\"prefix\":{\"equals-ignore-case\":\"%.*s\"}}",
+                         len == 1 ? "{\"a\":[" : ",", (int)len, X640, (int)len, X640, (int)len, X640);
+    bytes_put_text(&beginnings, "]}");
+    bytes_put_format(&text, "\"%s\"", X640);
+    const struct { const char *label; struct view pattern, value; unsigned many, full; } dear[] = {
+        { "numbers", VIEW_LITERAL("{\"a\":[{\"numeric\":[\">\",1e-315,\"<\",2e-315]}]}"), VIEW_LITERAL("12345678901234567e-310"), 20000, 45000 },
+        { "addresses", bytes_view(&masks), VIEW_LITERAL("\"::\""), 10000, 200000 },
+        { "beginnings", bytes_view(&beginnings), bytes_view(&text), 100, 1600 },
+    };
+    for (size_t i = 0; i < sizeof dear / sizeof dear[0]; i++)
+        for (int full = 0; full < 2; full++) {
+            struct bytes event = { 0 }, pattern = { 0 };
+            size_t count = 9;
+            test_label(dear[i].label);
+            for (unsigned v = 0; v < (full ? dear[i].full : dear[i].many); v++) {
+                bytes_put_text(&event, v == 0 ? "{\"a\":[" : ",");
+                bytes_put_view(&event, dear[i].value);
+            }
+            bytes_put_text(&event, "]}");
+            bytes_put_view(&pattern, dear[i].pattern);
+            bytes_put_char(&pattern, '\0');
+            EXPECT(event.len <= EVENT_BYTES_MAX + EVENT_BYTES_MAX / 8);
+            EXPECT_EQ(full ? SLUICE_ELIMIT : SLUICE_OK, match_generated(pattern.data, &event, &count));
+            bytes_done(&event);
+            bytes_done(&pattern);
+        }
+    test_label(NULL);
+    bytes_done(&masks);
+    bytes_done(&beginnings);
+    bytes_done(&text);
 }
 
 TEST(rules_that_usual_arrays_would_make_too_dear_are_refused_with_their_price)

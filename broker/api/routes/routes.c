@@ -167,7 +167,8 @@ static void refuse(struct call *call, unsigned status, const char *text)
 /* What a function made that is no response is its own mistake; the caller is told no more than on AWS. */
 static void refuse_result(struct call *call, const struct sluice_error *error)
 {
-    log_format(LOG_WARN, "event=bad-http-response request=%s text=\"%s\"", call_request_id(call), error->text);
+    log_format(LOG_WARN, "function=%s event=bad-http-response request=%s text=\"%s\"",
+               engine_function_name(call->api->hands.engine, call->web->function), call_request_id(call), error->text);
     refuse(call, 502, "Internal Server Error");
 }
 
@@ -260,17 +261,22 @@ static void web_piece(struct call *call, struct view piece)
 static void web_done(struct call *call, const struct invoke_result *result)
 {
     struct web *web = call->web;
+    struct sluice_error error;
 
-    if (web->begun && result->failed)
+    if (web->begun && result->failed) {
         http_abort(call->exchange); /* what is sent looks whole until the connection breaks */
-    else if (web->begun)
+    } else if (web->begun) {
         http_finish(call->exchange);
-    else if (call->status != 0)
+    } else if (call->status != 0) {
         return;
-    else if (result->failed || web->streaming)
+    } else if (result->failed) {
         refuse(call, 502, "Internal Server Error");
-    else
+    } else if (web->streaming) {
+        (void)sluice_fail(&error, SLUICE_EINVAL, "the response has ended before its prelude did");
+        refuse_result(call, &error);
+    } else {
         respond_result(call, result->body);
+    }
 }
 
 static const struct invoke_form whole_form = { .done = web_done, .refused = web_refused };
@@ -300,6 +306,7 @@ static void web_invoke(struct call *call, const struct web_target *target, struc
         refuse(call, 404, "the function was removed");
         return;
     }
+    call->web->function = function;
     invocation_begin(call, &(struct invoke_request){
                                .form = streams ? &stream_form : &whole_form,
                                .function = function,

@@ -36,6 +36,7 @@ struct web_target {
 
 /* What the answer needs of the request and its route or URL: the configuration itself may be gone by then. */
 struct web {
+    uint32_t function;                       /* that is asked */
     bool cors;                               /* the configuration's, not the function's, headers for browsers */
     bool streaming, begun;                   /* a streamed response: comes; its head was sent */
     char trace_id[48];                       /* made here when the request has none */
