@@ -142,12 +142,14 @@ TEST(only_processes_of_the_instance_are_taken)
         ASSERT(fd >= 0);
         if (shape == CLOSED)
             EXPECT_EQ(0, (int)recv(fd, &byte, 1, 0));
-        enum sluice_err err = peer_check(finder, fd, leader, &error);
+        enum sluice_err err = peer_check(finder, fd, leader, NULL, 0, &error);
         EXPECT_EQ(shapes[shape].err, err);
         /* Nor is any of them taken for another's: this process is no descendant of theirs. */
         int own = connect_plain(&port.address), accepted = accept(port.listening, NULL, NULL);
-        EXPECT_EQ(SLUICE_EACCESS, peer_check(finder, accepted, leader, &error));
-        EXPECT_EQ(SLUICE_OK, peer_check(finder, accepted, getpid(), &error));
+        EXPECT_EQ(SLUICE_EACCESS, peer_check(finder, accepted, leader, NULL, 0, &error));
+        EXPECT_EQ(SLUICE_OK, peer_check(finder, accepted, getpid(), NULL, 0, &error));
+        pid_t self = getpid(); /* but if it is known */
+        EXPECT_EQ(SLUICE_OK, peer_check(finder, accepted, leader, &self, 1, &error));
         (void)close(accepted), (void)close(own), (void)close(fd), (void)close(port.listening), (void)close(alive[0]), (void)close(alive[1]);
         (void)waitpid(leader, NULL, 0);
     }

@@ -32,7 +32,8 @@ struct extension {
     unsigned hears;                      /* enum extension_event, or-ed */
     struct call *call;                   /* WAITING: its parked request */
     struct runtime_instance *instance;
-    int pidfd;                           /* of an external one's process; -1: not known */
+    pid_t process;                       /* an external one's */
+    int pidfd;                           /* of that; -1: not known */
     ev_io ended;
     bool gone;                           /* its process has ended, and nobody has asked in its name since */
     bool told_end;
@@ -113,15 +114,28 @@ static void process_watch(struct extension *extension, struct http_exchange *exc
     struct runtime_instance *instance = extension->instance;
     struct sluice_error error;
 
-    if (peer_check(instance->api->peers, http_socket(exchange), instance->pid, &error) != SLUICE_OK)
+    if (peer_check(instance->api->peers, http_socket(exchange), instance->pid, NULL, 0, &error) != SLUICE_OK)
         return; /* it has closed its connection: its end is not noticed, no more */
-    pid_t process = peer_branch(peer_process(instance->api->peers), instance->pid);
-    extension->pidfd = process > 0 ? (int)syscall(SYS_pidfd_open, process, 0) : -1;
+    extension->process = peer_branch(peer_process(instance->api->peers), instance->pid);
+    extension->pidfd = extension->process > 0 ? (int)syscall(SYS_pidfd_open, extension->process, 0) : -1;
     if (extension->pidfd < 0)
         return;
     ev_io_init(&extension->ended, on_ended, extension->pidfd, EV_READ);
     extension->ended.data = extension;
     ev_io_start(instance->api->loop, &extension->ended);
+}
+
+/* By the descriptor, which names the process whatever has become of its number. */
+unsigned extensions_processes(const struct extensions *extensions, pid_t ret_processes[RUNTIME_EXTENSIONS_MAX])
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; extensions != NULL && i < extensions->count; i++) {
+        const struct extension *extension = extensions->items[i];
+        if (extension->pidfd >= 0 && syscall(SYS_pidfd_send_signal, extension->pidfd, 0, NULL, 0) == 0)
+            ret_processes[count++] = extension->process;
+    }
+    return count;
 }
 
 /* ---- register ---- */

@@ -179,6 +179,7 @@ void extensions_invoke(struct runtime_instance *instance, const struct invocatio
 void extensions_shutdown(struct runtime_instance *instance, const char *reason, int64_t deadline_ms);
 bool extensions_alive(const struct extensions *extensions);     /* one or more that did not fail */
 bool extensions_at_work(const struct extensions *extensions);   /* one or more that hear SHUTDOWN have not come to their end */
+unsigned extensions_processes(const struct extensions *extensions, pid_t ret_processes[RUNTIME_EXTENSIONS_MAX]); /* that live; returns their number */
 struct extensions *extensions_free(struct extensions *extensions);
 
 /* ---- shutdown.c ---- */

@@ -281,7 +281,7 @@ static bool scan_allowed(struct peer_finder *finder)
     return finder->scans++ < PEER_SCANS_PER_S;
 }
 
-enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, struct sluice_error *reterr)
+enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, const pid_t *others, unsigned others_count, struct sluice_error *reterr)
 {
     struct search search = { .descriptors_left = PEER_DESCRIPTORS_MAX };
     struct ends ends;
@@ -296,6 +296,8 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, str
         return sluice_fail(reterr, SLUICE_EACCESS, "it comes from a process of another user (uid %u)", (unsigned)peer.user);
     (void)snprintf(search.link, sizeof search.link, "socket:[%" PRIu32 "]", peer.inode);
     enum found found = search_descendants(&search, leader);
+    for (unsigned i = 0; i < others_count && found == FOUND_NOT; i++)
+        found = search_descendants(&search, others[i]);
     if (found == FOUND_NOT && scan_allowed(finder))
         found = search_group(&search, leader);
     finder->looks = PEER_DESCRIPTORS_MAX - search.descriptors_left + LOOKS_OF_A_SOCKET;

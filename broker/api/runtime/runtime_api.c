@@ -92,7 +92,9 @@ bool runtime_admit(void *ctx, int fd)
     struct runtime_instance *instance = ctx;
     struct sluice_error error;
 
-    enum sluice_err err = peer_check(instance->api->peers, fd, instance->pid, &error);
+    pid_t extensions[RUNTIME_EXTENSIONS_MAX];
+    unsigned extensions_count = extensions_processes(instance->extensions, extensions);
+    enum sluice_err err = peer_check(instance->api->peers, fd, instance->pid, extensions, extensions_count, &error);
     count_looks(instance, peer_looks(instance->api->peers));
     if (err == SLUICE_OK || err == SLUICE_ENOTFOUND)
         return err == SLUICE_OK;
