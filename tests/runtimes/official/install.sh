@@ -100,7 +100,7 @@ client() {
     fi
 }
 
-trap 'jobs -p | xargs -r kill 2>/dev/null' EXIT
+trap 'jobs -p | xargs -r kill 2>/dev/null || true' EXIT
 client node node npm autoconf automake libtoolize cmake g++ make python3 &
 client js_sdk node npm &
 client python python3 &
