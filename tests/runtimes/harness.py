@@ -317,8 +317,8 @@ def _show(outcome):
     return json.dumps(outcome, indent=1, ensure_ascii=False)
 
 
-def official(*parts):
-    """A path inside the folder of official clients; None when it is not there."""
+def official(name):
+    """The command of an official client, to which the handler is added; None when it is not there, or could not be made whole."""
     folder = os.environ.get("SLUICE_OFFICIAL_RUNTIMES")
-    path = pathlib.Path(folder, *parts) if folder else None
-    return path if path is not None and path.exists() else None
+    clients = pathlib.Path(folder, "clients.json") if folder else None
+    return json.loads(clients.read_text()).get(name) if clients is not None and clients.exists() else None

@@ -69,12 +69,7 @@ CASES = [
 ]
 
 
-def official():
-    program = harness.official("node", "node_modules", "aws-lambda-ric", "bin", "index.mjs")
-    return program and [NODE, str(program)]
-
-
-RUNTIME = alike.Runtime("nodejs", OURS, official(), "aws-lambda-ric", FUNCTIONS, CASES)
+RUNTIME = alike.Runtime("nodejs", OURS, harness.official("node"), "aws-lambda-ric", FUNCTIONS, CASES)
 
 
 class Table(alike.Table, unittest.TestCase):

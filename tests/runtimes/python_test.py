@@ -67,12 +67,7 @@ CASES = [
 ]
 
 
-def official():
-    program = harness.official("python", "bin", "python3")
-    return program and [str(program), "-m", "awslambdaric"]
-
-
-RUNTIME = alike.Runtime("python", OURS, official(), "awslambdaric", FUNCTIONS, CASES)
+RUNTIME = alike.Runtime("python", OURS, harness.official("python"), "awslambdaric", FUNCTIONS, CASES)
 
 
 class Table(alike.Table, unittest.TestCase):
