@@ -42,6 +42,12 @@ def note(text):
 def post(sock, file, id, text):
     return ask(sock, file, head("POST", f"{API}{id}/response", f"Content-Length: {len(text)}"), text)
 
+def hold():
+    "until the test, which looks at the daemon meanwhile, says go"
+    note("held")
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+
 def glutton(sock, file, id):
     "asks for the same event again and again, and reads none of it"
     open_ones = []
@@ -49,9 +55,7 @@ def glutton(sock, file, id):
         again, _file = connect()
         again.sendall(head("GET", API + "next"))
         open_ones.append(again)
-    note("held")
-    while not os.path.exists("go"):
-        time.sleep(0.01)
+    hold()
 
 def heads(sock, file, id):
     "says a mebibyte with each request, and leaves it open"
@@ -63,9 +67,7 @@ def heads(sock, file, id):
         except OSError:
             pass
         open_ones.append(one)
-    note("held")
-    while not os.path.exists("go"):
-        time.sleep(0.01)
+    hold()
 
 def smuggler(sock, file, id):
     "a response with two lengths, in which another request may be seen"
@@ -102,9 +104,7 @@ def pipeliner(sock, file, id):
             sent += sock.send(head("GET", "/2018-06-01/ping") * 1000)
         except BlockingIOError:
             time.sleep(0.01)
-    note("held")
-    while not os.path.exists("go"):
-        time.sleep(0.01)
+    hold()
     os._exit(0)
 
 def agents(sock, file, id):
