@@ -81,16 +81,17 @@ struct instance {
     unsigned wants, events_max;  /* native, lambda: parked requests, and what the most modest of them takes */
     unsigned leased;
     uint64_t done;
-    int64_t pid, started_wall_ms;
+    int64_t started_wall_ms;
     struct mono started, idle_since;
     int64_t cpu_us;              /* last sample */
     bool killed;                 /* the end is ours: a timeout or a drain */
     bool ended;                  /* its process has; others of it have their time */
     bool up, overran;            /* its start is over; has taken too long */
     bool provisioned, repeats_init;
+    bool attached;               /* not ours: it came by itself, and goes with its connection (attach.c) */
+    int32_t pid;
     unsigned init_left_ms;       /* of the timeout of the invocation that waited for an init to be repeated: for that, once; 0: all */
     int64_t start_limit_ms, silent_until_us;
-    bool attached;               /* not ours: it came by itself, and goes with its connection (attach.c) */
     unsigned concurrency, places; /* attached: requests and leases it may have at once, and has */
 };
 

@@ -196,7 +196,7 @@ void engine_instance_started(struct engine *engine, uint64_t id, int64_t pid, st
 
     if (instance == NULL)
         return;
-    instance->pid = pid;
+    instance->pid = (int32_t)pid;
     switch (instance->protocol) {
     case PROTOCOL_NATIVE: case PROTOCOL_LAMBDA: return; /* up with its first request */
     case PROTOCOL_STDIO_LINES:

@@ -27,9 +27,9 @@ struct invocation {
 struct runner {                      /* one instance; there are thousands that wait: no holes */
     uint64_t instance;
     uint32_t function;               /* in usage */
-    enum function_protocol protocol;
-    enum function_runtime runtime;
-    enum log_format format;
+    enum function_protocol protocol : 8;
+    enum function_runtime runtime : 8;
+    enum log_format format : 8;
     bool reports, ready, killed;
     bool ended;                      /* its end was told */
     bool exited;                     /* stdio: its process has, at `exit_us` */

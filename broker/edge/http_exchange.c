@@ -42,6 +42,11 @@ static void section_fill(struct http_section *section, const struct http_head *h
     memcpy(section_text(section), head->text.data, head->text.len);
 }
 
+static struct http_section *head_of(const struct http_exchange *exchange)
+{
+    return (struct http_section *)(uintptr_t)(exchange + 1);
+}
+
 static struct view section_find(const struct http_section *section, const char *name)
 {
     for (unsigned i = 0; section != NULL && i < section->count; i++)
@@ -65,7 +70,6 @@ struct http_exchange *http_exchange_new(struct http_connection *connection, cons
     listener->bodies_bytes += head_bytes;
     *exchange = (struct http_exchange){
         .connection = connection,
-        .head = (struct http_section *)(exchange + 1),
         .method = span_of(head->method, head->text),
         .path = span_of(head->path, head->text),
         .has_query = head->query.data != NULL,
@@ -79,7 +83,7 @@ struct http_exchange *http_exchange_new(struct http_connection *connection, cons
     };
     if (exchange->has_query)
         exchange->query = span_of(head->query, head->text);
-    section_fill(exchange->head, head);
+    section_fill(head_of(exchange), head);
     return exchange;
 }
 
@@ -125,34 +129,34 @@ bool http_exchange_collect(struct http_exchange *exchange, struct view piece)
 
 struct view http_method(const struct http_exchange *exchange)
 {
-    return span_view(exchange->head, exchange->method);
+    return span_view(head_of(exchange), exchange->method);
 }
 
 struct view http_path(const struct http_exchange *exchange)
 {
-    return span_view(exchange->head, exchange->path);
+    return span_view(head_of(exchange), exchange->path);
 }
 
 struct view http_query(const struct http_exchange *exchange)
 {
-    return exchange->has_query ? span_view(exchange->head, exchange->query) : (struct view){ .data = NULL };
+    return exchange->has_query ? span_view(head_of(exchange), exchange->query) : (struct view){ .data = NULL };
 }
 
 struct view http_header(const struct http_exchange *exchange, const char *name)
 {
-    return section_find(exchange->head, name);
+    return section_find(head_of(exchange), name);
 }
 
 unsigned http_headers_count(const struct http_exchange *exchange)
 {
-    return exchange->head->count;
+    return head_of(exchange)->count;
 }
 
 struct http_field http_header_at(const struct http_exchange *exchange, unsigned index)
 {
-    ASSERT(index < exchange->head->count);
-    return (struct http_field){ .name = span_view(exchange->head, exchange->head->fields[index].name),
-                                .value = span_view(exchange->head, exchange->head->fields[index].value) };
+    ASSERT(index < head_of(exchange)->count);
+    return (struct http_field){ .name = span_view(head_of(exchange), head_of(exchange)->fields[index].name),
+                                .value = span_view(head_of(exchange), head_of(exchange)->fields[index].value) };
 }
 
 struct view http_trailer(const struct http_exchange *exchange, const char *name)

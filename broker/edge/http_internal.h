@@ -39,7 +39,6 @@ enum {
     HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */
     HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_ROUND = 512, /* then the rest of the loop has its turn */
     HTTP_UNSENT_BYTES_MAX = 64 << 20,    /* of a streamed answer whose writer does not heed http_unsent(): cut off */
-    HTTP_CUT_LOGGED_EVERY_MS = 1000,     /* of slow peers that are cut off, of one port */
     HTTP_BODY_PROVEN_BYTES = 256 << 10,  /* before so much of a body has come, its declared length is not believed */
 };
 
@@ -52,18 +51,20 @@ struct http_section {
 
 enum http_answer_state { ANSWER_NONE, ANSWER_BEGUN, ANSWER_FINISHED, ANSWER_ABORTED };
 
+/* There is one for each instance that waits, as there is of each of the structs below but the server's: small ones are together, without holes. Its
+ * head is behind it, in its block. */
 struct http_exchange {
     struct http_connection *connection;
     void *user;
-    struct http_section *head, *trailers;    /* head: behind the exchange, in its block; trailers: NULL if none */
+    struct http_section *trailers;           /* NULL: none */
     struct http_span method, path, query;
-    bool has_query, old, head_only;          /* head_only: HEAD */
     uint32_t head_bytes;                     /* counted in listener->bodies_bytes */
+    enum http_answer_state answer : 8;
+    bool has_query, old, head_only;          /* head_only: HEAD */
     bool chunked_body, expects_continue;
     bool streamed, paused;
     bool chunked_answer, no_body;            /* of the answer */
     bool drain_wanted;
-    enum http_answer_state answer;
     uint64_t length;
     size_t body_bytes_max;
     struct bytes body;
@@ -89,9 +90,11 @@ struct http_connection {
     struct bytes out;
     size_t sent;                             /* of out */
     size_t unsent_counted;                   /* in listener->unsent_bytes */
-    int64_t body_from_ms;                    /* when its head was whole */
     int64_t read_by_ms, send_by_ms;          /* 0: no deadline */
-    int64_t linger_until_ms;
+    union {
+        int64_t body_from_ms;                /* BODY: when its head was whole */
+        int64_t linger_until_ms;             /* LINGER, shut */
+    };
     ev_io socket;                            /* see http_watch() */
     struct heap_node deadline;               /* in server->deadlines; may be early, never late: see http_deadline() */
 };
@@ -123,9 +126,9 @@ struct http_listener {
     uint16_t port;
     bool closed, failing, paused;
     unsigned count, connections_max;
+    uint32_t cut_logged_s;                   /* when it was last said that a peer was cut off for unsent bytes; once in a second */
     size_t bodies_bytes, bodies_bytes_max;   /* of all connections: collected, heads, and input that is kept */
     size_t unsent_bytes, unsent_bytes_max;   /* of answers whose peer did not take all at once, wholly */
-    int64_t cut_logged_ms;                   /* when it was last said that one was cut off for that */
 };
 
 static inline struct http_server *http_server_of(const struct http_connection *connection) { return connection->listener->server; }

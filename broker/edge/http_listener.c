@@ -175,7 +175,6 @@ enum sluice_err http_listen(struct http_server *server, const char *text, void *
     listener->connections_max = server->limits.connections_max;
     listener->bodies_bytes_max = server->limits.bodies_bytes_max;
     listener->unsent_bytes_max = server->limits.unsent_bytes_max;
-    listener->cut_logged_ms = -HTTP_CUT_LOGGED_EVERY_MS;
     listener->port = ntohs(address.socket.any.sa_family == AF_INET ? address.socket.v4.sin_port : address.socket.v6.sin6_port);
     list_init(&listener->link);
     list_init(&listener->idle);

@@ -47,12 +47,12 @@ static void unsent_bound(struct http_listener *listener)
 {
     while (listener->unsent_bytes > listener->unsent_bytes_max) {
         struct http_connection *slowest = slowest_of(&listener->idle, slowest_of(&listener->busy, NULL));
-        int64_t now_ms = http_now_ms();
+        uint32_t now_s = (uint32_t)(http_now_ms() / 1000);
         ASSERT(slowest != NULL);
-        if (now_ms - listener->cut_logged_ms >= HTTP_CUT_LOGGED_EVERY_MS) {
+        if (now_s != listener->cut_logged_s) {
             log_format(LOG_WARN, "event=http-cut port=%u held=%zu limit=%zu reason=\"peers do not read their answers; who took nothing for longest is cut off\"",
                        listener->port, listener->unsent_bytes, listener->unsent_bytes_max);
-            listener->cut_logged_ms = now_ms;
+            listener->cut_logged_s = now_s;
         }
         http_connection_close(slowest, HTTP_TIMED_OUT);
     }

@@ -79,8 +79,8 @@ enum body_mode {
 struct call {
     struct list link;                        /* CALL_NEXT: of the parked ones, oldest first; else in no list */
     struct http_exchange *exchange;
-    enum call_kind kind;
-    enum body_mode mode;
+    enum call_kind kind : 8;
+    enum body_mode mode : 8;
     unsigned refusal;                        /* status to answer with once the body is read; 0: none */
     struct invocation *invocation;           /* handed over, or being answered; NULL: none, or forgotten meanwhile */
     struct extension *extension;             /* CALL_EXTENSION_NEXT: it waits for its next event */
@@ -98,15 +98,15 @@ struct runtime_instance {
     bool ending;                             /* runtime_shutdown() was called: no more work */
     bool ended;                              /* its process has, and its extensions have not */
     bool stranger_logged;
-    enum function_runtime runtime;
+    bool init_done;                          /* the runtime and all its extensions have asked for something to do */
+    bool provisioned;
+    enum function_runtime runtime : 8;
+    enum runtime_state state : 8;
     ev_timer *extensions_late;               /* runs while extensions are waited for; NULL: they are not */
     struct list in_resting;
     int64_t looks_s;                         /* the second in which `looks` descriptors were looked at for it */
-    unsigned looks;
-    bool init_done;                          /* the runtime and all its extensions have asked for something to do */
-    bool provisioned;
     int64_t opened_us;                       /* mono: INIT began */
-    enum runtime_state state;
+    unsigned looks;
     unsigned concurrency;
     unsigned running;                        /* invocations not SPENT */
     unsigned parked_count, announced;        /* `next` requests that wait; how many of them the engine was told of */
