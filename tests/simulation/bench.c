@@ -40,6 +40,8 @@ static bool bench_start(void *ctx, uint64_t instance, const struct config_functi
 {
     struct bench *bench = ctx;
     (void)function;
+    if (bench->full)
+        return false;
     bench->starts++;
     bench->instance = instance;
     return true;
@@ -52,6 +54,7 @@ static void bench_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t 
     (void)deadline_wall_ms;
     bench->delivers += count;
     bench->handed = count;
+    bench->attempt = handovers[0].attempt;
     bench->instance = instance;
     bench->lease = lease;
     bench->delivery = handovers[0].delivery;
@@ -183,4 +186,40 @@ void fail_last(struct bench *bench)
                          bench->now);
     engine_tick(bench->engine, bench->now);
     model_store_turn_end(bench->store);
+}
+
+/* ---- of functions that are invoked ---- */
+
+void given_protocol(struct bench *bench, enum function_protocol protocol)
+{
+    bench_open(bench, 3);
+    bench->function.protocol = protocol;
+    bench_configure(bench, true);
+}
+
+enum sluice_err ask(struct bench *bench, uint64_t invoke)
+{
+    enum sluice_err err = engine_invoke(bench->engine, 1, invoke, bench->now, NULL);
+    tick(bench);
+    return err;
+}
+
+void wants(struct bench *bench)
+{
+    EXPECT_EQ(SLUICE_OK, engine_instance_wants(bench->engine, bench->instance, 1, bench->now));
+    tick(bench);
+}
+
+struct function_info info_of(struct bench *bench)
+{
+    struct function_info info;
+    engine_function_info(bench->engine, 1, bench->now, &info);
+    model_store_turn_end(bench->store);
+    return info;
+}
+
+void answers(struct bench *bench)
+{
+    EXPECT_EQ(SLUICE_OK, engine_result(bench->engine, bench->instance, bench->lease, 0, 1, NULL, (struct view){ 0 }, bench->now));
+    tick(bench);
 }
