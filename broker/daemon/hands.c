@@ -284,6 +284,15 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
         instances_stop(broker->instances, instance);
 }
 
+static void world_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms)
+{
+    struct broker *broker = ctx;
+
+    (void)instances_log(broker->instances, instance); /* what it wrote comes before END */
+    runtime_forget(broker->runtime, instance, lease);
+    invocations_timed_out(broker->invocations, instance, lease, timeout_ms);
+}
+
 static void world_kill(void *ctx, uint64_t instance, const char *reason)
 {
     struct broker *broker = ctx;
@@ -294,9 +303,7 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
         return;
     }
     bool timeout = strcmp(reason, "timeout") == 0 || strcmp(reason, "silent") == 0;
-    if (timeout) {
-        invocations_killed(broker->invocations, instance);
-    } else {
+    if (!timeout) {
         (void)instances_log(broker->instances, instance); /* what it wrote comes before INIT_REPORT */
         invocations_init_failed(broker->invocations, instance, REPORT_TIMEOUT, (struct view){ 0 });
     }
@@ -353,6 +360,7 @@ struct world broker_world(struct broker *broker)
         .publish_answered = world_publish_answered,
         .start = world_start,
         .deliver = world_deliver,
+        .timed_out = world_timed_out,
         .stop = world_stop,
         .kill = world_kill,
         .invoke = world_invoke,

@@ -60,6 +60,14 @@ static void bench_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t 
     bench->delivery = handovers[0].delivery;
 }
 
+static void bench_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms)
+{
+    struct bench *bench = ctx;
+    EXPECT_EQ(bench->function.timeout_ms, timeout_ms);
+    (void)instance, (void)lease;
+    bench->timed_out++;
+}
+
 static void bench_stop(void *ctx, uint64_t instance, const char *reason)
 {
     struct bench *bench = ctx;
@@ -111,7 +119,7 @@ void bench_open(struct bench *bench, unsigned attempts)
 {
     struct world world = { .ctx = bench, .publish_answered = bench_answered, .start = bench_start, .deliver = bench_deliver,
                            .invoke = bench_invoke, .invoke_answered = bench_invoke_answered,
-                           .stop = bench_stop, .kill = bench_stop, .log = bench_log, .cpu_us = bench_cpu_us };
+                           .timed_out = bench_timed_out, .stop = bench_stop, .kill = bench_stop, .log = bench_log, .cpu_us = bench_cpu_us };
 
     *bench = (struct bench){ .now = { .mono = { 1000000 }, .wall_ms = 1700000000000 } };
     bench->function = (struct config_function){ .name = "f", .command = command, .directory = "/", .environment = nothing,

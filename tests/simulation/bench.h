@@ -15,7 +15,7 @@ struct bench {
     struct config config;
     struct config_function function;
     struct now now;
-    unsigned starts, delivers, stops, answers;
+    unsigned starts, delivers, stops, answers, timed_out;
     bool full;                   /* nothing can be started; engine_spawner_ready() when it can again */
     unsigned handed, attempt;    /* of the last lease of deliveries: how many, and which try of the first of them it is */
     enum sluice_err answer;

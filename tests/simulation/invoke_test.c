@@ -142,6 +142,7 @@ TEST(an_invocation_ends_with_its_timeout_and_its_process_with_it)
     EXPECT_EQ(INVOKE_FAILED, bench.outcome);
     EXPECT_TEXT("Sandbox.Timedout", bench.type);
     EXPECT_TEXT("Task timed out after 3.00 seconds", bench.message);
+    EXPECT_EQ(1, bench.timed_out);
     EXPECT_EQ(1, bench.stops);
     EXPECT_EQ(SLUICE_ESTALE, engine_result(bench.engine, bench.instance, bench.lease, 0, 1, NULL, no_result, bench.now));
     bench_close(&bench);
