@@ -130,6 +130,7 @@ struct match_scratch {
     uint64_t steps;                /* of this event, both parts of the set together (MATCH_STEPS_MAX) */
 
     struct structure structure;
+    bool nothing_follows;          /* the walk is behind all that a rule looks at */
     VEC(char) text, folded;        /* a string of the event decoded, and one in one case: of the name or value at hand */
 
     bool attention;                /* values are watched or deferred */

@@ -15,37 +15,51 @@ struct raw {
     uint64_t firsts;          /* bytes that a name in use begins with */
 };
 
-/* State between blocks. */
-struct carry {
-    uint64_t escaped;         /* bit 0: the first byte of the next block is escaped */
-    uint64_t in_string;       /* all ones: the next block begins inside a string */
-};
-
 /* A quote that ends the block may begin a name: what follows is not in sight. */
-static inline __attribute__((always_inline)) struct structure_block block_of(struct raw raw, struct carry *carry, uint64_t inside)
+static inline __attribute__((always_inline)) struct structure_block block_of(struct raw raw, uint64_t *in_string, uint64_t inside)
 {
-    inside ^= carry->in_string;
-    carry->in_string = (uint64_t)((int64_t)inside >> 63);
+    inside ^= *in_string;
+    *in_string = (uint64_t)((int64_t)inside >> 63);
     uint64_t opens = raw.opens & ~inside, closes = raw.closes & ~inside;
     uint64_t names = raw.quotes & inside & (raw.firsts >> 1 | UINT64_C(1) << 63);
     return (struct structure_block){ .quotes = raw.quotes, .marks = names | opens | closes, .opens = opens, .closes = closes };
 }
 
-/* Nothing behind the text is read. `raw_of` is given where a block begins and how many bytes are left; where those are fewer than a block, the
- * rest counts as spaces. */
-#define SCAN_BODY(raw_of, parity_of)                                                                                     \
-    struct carry carry = { 0 };                                                                                          \
-    uint64_t any = 0;                                                                                                    \
-    size_t count = text.len / STRUCTURE_BLOCK_BYTES + 1;                                                                 \
-    for (size_t i = 0; i < count; i++) {                                                                                 \
-        struct raw raw = raw_of(text.data + i * STRUCTURE_BLOCK_BYTES, text.len - i * STRUCTURE_BLOCK_BYTES, names);     \
+#define SCAN_BLOCK(raw_of, parity_of, left)                                                                              \
+    do {                                                                                                                 \
+        struct raw raw = raw_of(text.data + i * STRUCTURE_BLOCK_BYTES, left, names);                                     \
         any |= raw.backslashes;                                                                                          \
-        if (__builtin_expect((raw.backslashes | carry.escaped) != 0, 0))                                                 \
-            raw.quotes &= ~escaped_bits(raw.backslashes, &carry.escaped);                                                \
-        structure->blocks[i] = block_of(raw, &carry, parity_of(raw.quotes));                                             \
+        if (__builtin_expect((raw.backslashes | escaped) != 0, 0))                                                       \
+            raw.quotes &= ~escaped_bits(raw.backslashes, &escaped);                                                      \
+        structure->blocks[i] = block_of(raw, &in_string, parity_of(raw.quotes));                                         \
+    } while (0)
+
+/* From the first block not yet scanned up to `end`. Nothing behind the text is read: `raw_of` is given where a block begins and how many bytes are
+ * left. The last block of the text is a part of one; the rest of it counts as spaces. */
+#define SCAN_BODY(raw_of, parity_of)                                                                                     \
+    uint64_t escaped = structure->escaped, in_string = structure->in_string, any = 0;                                    \
+    size_t i = structure->count, last = text.len / STRUCTURE_BLOCK_BYTES;                                                \
+    for (; i < end && i < last; i++)                                                                                     \
+        SCAN_BLOCK(raw_of, parity_of, STRUCTURE_BLOCK_BYTES);                                                            \
+    if (i < end)                                                                                                         \
+        SCAN_BLOCK(raw_of, parity_of, text.len % STRUCTURE_BLOCK_BYTES);                                                 \
+    structure->escaped = escaped;                                                                                        \
+    structure->in_string = in_string;                                                                                    \
+    structure->escapes |= any != 0;                                                                                      \
+    structure->count = end;
+
+/* The last block with a quote that a byte follows with which a name in use begins; the first one if there is none. What is inside strings is
+ * not known here, so it may be one too late. */
+#define LAST_BODY(raw_of)                                                                                                \
+    size_t i = text.len / STRUCTURE_BLOCK_BYTES;                                                                         \
+    struct raw raw = raw_of(text.data + i * STRUCTURE_BLOCK_BYTES, text.len % STRUCTURE_BLOCK_BYTES, names);             \
+    uint64_t candidates = raw.quotes & raw.firsts >> 1;                                                                  \
+    while (candidates == 0 && i > 0) {                                                                                   \
+        uint64_t behind = raw.firsts << 63; /* of the quote that ends the block before */                                \
+        raw = raw_of(text.data + --i * STRUCTURE_BLOCK_BYTES, STRUCTURE_BLOCK_BYTES, names);                             \
+        candidates = raw.quotes & (raw.firsts >> 1 | behind);                                                            \
     }                                                                                                                    \
-    structure->count = count;                                                                                            \
-    structure->escapes = any != 0;
+    return i;
 
 /* For those that cannot read a part of a block. */
 static inline const char *whole_block(const char *at, size_t left, char room[STRUCTURE_BLOCK_BYTES])
@@ -79,7 +93,7 @@ static struct raw raw_portable(const char *at, size_t left, const struct structu
         uint64_t word = 0;
         for (unsigned b = 0; b < 8; b++) {
             word |= (uint64_t)bytes[b] << b * 8;
-            raw.firsts |= (uint64_t)(bytes[b] >= 0x80 || (names->low[bytes[b] & 15] >> (bytes[b] >> 4 & 7) & 1) != 0) << (i + b);
+            raw.firsts |= (uint64_t)structure_begins_name(names, bytes[b]) << (i + b);
         }
         uint64_t folded = word | UINT64_C(0x2020202020202020); /* [ and { differ in this bit only, ] and } too */
         raw.quotes |= equal_bytes(word, '"') << i;
@@ -90,9 +104,14 @@ static struct raw raw_portable(const char *at, size_t left, const struct structu
     return raw;
 }
 
-static void scan_portable(struct structure *structure, struct view text, const struct structure_names *names)
+static void scan_portable(struct structure *structure, struct view text, const struct structure_names *names, size_t end)
 {
     SCAN_BODY(raw_portable, between_quotes)
+}
+
+static size_t last_portable(struct view text, const struct structure_names *names)
+{
+    LAST_BODY(raw_portable)
 }
 
 #ifdef HAVE_VECTORS
@@ -114,18 +133,23 @@ static inline struct raw raw_sse2(const char *at, size_t left, const struct stru
         raw.opens |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, open)) << i;
         raw.closes |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, close)) << i;
     }
-    /* There is no table lookup for vectors at this level: byte by byte, where a string may begin. */
+    /* There is no table lookup for vectors at this level: byte by byte, where a string may begin. What a quote before the block begins is asked for, too. */
+    raw.firsts = (uint64_t)structure_begins_name(names, (unsigned char)at[0]);
     for (uint64_t quotes = raw.quotes & ~(UINT64_C(1) << 63); quotes != 0; quotes &= quotes - 1) {
-        unsigned next = (unsigned)__builtin_ctzll(quotes) + 1;
-        unsigned char byte = (unsigned char)at[next];
-        raw.firsts |= (uint64_t)(byte >= 0x80 || (names->low[byte & 15] >> (byte >> 4 & 7) & 1) != 0) << next;
+        unsigned behind = (unsigned)__builtin_ctzll(quotes) + 1;
+        raw.firsts |= (uint64_t)structure_begins_name(names, (unsigned char)at[behind]) << behind;
     }
     return raw;
 }
 
-static void scan_sse2(struct structure *structure, struct view text, const struct structure_names *names)
+static void scan_sse2(struct structure *structure, struct view text, const struct structure_names *names, size_t end)
 {
     SCAN_BODY(raw_sse2, between_quotes)
+}
+
+static size_t last_sse2(struct view text, const struct structure_names *names)
+{
+    LAST_BODY(raw_sse2)
 }
 
 static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2(const char *at, size_t left, const struct structure_names *names)
@@ -152,9 +176,14 @@ static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2
     return raw;
 }
 
-__attribute__((target("avx2," STRING_BITS_CARRYLESS))) static void scan_avx2(struct structure *structure, struct view text, const struct structure_names *names)
+__attribute__((target("avx2," STRING_BITS_CARRYLESS))) static void scan_avx2(struct structure *structure, struct view text, const struct structure_names *names, size_t end)
 {
     SCAN_BODY(raw_avx2, between_quotes_carryless)
+}
+
+__attribute__((target("avx2"))) static size_t last_avx2(struct view text, const struct structure_names *names)
+{
+    LAST_BODY(raw_avx2)
 }
 
 static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct raw raw_avx512(const char *at, size_t left, const struct structure_names *names)
@@ -172,9 +201,14 @@ static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct 
                          .firsts = _mm512_test_epi8_mask(_mm512_shuffle_epi8(low, bytes), groups) | _mm512_movepi8_mask(bytes) };
 }
 
-__attribute__((target("avx512bw,avx512f," STRING_BITS_CARRYLESS))) static void scan_avx512(struct structure *structure, struct view text, const struct structure_names *names)
+__attribute__((target("avx512bw,avx512f," STRING_BITS_CARRYLESS))) static void scan_avx512(struct structure *structure, struct view text, const struct structure_names *names, size_t end)
 {
     SCAN_BODY(raw_avx512, between_quotes_carryless)
+}
+
+__attribute__((target("avx512bw,avx512f"))) static size_t last_avx512(struct view text, const struct structure_names *names)
+{
+    LAST_BODY(raw_avx512)
 }
 
 enum structure_level structure_level_max(void)
@@ -206,20 +240,32 @@ void structure_done(struct structure *structure)
     *structure = (struct structure){ 0 };
 }
 
+static const struct width {
+    void (*scan)(struct structure *structure, struct view text, const struct structure_names *names, size_t end);
+    size_t (*last)(struct view text, const struct structure_names *names);
+} widths[STRUCTURE_LEVELS] = {
+    [STRUCTURE_PORTABLE] = { scan_portable, last_portable },
+#ifdef HAVE_VECTORS
+    [STRUCTURE_SSE2] = { scan_sse2, last_sse2 },
+    [STRUCTURE_AVX2] = { scan_avx2, last_avx2 },
+    [STRUCTURE_AVX512] = { scan_avx512, last_avx512 },
+#endif
+};
+
 void structure_scan(struct structure *structure, struct view text, const struct structure_names *names)
 {
-    vec_room((void **)&structure->blocks, &structure->capacity, text.len / STRUCTURE_BLOCK_BYTES + 1, sizeof *structure->blocks);
-    switch (structure->level) {
-#ifdef HAVE_VECTORS
-    case STRUCTURE_AVX512: scan_avx512(structure, text, names); break;
-    case STRUCTURE_AVX2: scan_avx2(structure, text, names); break;
-    case STRUCTURE_SSE2: scan_sse2(structure, text, names); break;
-#else
-    case STRUCTURE_AVX512:
-    case STRUCTURE_AVX2:
-    case STRUCTURE_SSE2:
-#endif
-    case STRUCTURE_LEVELS:
-    case STRUCTURE_PORTABLE: scan_portable(structure, text, names); break;
-    }
+    const struct width *width = &widths[structure->level];
+
+    vec_room((void **)&structure->blocks, &structure->capacity, structure_blocks_of(text), sizeof *structure->blocks);
+    structure->count = 0;
+    structure->escapes = false;
+    structure->escaped = structure->in_string = 0;
+    width->scan(structure, text, names, width->last(text, names) + 1);
+}
+
+void structure_scan_on(struct structure *structure, struct view text, const struct structure_names *names, size_t count)
+{
+    size_t whole = structure_blocks_of(text);
+
+    widths[structure->level].scan(structure, text, names, count < whole ? count : whole);
 }

@@ -31,17 +31,32 @@ struct structure_names {
     uint8_t low[16];
 };
 
+static inline bool structure_begins_name(const struct structure_names *names, unsigned char byte)
+{
+    return byte >= 0x80 || (names->low[byte & 15] >> (byte >> 4 & 7) & 1) != 0;
+}
+
 struct structure {
     enum structure_level level;
     struct structure_block *blocks; /* owned; grows */
     size_t capacity;
-    size_t count;
-    bool escapes;                   /* there is a backslash somewhere */
+    size_t count;                   /* those scanned */
+    bool escapes;                   /* there is a backslash in those scanned */
+    uint64_t escaped, in_string;    /* of the block after those scanned: bit 0: its first byte is escaped; all ones: it begins inside a string */
 };
 
 enum structure_level structure_level_max(void); /* what this processor has */
 void structure_init(struct structure *structure);
 void structure_done(struct structure *structure);
+/* As far as the last block in which a string may be a name in use: behind it is nothing that a rule could look at by its name. Where that
+ * is, is found from the end, which costs a fraction of a scan. */
 void structure_scan(struct structure *structure, struct view text, const struct structure_names *names);
+/* Goes on, for what has no name: the end of a string, the items of an array. Up to so many blocks, or the end of the text. */
+void structure_scan_on(struct structure *structure, struct view text, const struct structure_names *names, size_t count);
+
+static inline size_t structure_blocks_of(struct view text)
+{
+    return text.len / STRUCTURE_BLOCK_BYTES + 1;
+}
 
 #endif

@@ -1,5 +1,6 @@
 /* JSON text along the paths in use. The marks (structure.h) come one by one: brackets, and strings that may be a name in use; what
- * is between two of them is read only where a rule looks. The text was checked at the door; if it was not, the answer is odd, but nothing outside of it is read. */
+ * is between two of them is read only where a rule looks. Behind the last string that may be a name in use, marks are looked for only where a
+ * value that a rule looks at goes on. The text was checked at the door; if it was not, the answer is odd, but nothing outside of it is read. */
 #ifndef WALK_JSON
 #define WALK_JSON walk_json_portable /* walk_json_vector.c has this file compiled once more */
 #endif
@@ -26,28 +27,64 @@ struct marks {
     size_t len;
 };
 
-INLINE bool marks_here(struct marks *marks)
+/* So many blocks at least, if the text has them. Returns how many there are now. */
+static __attribute__((noinline)) size_t scan_on(struct match_scratch *state, const char *text, size_t len, size_t count)
 {
-    while (marks->bits == 0) {
+    structure_scan_on(&state->structure, (struct view){ .data = text, .len = len }, &state->image->names, count);
+    return state->structure.count;
+}
+
+/* The same if there are marks that matter. No name is there: what is left of objects does not, nor is what is left of arrays of objects; only items
+ * that are values themselves do. If they do not once, they never will: what is open only closes. */
+static __attribute__((noinline)) size_t scan_on_for_items(struct match_scratch *state, const char *text, size_t len, size_t count)
+{
+    for (size_t i = state->nothing_follows ? 0 : state->frames.count; i-- > 0;) {
+        const struct walk_frame *frame = &state->frames.items[i];
+        if (frame->array != STATE_NO_ARRAY && state->image->nodes[frame->node].path != IMAGE_NONE)
+            return scan_on(state, text, len, 2 * count); /* so that looking for such an array counts for little */
+    }
+    state->nothing_follows = true;
+    return state->structure.count;
+}
+
+/* Whether the next block is there, and matters. */
+INLINE bool marks_next_block(struct match_scratch *state, struct marks *marks)
+{
+    if (__builtin_expect(marks->block + 1 >= marks->blocks_count, 0)) {
+        marks->blocks_count = scan_on_for_items(state, marks->text, marks->len, marks->block + 2);
         if (marks->block + 1 >= marks->blocks_count)
             return false;
-        marks->bits = marks->blocks[++marks->block].marks;
     }
+    marks->block++;
     return true;
 }
 
-/* Where the next mark is; the length of the text when there is none. */
-INLINE size_t marks_peek(struct marks *marks)
+/* So that the block of `at` is there. */
+INLINE void marks_cover(struct match_scratch *state, struct marks *marks, size_t at)
 {
-    return marks_here(marks) ? marks->block * STRUCTURE_BLOCK_BYTES + (unsigned)__builtin_ctzll(marks->bits) : marks->len;
+    if (__builtin_expect(at / STRUCTURE_BLOCK_BYTES >= marks->blocks_count, 0))
+        marks->blocks_count = scan_on(state, marks->text, marks->len, at / STRUCTURE_BLOCK_BYTES + 1);
 }
 
-INLINE size_t marks_take(struct marks *marks)
+/* Takes the next mark; the length of the text when there is none. */
+INLINE size_t marks_take(struct match_scratch *state, struct marks *marks)
 {
-    size_t at = marks_peek(marks);
+    size_t at = marks->len;
+
+    while (marks->bits == 0 && marks_next_block(state, marks))
+        marks->bits = marks->blocks[marks->block].marks;
+    if (marks->bits != 0)
+        at = marks->block * STRUCTURE_BLOCK_BYTES + (unsigned)__builtin_ctzll(marks->bits);
     marks->bits &= marks->bits - 1;
     marks->behind = at + 1;
     return at;
+}
+
+/* The opening bracket at `at` is the next mark: takes it. */
+INLINE void marks_take_open(struct match_scratch *state, struct marks *marks, size_t at)
+{
+    marks_cover(state, marks, at);
+    (void)marks_take(state, marks);
 }
 
 /* Closing brackets whose opening one is not the bracket right before them. A pair with nothing nested in it cannot end what is around it, and most
@@ -58,7 +95,7 @@ INLINE uint64_t closes_of_more(uint64_t opens, uint64_t closes)
 }
 
 /* The opening bracket was taken: takes all up to its closing one. */
-INLINE void skip_container(struct marks *marks)
+INLINE void skip_container(struct match_scratch *state, struct marks *marks)
 {
     uint64_t below = marks->bits; /* what is not yet taken of this block */
     size_t depth = 1;
@@ -77,14 +114,19 @@ INLINE void skip_container(struct marks *marks)
             }
         }
         depth += (size_t)__builtin_popcountll(opens) - (size_t)__builtin_popcountll(closes);
-        if (marks->block + 1 >= marks->blocks_count) {
+        if (!marks_next_block(state, marks)) {
             marks->bits = 0;
             marks->behind = marks->len;
             return;
         }
-        marks->block++;
         below = ~UINT64_C(0);
     }
+}
+
+/* Nothing is behind the text. */
+INLINE unsigned char text_at(const struct marks *marks, size_t at)
+{
+    return at < marks->len ? (unsigned char)marks->text[at] : '\0';
 }
 
 static inline bool is_space(char c)
@@ -99,13 +141,15 @@ static struct view decoded(struct match_scratch *state, struct view raw)
 }
 
 /* The next quote behind `at`; the length of the text when there is none. */
-INLINE size_t quote_behind(const struct marks *marks, size_t at)
+INLINE size_t quote_behind(struct match_scratch *state, struct marks *marks, size_t at)
 {
     size_t block = at / STRUCTURE_BLOCK_BYTES;
-    uint64_t bits = marks->blocks[block].quotes & ~((UINT64_C(2) << at % STRUCTURE_BLOCK_BYTES) - 1);
 
+    marks_cover(state, marks, at);
+    uint64_t bits = marks->blocks[block].quotes & ~((UINT64_C(2) << at % STRUCTURE_BLOCK_BYTES) - 1);
     while (bits == 0) {
-        if (++block >= marks->blocks_count)
+        marks_cover(state, marks, ++block * STRUCTURE_BLOCK_BYTES);
+        if (block >= marks->blocks_count)
             return marks->len;
         bits = marks->blocks[block].quotes;
     }
@@ -179,17 +223,17 @@ INLINE void take_value(struct match_scratch *state, struct marks *marks, uint32_
     switch (at < marks->len ? marks->text[at] : '\0') {
     case '"':
         if (here->path != IMAGE_NONE)
-            evaluate_string(state, here->path, context, string_between(state, marks, at, quote_behind(marks, at)));
+            evaluate_string(state, here->path, context, string_between(state, marks, at, quote_behind(state, marks, at)));
         break;
     case '{':
-        (void)marks_take(marks);
+        marks_take_open(state, marks, at);
         if (here->children_count == 0) /* an object is no value: only what is inside counts */
-            skip_container(marks);
+            skip_container(state, marks);
         else
             walk_open_object(state, node, context, 0);
         break;
     case '[':
-        (void)marks_take(marks);
+        marks_take_open(state, marks, at);
         walk_open_array(state, node, context, 0);
         break;
     default:
@@ -197,6 +241,13 @@ INLINE void take_value(struct match_scratch *state, struct marks *marks, uint32_
             take_scalar(state, here->path, context, scalar_text(marks, at));
         break;
     }
+}
+
+/* At the end of all that matters. */
+static void close_all(struct match_scratch *state)
+{
+    while (state->frames.count > 0)
+        walk_close(state);
 }
 
 /* The members of the object on top until it ends or one that is looked into opens. */
@@ -207,10 +258,16 @@ static void take_members(struct match_scratch *state, struct marks *ret_marks)
     size_t frames_count = state->frames.count;
 
     while (state->frames.count == frames_count) {
-        size_t at = marks_take(marks);
-        char c = at < marks->len ? marks->text[at] : '}';
+        size_t at = marks_take(state, marks);
+        if (at >= marks->len) {
+            close_all(state);
+            break;
+        }
+        char c = marks->text[at];
         if (c == '"') {
-            size_t close = quote_behind(marks, at), value = close + 1;
+            if (__builtin_expect(at % STRUCTURE_BLOCK_BYTES == STRUCTURE_BLOCK_BYTES - 1, 0) && !structure_begins_name(&state->image->names, text_at(marks, at + 1)))
+                continue;
+            size_t close = quote_behind(state, marks, at), value = close + 1;
             while (value < marks->len && is_space(marks->text[value]))
                 value++;
             if (value >= marks->len || marks->text[value] != ':')
@@ -223,7 +280,7 @@ static void take_members(struct match_scratch *state, struct marks *ret_marks)
             while (value < marks->len && is_space(marks->text[value]));
             take_value(state, marks, node, frame.context, value);
         } else if (c == '{' || c == '[') {
-            skip_container(marks);
+            skip_container(state, marks);
         } else {
             walk_close(state);
         }
@@ -232,13 +289,13 @@ static void take_members(struct match_scratch *state, struct marks *ret_marks)
 }
 
 /* Strings, numbers and literals in an array, from `at` up to the bracket at `end`. */
-INLINE void take_plain_items(struct match_scratch *state, const struct marks *marks, uint32_t path, uint32_t context, size_t at, size_t end)
+INLINE void take_plain_items(struct match_scratch *state, struct marks *marks, uint32_t path, uint32_t context, size_t at, size_t end)
 {
     while (at < end) {
         if (marks->text[at] == ',' || is_space(marks->text[at])) {
             at++;
         } else if (marks->text[at] == '"') {
-            size_t close = quote_behind(marks, at);
+            size_t close = quote_behind(state, marks, at);
             evaluate_string(state, path, context, string_between(state, marks, at, close));
             at = close + 1;
         } else {
@@ -262,14 +319,18 @@ static void take_items(struct match_scratch *state, struct marks *ret_marks)
     while (state->frames.count == frames_count) {
         size_t behind = marks->behind, at;
         do
-            at = marks_take(marks);
+            at = marks_take(state, marks);
         while (at < marks->len && marks->text[at] == '"'); /* a string that begins like a name */
         if (here->path != IMAGE_NONE)
             take_plain_items(state, marks, here->path, frame.context, behind, at);
-        switch (at < marks->len ? marks->text[at] : ']') {
+        if (at >= marks->len) {
+            close_all(state);
+            break;
+        }
+        switch (marks->text[at]) {
         case '{':
             if (here->children_count == 0)
-                skip_container(marks);
+                skip_container(state, marks);
             else
                 walk_open_object(state, frame.node, walk_open_item(state), 0);
             break;
@@ -290,6 +351,7 @@ void WALK_JSON(struct match_scratch *state, uint32_t node, struct view text)
 
     ASSERT(state->frames.count == 0);
     structure_scan(structure, text, &state->image->names);
+    state->nothing_follows = false;
     struct marks marks = { .blocks = structure->blocks, .blocks_count = structure->count, .bits = structure->blocks[0].marks,
                            .text = text.data, .len = text.len };
     size_t at = 0;

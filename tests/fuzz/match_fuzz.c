@@ -42,9 +42,13 @@ static void must_mark_alike(struct view text)
     structure_init(&wide);
     portable.level = STRUCTURE_PORTABLE;
     structure_scan(&portable, text, &names);
+    size_t count = portable.count;
+    structure_scan_on(&portable, text, &names, SIZE_MAX);
     for (unsigned level = STRUCTURE_PORTABLE + 1; level <= structure_level_max(); level++) {
         wide.level = level;
         structure_scan(&wide, text, &names);
+        MUST(wide.count == count);
+        structure_scan_on(&wide, text, &names, SIZE_MAX);
         MUST(wide.count == portable.count && wide.escapes == portable.escapes);
         MUST(memcmp(wide.blocks, portable.blocks, wide.count * sizeof *wide.blocks) == 0);
     }

@@ -45,19 +45,37 @@ static void mark_slowly(const char *text, size_t len, const struct structure_nam
     }
 }
 
+/* Blocks up to the last one with a quote that a name in use may follow, escaped or not. */
+static size_t count_slowly(const char *text, size_t len, const struct structure_names *names)
+{
+    size_t count = 1;
+
+    for (size_t i = 0; i < len; i++)
+        if (text[i] == '"' && begins_name(names, i + 1 < len ? text[i + 1] : ' '))
+            count = i / STRUCTURE_BLOCK_BYTES + 1;
+    return count;
+}
+
 static void expect_marks(const char *text, size_t len, const struct structure_names *names)
 {
     struct structure_block expected[TEXT_MAX / STRUCTURE_BLOCK_BYTES + 1];
+    size_t whole = len / STRUCTURE_BLOCK_BYTES + 1, count = count_slowly(text, len, names);
 
     mark_slowly(text, len, names, expected);
     for (unsigned level = 0; level <= structure_level_max(); level++) {
         struct structure structure;
         char *exact = malloc(len == 0 ? 1 : len); /* so that a read behind the end is seen */
         memcpy(exact, text, len);
+        struct view view = { .data = exact, .len = len };
         structure_init(&structure);
         structure.level = level;
-        structure_scan(&structure, (struct view){ .data = exact, .len = len }, names);
-        EXPECT_EQ(len / STRUCTURE_BLOCK_BYTES + 1, structure.count);
+        structure_scan(&structure, view, names);
+        EXPECT_EQ(count, structure.count);
+        EXPECT_EQ(memchr(text, '\\', len < count * STRUCTURE_BLOCK_BYTES ? len : count * STRUCTURE_BLOCK_BYTES) != NULL, structure.escapes);
+        for (size_t upto = count; upto <= whole + 1; upto += 2)
+            structure_scan_on(&structure, view, names, upto);
+        structure_scan_on(&structure, view, names, SIZE_MAX);
+        EXPECT_EQ(whole, structure.count);
         EXPECT_EQ(memchr(text, '\\', len) != NULL, structure.escapes);
         if (memcmp(expected, structure.blocks, structure.count * sizeof expected[0]) != 0)
             test_fail(__FILE__, __LINE__, "%s differs for %.*s", level_names[level], (int)len, text);
