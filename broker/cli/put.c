@@ -252,7 +252,8 @@ static bool put_line(struct put *put, struct view line, uint64_t number, struct 
 static bool line_is_blank(struct view line)
 {
     for (size_t i = 0; i < line.len; i++) {
-        if (memchr(" \t\r", line.data[i], 3) == NULL) /* strchr() would take NUL for one of them */
+        char c = line.data[i];
+        if (c != ' ' && c != '\t' && c != '\r')
             return false;
     }
     return true;

@@ -22,6 +22,7 @@ enum {
     CONFIG_ATTEMPTS_MAX = 1000,
     CONFIG_ARGUMENTS_MAX = 1000,         /* of a command; variables of an environment */
     CONFIG_ARGUMENT_BYTES_MAX = 128 << 10, /* one argument or NAME=value: the kernel's own MAX_ARG_STRLEN */
+    CONFIG_PROCESS_BYTES_MAX = 96 << 10, /* command and environment of a function together: more cannot be handed to the spawner */
     CONFIG_DESCRIPTION_BYTES_MAX = 512,  /* as EventBridge */
     CONFIG_INPUT_BYTES_MAX = 256 << 10,  /* a target's constant input */
 };

@@ -92,6 +92,8 @@ struct world {
     /* One synchronous invocation, by the handle it came with. */
     void (*invoke)(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, uint64_t invoke);
     void (*invoke_answered)(void *ctx, uint64_t invoke, const struct invoke_answer *answer);
+    /* The lease, whoever's it is, has had its time; it fails, or its answer goes, right after this, and kill() comes then. */
+    void (*timed_out)(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms);
     void (*stop)(void *ctx, uint64_t instance, const char *reason); /* attached: the engine has forgotten it */
     void (*kill)(void *ctx, uint64_t instance, const char *reason); /* attached: its connection, then engine_attached_lost() */
     void (*log)(void *ctx, enum log_level level, const char *line); /* key=value pairs */

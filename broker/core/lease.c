@@ -251,6 +251,7 @@ void lease_timeouts(struct engine *engine, struct function *function, struct now
             instance->slots = 0;
             instance_update_free(instance);
         }
+        engine->world.timed_out(engine->world.ctx, id, lease->id, lease->timeout_ms);
         instance->killed = true;
         instance->done++; /* it worked, too long: no crashing start */
         if (instance->protocol == PROTOCOL_STDIO_LINES && lease->invoke == NULL) {

@@ -588,7 +588,7 @@ bool broker_open(struct broker *broker, const struct broker_options *options)
     broker->reload = reload_new(broker);
     rule_index_tidy(broker);
     ev_timer_init(&broker->wake, on_wake, 0., 0.);
-    ev_timer_init(&broker->start_again, on_start_again, 0., 0.005);
+    ev_timer_init(&broker->start_again, on_start_again, 0., 0.);
     broker->wake.data = broker->start_again.data = broker;
     return open_engine(broker) && open_edges(broker);
 }

@@ -14,6 +14,8 @@
 #include "broker/edge/log.h"
 #include "schemas/codec/json.h"
 
+enum { START_AGAIN_MS = 5, START_REFUSED_MS = 1000 };
+
 static bool read_batch_after(void *ctx, uint32_t function, uint64_t after, struct batch_row *ret_row)
 {
     return store_batch_after(((struct broker *)ctx)->store, function, after, ret_row);
@@ -138,10 +140,14 @@ static bool world_start(void *ctx, uint64_t instance, const struct config_functi
         invocations_started(broker->invocations, instance, function, &info);
         return true;
     }
-    if (err == SLUICE_ELIMIT) /* the spawner has enough to do: come back in a moment */
-        ev_timer_again(broker->loop, &broker->start_again);
-    else if (err != SLUICE_EUNAVAILABLE)
-        log_format(LOG_ERROR, "function=%s event=start-refused reason=\"%s\"", function->name, error.text);
+    if (err == SLUICE_EUNAVAILABLE)
+        return false; /* until the spawner is ready */
+    /* The spawner has enough to do: come back in a moment. What else it is, nobody says when it is over, and until then nothing is started for
+     * any function: it is looked at again, too. */
+    broker->start_again.repeat = err == SLUICE_ELIMIT ? START_AGAIN_MS / 1000. : START_REFUSED_MS / 1000.;
+    ev_timer_again(broker->loop, &broker->start_again);
+    if (err != SLUICE_ELIMIT)
+        log_format(LOG_ERROR, "function=%s event=start-refused reason=\"%s\" again_ms=%d", function->name, error.text, START_REFUSED_MS);
     return false;
 }
 
@@ -284,6 +290,15 @@ static void world_stop(void *ctx, uint64_t instance, const char *reason)
         instances_stop(broker->instances, instance);
 }
 
+static void world_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms)
+{
+    struct broker *broker = ctx;
+
+    (void)instances_log(broker->instances, instance); /* what it wrote comes before END */
+    runtime_forget(broker->runtime, instance, lease);
+    invocations_timed_out(broker->invocations, instance, lease, timeout_ms);
+}
+
 static void world_kill(void *ctx, uint64_t instance, const char *reason)
 {
     struct broker *broker = ctx;
@@ -294,9 +309,7 @@ static void world_kill(void *ctx, uint64_t instance, const char *reason)
         return;
     }
     bool timeout = strcmp(reason, "timeout") == 0 || strcmp(reason, "silent") == 0;
-    if (timeout) {
-        invocations_killed(broker->invocations, instance);
-    } else {
+    if (!timeout) {
         (void)instances_log(broker->instances, instance); /* what it wrote comes before INIT_REPORT */
         invocations_init_failed(broker->invocations, instance, REPORT_TIMEOUT, (struct view){ 0 });
     }
@@ -353,6 +366,7 @@ struct world broker_world(struct broker *broker)
         .publish_answered = world_publish_answered,
         .start = world_start,
         .deliver = world_deliver,
+        .timed_out = world_timed_out,
         .stop = world_stop,
         .kill = world_kill,
         .invoke = world_invoke,

@@ -20,6 +20,7 @@ struct invocation {
     unsigned left;                   /* deliveries without a result */
     bool failed, reported;
     int64_t begun_us;                /* mono */
+    int64_t timeout_ms;              /* it has had so long; 0: it was in time */
     char error_type[ERROR_TYPE_KEPT_BYTES + 1];
     char request_id[UUID_TEXT_LEN + 1];
 };
@@ -30,13 +31,14 @@ struct runner {                      /* one instance; there are thousands that w
     enum function_protocol protocol : 8;
     enum function_runtime runtime : 8;
     enum log_format format : 8;
-    bool reports, ready, killed;
+    bool reports, ready;
     bool ended;                      /* its end was told */
     bool exited;                     /* stdio: its process has, at `exit_us` */
     bool provisioned, repeats_init;  /* as instance_info */
     bool init_over;                  /* failed, and told; or it was told to end before */
     bool cold;                       /* its init is not billed yet */
     int64_t memory_limit_bytes;
+    int64_t timeout_ms;              /* the function's, when it was started */
     int64_t started_us, init_us;     /* init once it is ready */
     int64_t busy_until_us;           /* end of the last invocation */
     int64_t exit_us;
@@ -208,15 +210,19 @@ static int64_t memory_look(struct invocations *invocations, struct runner *runne
 static struct report report_of(struct runner *runner, const struct invocation *invocation, int64_t now_us, int64_t memory_bytes)
 {
     int64_t from_us = invocation->begun_us > runner->busy_until_us ? invocation->begun_us : runner->busy_until_us;
+    int64_t timeout_us = invocation->timeout_ms * 1000;
 
+    if (timeout_us > 0 && now_us > from_us + timeout_us && runner->protocol != PROTOCOL_STDIO_LINES) /* of which each line has its time */
+        now_us = from_us + timeout_us; /* what comes on top is our being late */
     return (struct report){
         .request_id = invocation->request_id,
         .duration_us = now_us > from_us ? now_us - from_us : 0,
         .init_us = runner->cold ? runner->init_us : -1,
         .memory_limit_bytes = runner->memory_limit_bytes,
         .memory_used_bytes = memory_bytes,
-        .status = !invocation->failed ? REPORT_SUCCESS : runner->killed ? REPORT_TIMEOUT : REPORT_ERROR,
+        .status = !invocation->failed ? REPORT_SUCCESS : invocation->timeout_ms > 0 ? REPORT_TIMEOUT : REPORT_ERROR,
         .error_type = view_of(invocation->error_type),
+        .timeout_ms = invocation->timeout_ms,
     };
 }
 
@@ -237,6 +243,16 @@ static struct usage_sums sums_of(const struct report *report, bool reported)
         .cold_starts = report->init_us >= 0,
         .init_us = (uint64_t)init_us,
     };
+}
+
+/* Its index; open.count: it is none of them. */
+static size_t open_find(const struct runner *runner, uint64_t lease)
+{
+    size_t at = runner->open_at;
+
+    while (at < runner->open.count && runner->open.items[at].lease != lease)
+        at++;
+    return at;
 }
 
 /* Mostly the oldest: then nothing is moved but the beginning. */
@@ -295,7 +311,7 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
     bool told = function->memory_bytes == 0 && function->protocol == PROTOCOL_LAMBDA;
     *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .runtime = function->runtime,
                                .provisioned = info->provisioned, .repeats_init = info->repeats_init,
-                               .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes,
+                               .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes, .timeout_ms = function->timeout_ms,
                                .reports = function->report, .format = function->log_format, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
@@ -334,7 +350,8 @@ void invocations_start_failed(struct invocations *invocations, uint64_t instance
         return;
     struct now now = clock_now();
     struct report report = { .request_id = request_id, .duration_us = end->duration_us, .init_us = -1, .memory_limit_bytes = runner->memory_limit_bytes,
-                             .memory_used_bytes = memory_look(invocations, runner, now.mono.us), .status = end->status, .error_type = end->error_type };
+                             .memory_used_bytes = memory_look(invocations, runner, now.mono.us), .status = end->status, .error_type = end->error_type,
+                             .timeout_ms = runner->timeout_ms };
     struct usage_sums sums = sums_of(&report, runner->reports);
     if (runner->reports) {
         begin_write(invocations, runner, request_id);
@@ -391,6 +408,7 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     invocation->failed = false;
     invocation->reported = runner->reports && request_id != NULL;
     invocation->begun_us = clock_now().mono.us;
+    invocation->timeout_ms = 0;
     invocation->error_type[0] = '\0';
     invocation->request_id[0] = '\0';
     if (request_id != NULL) {
@@ -408,9 +426,7 @@ void invocations_end(struct invocations *invocations, uint64_t instance, uint64_
 
     if (runner == NULL)
         return;
-    size_t at = runner->open_at;
-    while (at < runner->open.count && runner->open.items[at].lease != lease)
-        at++;
+    size_t at = open_find(runner, lease);
     if (at == runner->open.count)
         return;
     struct invocation *invocation = &runner->open.items[at];
@@ -428,12 +444,19 @@ void invocations_end(struct invocations *invocations, uint64_t instance, uint64_
     invocation_close(invocations, runner, at, now, memory_look(invocations, runner, now.mono.us));
 }
 
-void invocations_killed(struct invocations *invocations, uint64_t instance)
+void invocations_timed_out(struct invocations *invocations, uint64_t instance, uint64_t lease, int64_t timeout_ms)
 {
     struct runner *runner = runner_find(invocations, instance);
 
-    if (runner != NULL)
-        runner->killed = true;
+    if (runner == NULL || !runner->ready) /* it has run nothing */
+        return;
+    size_t at = open_find(runner, lease);
+    if (at == runner->open.count)
+        return;
+    struct now now = clock_now();
+    invocation_fail(&runner->open.items[at], VIEW_LITERAL("Sandbox.Timedout"));
+    runner->open.items[at].timeout_ms = timeout_ms;
+    invocation_close(invocations, runner, at, now, memory_look(invocations, runner, now.mono.us));
 }
 
 void invocations_exited(struct invocations *invocations, uint64_t instance, const struct instance_end *end)

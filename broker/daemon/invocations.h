@@ -40,7 +40,8 @@ bool invocations_reported(const struct invocations *invocations, uint64_t instan
 void invocations_begin(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, const char *request_id);
 /* `count` deliveries of the lease are done; error_type absent: well. The invocation ends with the last of them. */
 void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type);
-void invocations_killed(struct invocations *invocations, uint64_t instance);                /* for its timeout */
+/* It has had its time, of `timeout_ms`, and ends here: its process is killed next. Before anything is told of that to others. */
+void invocations_timed_out(struct invocations *invocations, uint64_t instance, uint64_t lease, int64_t timeout_ms);
 /* stdio: what its process took is known before its result. Those of others are known by invocations_gone(). */
 void invocations_exited(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
 /* Its process has ended: what it had not answered has failed. Before anything is told of that to others. Again: nothing. */
@@ -52,8 +53,7 @@ void invocations_start_failed(struct invocations *invocations, uint64_t instance
 /* Told of each report of an invocation that has a request id, as it is made; must not call back. */
 void invocations_on_report(struct invocations *invocations, void (*on_report)(void *ctx, uint64_t instance, const struct report *report), void *ctx);
 
-/* The log of an invocation of this instance that has just been answered: START, `output`, END, and REPORT if it has ended, which one that is killed for its
- * time has not yet. Appended. */
+/* The log of an invocation of this instance that has just been answered: START, `output`, END, and REPORT if it had begun. Appended. */
 void invocations_put_log(const struct invocations *invocations, uint64_t instance, const char *request_id, struct view output, struct bytes *out);
 
 /* The same of one that never began: what the start printed, INIT_REPORT, START, END and REPORT. After invocations_start_failed(). */

@@ -67,5 +67,6 @@ void worker_stop(struct worker *worker)
     (void)sem_post(&worker->wanted);
     (void)pthread_join(worker->thread, NULL);
     (void)sem_destroy(&worker->wanted);
-    worker->started = worker->running = worker->ends = false;
+    worker->ends = false;
+    worker->started = worker->running = false;
 }

@@ -33,7 +33,8 @@ static struct bus_chunk *chunk_new(struct bus_input *input, size_t capacity)
 
 void bus_input_init(struct bus_input *input, enum frame_kind kind, size_t *total_of_all)
 {
-    *input = (struct bus_input){ .kind = kind, .read_bytes = BUS_READ_BYTES_MIN, .total_of_all = total_of_all };
+    *input = (struct bus_input){ .kind = kind, .read_bytes = BUS_READ_BYTES_MIN };
+    input->total_of_all = total_of_all;
 }
 
 void bus_input_done(struct bus_input *input)

@@ -98,7 +98,7 @@ void bus_peer_doom(struct bus_peer *peer)
 
 static size_t frame_bytes_max(const struct bus_peer *peer)
 {
-    return FRAME_IDS_MAX * FRAME_ID_BYTES +
+    return (size_t)FRAME_IDS_MAX * FRAME_ID_BYTES +
            (peer->local     ? (size_t)PROTOCOL_CONTROL_BYTES_MAX
             : peer->greeted ? (size_t)PROTOCOL_MESSAGE_BYTES_MAX
                             : (size_t)BUS_HELLO_BYTES_MAX);
@@ -353,8 +353,8 @@ void bus_peers_close(struct bus_peers *peers)
     }
     /* What the callbacks posted before they were stopped frees peers; nothing is posted after. */
     (void)mailbox_drain(peers->mailbox);
-    while (!list_empty(&peers->all)) {
-        struct bus_peer *peer = LIST_OWNER(peers->all.next, struct bus_peer, link);
+    LIST_EACH(at, &peers->all) {
+        struct bus_peer *peer = LIST_OWNER(at, struct bus_peer, link);
         peer_uncount(peer);
         peer_free(peer);
     }

@@ -152,26 +152,45 @@ static void kill_all(const char *folder)
         kill_one(folder, pids.of[i]);
 }
 
-/* The groups in `folder`, one level after the other, as far as they are `depth` deep: a function may have made some in its own. */
-static void folder_empty(const char *folder, unsigned depth)
+/* A group that could not be removed for what is in it. If not now, then the next time: what was killed takes a moment to go. */
+static void group_end(const char *folder)
 {
-    DIR *directory = opendir(folder);
-    const struct dirent *entry;
+    kill_all(folder);
+    (void)rmdir(folder);
+}
 
-    if (directory == NULL)
-        return;
-    while ((entry = readdir(directory)) != NULL) {
-        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+/* The groups in `folder`, the deepest first: a function may have made some in its own. */
+static void folder_empty(const char *folder)
+{
+    struct { DIR *directory; size_t path_len; } levels[FOLDERS_DEPTH_MAX];
+    struct path path = path_of("%s", folder);
+    unsigned depth = 0;
+
+    levels[0].directory = opendir(path.text);
+    levels[0].path_len = strlen(path.text);
+    depth += levels[0].directory != NULL;
+    while (depth > 0) {
+        size_t len = levels[depth - 1].path_len;
+        const struct dirent *entry = readdir(levels[depth - 1].directory);
+        path.text[len] = '\0';
+        if (entry == NULL) {
+            (void)closedir(levels[--depth].directory);
+            if (depth > 0)
+                group_end(path.text);
             continue;
-        struct path path = path_of("%s/%.200s", folder, entry->d_name);
-        if (rmdir(path.text) == 0 || errno != EBUSY)
+        }
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.' ||
+            snprintf(path.text + len, sizeof path.text - len, "/%s", entry->d_name) >= (int)(sizeof path.text - len) ||
+            rmdir(path.text) == 0 || errno != EBUSY)
             continue;
-        if (depth > 1)
-            folder_empty(path.text, depth - 1);
-        kill_all(path.text);
-        (void)rmdir(path.text); /* if not yet, then the next time: what was killed takes a moment to go */
+        DIR *inner = depth < FOLDERS_DEPTH_MAX ? opendir(path.text) : NULL;
+        if (inner == NULL) {
+            group_end(path.text);
+            continue;
+        }
+        levels[depth].directory = inner;
+        levels[depth++].path_len = strlen(path.text);
     }
-    (void)closedir(directory);
 }
 
 /* Only a folder of ours in a cgroup file system: the name came from a file. */
@@ -189,7 +208,7 @@ static void leftover_remove(const char *folder)
     if (!is_leftover(folder))
         return;
     for (unsigned round = 0; round < LEFTOVER_ROUNDS_MAX; round++) {
-        folder_empty(folder, FOLDERS_DEPTH_MAX);
+        folder_empty(folder);
         if (rmdir(folder) == 0 || errno == ENOENT)
             return;
         (void)poll(NULL, 0, LEFTOVER_WAIT_MS); /* killed processes take a moment to go */
@@ -430,6 +449,6 @@ bool cgroup_remove(const struct cgroup *cgroup, uint64_t instance)
 
     if (rmdir(folder.text) == 0 || errno != EBUSY)
         return true;
-    folder_empty(folder.text, FOLDERS_DEPTH_MAX);
+    folder_empty(folder.text);
     return rmdir(folder.text) == 0 || errno != EBUSY;
 }

@@ -190,6 +190,25 @@ static void environment_read(struct loader *loader, const struct yaml_file *file
     function->environment = environment;
 }
 
+static size_t strings_bytes(const char *const *strings)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; strings != NULL && strings[i] != NULL; i++)
+        bytes += strlen(strings[i]) + 1;
+    return bytes;
+}
+
+/* Else every start of it would fail; what the daemon adds has room in the rest of a spawn request. */
+static void process_check(const struct config_entry *entry, const struct config_function *function)
+{
+    size_t command = strings_bytes(function->command), environment = strings_bytes(function->environment);
+
+    if (command + environment > CONFIG_PROCESS_BYTES_MAX)
+        yaml_mistake(entry->file, entry->key, "function '%s': 'command' (%zu bytes) and 'environment' (%zu) are more than %d together; put what is "
+                     "large into a file", entry->name, command, environment, CONFIG_PROCESS_BYTES_MAX);
+}
+
 /* ---- how it is spoken to ---- */
 
 static void protocol_read(const struct config_entry *entry, const struct yaml_node *const *values,
@@ -328,6 +347,7 @@ static void function_read(struct loader *loader, const struct config_entry *entr
     environment_read(loader, file, values[KEY_ENVIRONMENT], function);
     if (function->protocol == PROTOCOL_LAMBDA)
         config_lambda_finish(loader, entry, &lambda, function);
+    process_check(entry, function);
     (void)yaml_get_duration(file, values[KEY_TIMEOUT], "timeout", 1, CONFIG_TIMEOUT_MS_MAX, &function->timeout_ms);
     (void)yaml_get_size(file, values[KEY_MEMORY], "memory", CONFIG_MEMORY_BYTES_MIN, CONFIG_MEMORY_BYTES_MAX,
                         &function->memory_bytes);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "broker/base/assert.h"
 #include "broker/edge/config_file.h"
 #include "broker/edge/config_sections.h"
 #include "broker/edge/yaml_values.h"
@@ -75,7 +76,7 @@ static bool handler_is_whole(const char *handler)
 static void handler_read(struct loader *loader, const struct yaml_file *file, const struct config_lambda *lambda,
                          struct config_function *function)
 {
-    bool needs = function->runtime == RUNTIME_NODEJS || function->runtime == RUNTIME_PYTHON;
+    bool needs = lambda->runtime != NULL && (function->runtime == RUNTIME_NODEJS || function->runtime == RUNTIME_PYTHON);
 
     if (lambda->handler == NULL && needs)
         yaml_mistake(file, lambda->runtime, "runtime " YAML_SHOWN " needs 'handler': FILE.FUNCTION, like index.handler",
@@ -156,8 +157,11 @@ const char *config_lambda_path(struct loader *loader)
         return loader->lambda_path;
     for (size_t i = 0; i < sizeof interpreters / sizeof *interpreters; i++) {
         const char *ours = config_program_in_path(loader->arena, interpreters[i]), *found = config_program_in(loader->arena, path, interpreters[i]);
-        if (ours != NULL && (found == NULL || !same_file(ours, found)))
-            path = arena_format(loader->arena, "%.*s:%s", (int)(strrchr(ours, '/') - ours), ours, path);
+        if (ours == NULL || (found != NULL && same_file(ours, found)))
+            continue;
+        const char *name = strrchr(ours, '/');
+        ASSERT(name != NULL); /* it was found in a folder */
+        path = arena_format(loader->arena, "%.*s:%s", (int)(name - ours), ours, path);
     }
     loader->lambda_path = path;
     return path;

@@ -120,12 +120,32 @@ static bool feed(struct http_parse *parse, struct reading *reading, struct view 
     return ret->status == 0;
 }
 
+/* All its lines, which the guard has seen before the library reads them. HEAD, END (of trailers): it is read, and head->text is its bytes. */
+static enum http_piece take_section(struct http_parse *parse, enum http_section_kind kind, struct view input, const struct http_parse_limits *limits,
+                                    struct reading *reading)
+{
+    struct http_parsed *ret = reading->parsed;
+    struct http_refusal refusal = { 0 };
+    size_t bytes;
+
+    switch (http_guard_lines(&parse->lines, kind, input, limits, &bytes, &refusal)) {
+    case HTTP_LINES_SHORT:
+        return HTTP_PIECE_SHORT;
+    case HTTP_LINES_BROKEN:
+        return broken(ret, refusal.status, refusal.reason);
+    case HTTP_LINES_WHOLE:
+        break;
+    }
+    ret->head.text = (struct view){ .data = input.data, .len = bytes };
+    if (!feed(parse, reading, ret->head.text))
+        return HTTP_PIECE_BROKEN;
+    return kind == HTTP_SECTION_HEAD ? HTTP_PIECE_HEAD : HTTP_PIECE_END;
+}
+
 static enum http_piece take_head(struct http_parse *parse, struct view input, const struct http_parse_limits *limits, struct http_parsed *ret)
 {
     struct reading reading = { .parsed = ret };
-    struct http_refusal refusal = { 0 };
     struct http_head *head = &ret->head;
-    size_t bytes;
 
     /* One empty line before a request is forgiven, as RFC 9112 asks: old clients end a body with it. */
     if (parse->lines.scanned == 0 && input.len >= 2 && memcmp(input.data, "\r\n", 2) == 0 && !parse->blank) {
@@ -136,22 +156,14 @@ static enum http_piece take_head(struct http_parse *parse, struct view input, co
     }
     if (parse->lines.scanned == 0 && input.len == 1 && input.data[0] == '\r')
         return HTTP_PIECE_SHORT;
-    switch (http_guard_lines(&parse->lines, HTTP_SECTION_HEAD, input, limits, &bytes, &refusal)) {
-    case HTTP_LINES_SHORT:
-        return HTTP_PIECE_SHORT;
-    case HTTP_LINES_BROKEN:
-        return broken(ret, refusal.status, refusal.reason);
-    case HTTP_LINES_WHOLE:
-        break;
-    }
-    head->text = (struct view){ .data = input.data, .len = bytes };
-    if (!feed(parse, &reading, head->text))
-        return HTTP_PIECE_BROKEN;
+    enum http_piece piece = take_section(parse, HTTP_SECTION_HEAD, input, limits, &reading);
+    if (piece != HTTP_PIECE_HEAD)
+        return piece;
     /* Of the guard's lines one is the request's, one is empty. */
     if (!reading.head_done || head->count + 2 != parse->lines.count)
         return broken(ret, 400, "the head cannot be read in one way only");
     head->old = parse->library.http_minor == 0;
-    refusal = http_guard_head(head, reading.target);
+    struct http_refusal refusal = http_guard_head(head, reading.target);
     if (refusal.status != 0)
         return broken(ret, refusal.status, refusal.reason);
     /* Two readers of one head that disagree on its length are what smuggling is made of. */
@@ -160,7 +172,7 @@ static enum http_piece take_head(struct http_parse *parse, struct view input, co
         (head->length > 0 && parse->library.content_length != head->length))
         return broken(ret, 400, "the body's length cannot be read in one way only");
     parse->state = !has_body ? PARSE_DONE : head->chunked ? PARSE_CHUNK_LINE : PARSE_LENGTH;
-    ret->consumed += bytes;
+    ret->consumed += head->text.len;
     return HTTP_PIECE_HEAD;
 }
 
@@ -227,28 +239,18 @@ static enum http_piece take_chunk_end(struct http_parse *parse, struct view inpu
 static enum http_piece take_trailers(struct http_parse *parse, struct view input, const struct http_parse_limits *limits, struct http_parsed *ret)
 {
     struct reading reading = { .parsed = ret };
-    struct http_refusal refusal = { 0 };
     struct http_head *head = &ret->head;
-    size_t bytes;
 
-    switch (http_guard_lines(&parse->lines, HTTP_SECTION_TRAILERS, input, limits, &bytes, &refusal)) {
-    case HTTP_LINES_SHORT:
-        return HTTP_PIECE_SHORT;
-    case HTTP_LINES_BROKEN:
-        return broken(ret, refusal.status, refusal.reason);
-    case HTTP_LINES_WHOLE:
-        break;
-    }
-    head->text = (struct view){ .data = input.data, .len = bytes };
-    if (!feed(parse, &reading, head->text))
-        return HTTP_PIECE_BROKEN;
+    enum http_piece piece = take_section(parse, HTTP_SECTION_TRAILERS, input, limits, &reading);
+    if (piece != HTTP_PIECE_END)
+        return piece;
     if (!reading.message_done || head->count + 1 != parse->lines.count)
         return broken(ret, 400, "the trailers cannot be read in one way only");
-    refusal = http_guard_trailers(head);
+    struct http_refusal refusal = http_guard_trailers(head);
     if (refusal.status != 0)
         return broken(ret, refusal.status, refusal.reason);
     parse->state = PARSE_DONE;
-    ret->consumed += bytes;
+    ret->consumed += head->text.len;
     return HTTP_PIECE_END;
 }
 

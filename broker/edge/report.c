@@ -127,9 +127,19 @@ void report_put_begin(struct bytes *out, enum log_format format, const char *req
     put_record_end(out);
 }
 
+static void put_timed_out(struct bytes *out, const struct report *report)
+{
+    char time[TIME_TEXT_MAX];
+
+    (void)time_to_text(clock_now().wall_ms, true, time);
+    bytes_put_format(out, "%s %s Task timed out after %.2f seconds\n", time, report->request_id, (double)report->timeout_ms / 1000);
+}
+
 void report_put_end(struct bytes *out, enum log_format format, const char *request_id, const struct report *report)
 {
     if (format == LOG_FORMAT_TEXT) {
+        if (report != NULL && report->status == REPORT_TIMEOUT)
+            put_timed_out(out, report);
         put_id(out, "END RequestId: ", request_id);
         bytes_put_char(out, '\n');
     }

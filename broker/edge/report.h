@@ -6,7 +6,9 @@
  *   END RequestId: ID
  *   REPORT RequestId: ID\tDuration: 2.90 ms\tBilled Duration: 3 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\tInit Duration: 120.11 ms\t
  *
- * Behind them, after a failure, `Status: error\tError Type: T\t` or `Status: timeout\t`. MB are 2^20 bytes, as Lambda's.
+ * Behind them, after a failure, `Status: error\tError Type: T\t` or `Status: timeout\t`; before the END of one that took too long stands
+ *   2026-11-22T11:34:00.000Z ID Task timed out after 3.00 seconds
+ * MB are 2^20 bytes, as Lambda's.
  * Billed is the duration, with the init of a cold start, rounded up to a millisecond. A function without a limit has as its memory size
  * what it used (a Lambda function 128 MB, which is what it is told that it has). For every protocol alike; which of them says it by default is the configuration's (`log.report`).
  *
@@ -15,7 +17,7 @@
  *   INIT_REPORT Init Duration: 81.04 ms\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError      (repeated for an invocation: without another INIT_START)
  *
  * With `log.format: json` each is a line {"time":...,"type":"platform.initStart | start | report | initReport","record":{...}} (platform_record.h); END
- * has none. */
+ * and what timed out have none. */
 #ifndef SLUICE_EDGE_REPORT_H
 #define SLUICE_EDGE_REPORT_H
 
@@ -35,6 +37,7 @@ struct report {
     int64_t memory_used_bytes;       /* 0: not known */
     enum report_status status;
     struct view error_type;          /* with REPORT_ERROR */
+    int64_t timeout_ms;              /* with REPORT_TIMEOUT: what it had */
 };
 
 int64_t report_billed_ms(const struct report *report);
@@ -73,7 +76,7 @@ void report_init_failed(const struct report_log *log, const struct report_init *
 void report_begin(const struct report_log *log, const char *request_id);
 void report_end(const struct report_log *log, const struct report *report);
 
-/* The lines of INIT_REPORT; START; END and REPORT (report NULL: END alone); each with its line break, appended. */
+/* The lines of INIT_REPORT; START; END and REPORT, and that it timed out (report NULL: END alone); each with its line break, appended. */
 void report_put_init_failed(struct bytes *out, enum log_format format, const struct report_init *init, const struct report_init_end *end);
 void report_put_begin(struct bytes *out, enum log_format format, const char *request_id, int64_t wall_ms);
 void report_put_end(struct bytes *out, enum log_format format, const char *request_id, const struct report *report);

@@ -562,11 +562,12 @@ static int lock_take(const char *path)
 static void say_ready(struct spawner_process *spawner)
 {
     const struct cgroup *cgroup = &spawner->cgroup;
-    size_t strings_bytes = strlen(cgroup->folder) + strlen(cgroup->reason) + 2;
-    struct wire_ready *ready = packet_add(&spawner->reply, WIRE_READY, 0, sizeof *ready + strings_bytes);
+    size_t folder_bytes = strlen(cgroup->folder) + 1, reason_bytes = strlen(cgroup->reason) + 1; /* with their NULs */
+    struct wire_ready *ready = packet_add(&spawner->reply, WIRE_READY, 0, sizeof *ready + folder_bytes + reason_bytes);
 
     ready->limiter = cgroup->limiter;
-    (void)strcpy(stpcpy(ready->strings, cgroup->folder) + 1, cgroup->reason);
+    memcpy(ready->strings, cgroup->folder, folder_bytes);
+    memcpy(ready->strings + folder_bytes, cgroup->reason, reason_bytes);
 }
 
 int spawner_main(const char *lock_path)

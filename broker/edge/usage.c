@@ -185,14 +185,14 @@ static int file_write(const char *path, struct view text)
 /* Days that fell out of what is kept, by their names: others' files are left alone. */
 static void old_remove(const struct usage *usage, int32_t today)
 {
-    char oldest[USAGE_DAY_TEXT + sizeof SUFFIX], path[USAGE_PATH_MAX];
+    char day[USAGE_DAY_TEXT], oldest[USAGE_DAY_TEXT + sizeof SUFFIX], path[USAGE_PATH_MAX];
     DIR *directory = opendir(usage->folder);
     const struct dirent *entry;
 
     if (directory == NULL)
         return;
-    usage_day_text(today - USAGE_DAYS_KEPT + 1, oldest);
-    (void)strcat(oldest, SUFFIX);
+    usage_day_text(today - USAGE_DAYS_KEPT + 1, day);
+    (void)snprintf(oldest, sizeof oldest, "%s" SUFFIX, day);
     while ((entry = readdir(directory)) != NULL) {
         bool ours = strlen(entry->d_name) == strlen(oldest) && strspn(entry->d_name, "0123456789-") == USAGE_DAY_TEXT - 1 &&
                     strcmp(entry->d_name + USAGE_DAY_TEXT - 1, SUFFIX) == 0;
@@ -210,8 +210,10 @@ uint32_t usage_function(struct usage *usage, const char *name)
 {
     uint32_t number;
 
-    if (names_get(&usage->numbers, view_of(name), &number))
+    if (names_get(&usage->numbers, view_of(name), &number)) {
+        ASSERT(number < usage->functions.count);
         return number;
+    }
     struct function function = { .name = strdup(name) };
     ASSERT(function.name != NULL);
     number = (uint32_t)usage->functions.count;

@@ -26,11 +26,21 @@ def handler(event, context):
 """
 # Each request is a connection of its own: who comes when the runtime is gone has to be let in, too.
 AGENT = """#!/usr/bin/env python3
-import http.client, json, os, time
+import http.client, http.server, json, os, threading, time
 
-def ask(method, path, body=None, **headers):
+class Subscriber(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        for record in json.loads(self.rfile.read(int(self.headers["Content-Length"]))):
+            say({"event": record["type"], "record": record["record"]})
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+def ask(method, path, body=None, at="/2020-01-01/extension", **headers):
     connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    connection.request(method, "/2020-01-01/extension" + path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+    connection.request(method, at + path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
     return answer.headers, answer.read()
 
@@ -40,6 +50,11 @@ def say(what):
 
 registered, _ = ask("POST", "/register", '{"events": ["INVOKE", "SHUTDOWN"]}', Lambda_Extension_Name="agent")
 me = registered["Lambda-Extension-Identifier"]
+server = http.server.HTTPServer(("127.0.0.1", 0), Subscriber)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+ask("PUT", "/telemetry", json.dumps({
+    "schemaVersion": "2022-07-01", "types": ["platform"], "buffering": {"timeoutMs": 25},
+    "destination": {"protocol": "HTTP", "URI": f"http://sandbox.localdomain:{server.server_port}/"}}), "/2022-07-01", Lambda_Extension_Identifier=me)
 open("registered", "w").close()
 while True:
     event = json.loads(ask("GET", "/event/next", Lambda_Extension_Identifier=me)[1])
@@ -141,6 +156,21 @@ class AgentEndTest(sluice_daemon.DaemonTest):
         self.check_shutdown("timeout")
         self.wait_heard("done")
         self.check_another_instance_works()
+
+    def test_what_it_is_told_of_one_that_takes_too_long(self):
+        """It is over when its time is, though the function goes on beside the agent for a while, and answers then."""
+        self.start_function(linger_s=1, timeout="1s")
+        self.invoke()
+        self.assertEqual(self.invoke(sleep=1.3)["errorType"], "Sandbox.Timedout")
+        self.wait_heard("done")
+        told = [(line["event"], line["record"]["status"]) for line in (self.heard("platform.runtimeDone") + self.heard("platform.report"))]
+        self.assertEqual(told, [("platform.runtimeDone", "success"), ("platform.runtimeDone", "timeout"),
+                                ("platform.report", "success"), ("platform.report", "timeout")])
+        report = self.heard("platform.report")[1]["record"]
+        self.assertEqual((report["metrics"]["durationMs"], report["metrics"]["billedDurationMs"]), (1000, 1000))
+        self.assertNotIn("errorType", report)
+        log = [line.split(" ", 2)[2].split()[0] for line in self.daemon.sluice("function", "logs", "f").splitlines()]
+        self.assertEqual((log.count("START"), log.count("END"), log.count("REPORT")), (2, 2, 2), log)
 
     def test_one_that_asks_for_more_is_not_waited_for(self):
         self.start_function(at_end="next")

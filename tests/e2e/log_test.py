@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import unittest
 
 import sluice_daemon
@@ -28,6 +29,9 @@ if os.environ.get("INIT") == "hang":
 def handler(event, context):
     logging.getLogger().info("said %s", event["n"])
     logging.getLogger("mine").debug("whispered")
+    if "sleep" in event:
+        logging.getLogger().warning("sleeps")
+        time.sleep(event["sleep"])
     if event.get("fail"):
         raise ValueError("as asked")
     return event["n"]
@@ -42,6 +46,9 @@ functions:
   unreported: {command: [./count.sh], protocol: stdio, timeout: 20s, log: {report: none}}
   fails: {command: [sh, -c, 'echo going wrong >&2; exit 3'], protocol: stdio, timeout: 20s}
   late: {command: [sh, -c, 'echo begun >&2; sleep 60'], protocol: stdio, timeout: 1s}
+  latelines: {command: [sh, -c, 'read -r line; echo begun >&2; sleep 60'], protocol: stdio-lines, timeout: 1s, log: {report: all}}
+  sleeps: {runtime: python, handler: app.handler, timeout: 1s, retry: {attempts: 1}}
+  jssleeps: {runtime: python, handler: app.handler, timeout: 1s, log: {format: json}}
   lines: {command: [./echo.sh], protocol: stdio-lines, timeout: 20s}
   quiet: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: exit}, log: {report: none}}
   exits: {runtime: python, handler: app.handler, timeout: 20s, environment: {INIT: exit}}
@@ -50,6 +57,7 @@ functions:
   hangs: {runtime: python, handler: app.handler, timeout: 1s, environment: {INIT: hang}}
 """
 INIT_START = r"INIT_START Runtime Version: %s:sluice\.v[0-9.]+\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:[0-9a-f]{64}"
+TIMED_OUT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z ID Task timed out after 1\.00 seconds$"
 REPORT = r"REPORT RequestId: [0-9a-f-]{36}\tDuration: "
 
 
@@ -108,7 +116,7 @@ class LogTest(sluice_daemon.DaemonTest):
         self.assertEqual(error["errorType"], "Sandbox.Timedout")
         self.expect("hangs", INIT_START % "python", "about to hang", "INIT_REPORT Init Duration: 10[0-9]{3}\\.[0-9]{2} ms\tPhase: init\tStatus: timeout$",
                     "about to hang", "INIT_REPORT Init Duration: 1[0-9]{3}\\.[0-9]{2} ms\tPhase: invoke\tStatus: timeout$",
-                    "START RequestId: ", "END RequestId: ", REPORT + ".*Status: timeout\t$")
+                    "START RequestId: ", TIMED_OUT.replace("ID", "[0-9a-f-]{36}"), "END RequestId: ", REPORT + ".*Status: timeout\t$")
 
     def test_without_reports_there_is_none_of_it(self):
         self.invoke("quiet")
@@ -116,18 +124,20 @@ class LogTest(sluice_daemon.DaemonTest):
 
     def test_one_that_is_told_to_end_while_it_starts_has_not_failed(self):
         self.daemon.invoke("hangs", {}, x_amz_invocation_type="Event")
-        self.daemon.wait_for(lambda: "about to hang" in self.daemon.sluice("function", "logs", "hangs"), "its init hangs")
+        log = self.daemon.folder / "data/logs/hangs.log"
+        self.daemon.wait_for(lambda: log.exists() and "about to hang" in log.read_text(), "its init hangs")
         self.daemon.stop()
-        log = (self.daemon.folder / "data/logs/hangs.log").read_text()
-        self.assertNotIn("INIT_REPORT", log)
+        self.assertNotIn("INIT_REPORT", log.read_text())
 
-    def expect_tail(self, function, *patterns):
-        answer, tail = self.invoke(function)
-        request = answer.headers["x-amzn-RequestId"]
+    def of_request(self, pattern, answer):
+        return re.sub(r"\bID\b", answer.headers["x-amzn-RequestId"], pattern)
+
+    def expect_tail(self, function, *patterns, **payload):
+        answer, tail = self.invoke(function, **payload)
         lines = tail.splitlines()
         self.assertEqual(len(lines), len(patterns), tail)
         for line, pattern in zip(lines, patterns):
-            self.assertRegex(line, "^" + pattern.replace("ID", request))
+            self.assertRegex(line, "^" + self.of_request(pattern, answer))
         return answer
 
     def test_the_log_tail_of_a_process_is_whole(self):
@@ -160,15 +170,42 @@ class LogTest(sluice_daemon.DaemonTest):
         self.assertEqual([line.split()[0] for line in tail[-4:]], ["INIT_REPORT", "START", "END", "REPORT"])
         tail = [json.loads(line) for line in self.invoke("jsthrows")[1].splitlines() if "platform." in line]
         self.assertEqual([line["type"] for line in tail], ["platform.initReport", "platform.start", "platform.report"])
-        self.expect_tail("hangs", "about to hang$", init % "invoke" + "timeout$", *around, report + "timeout\t$")
+        begun, ended = around
+        self.expect_tail("hangs", "about to hang$", init % "invoke" + "timeout$", begun, TIMED_OUT, ended, report + "timeout\t$")
 
     def test_the_log_tail_of_what_cannot_be_started_is_whole(self):
         (self.daemon.folder / "count.sh").chmod(0o644)
         self.expect_tail("count", "START RequestId: ID Version: ", "END RequestId: ID$")
 
-    def test_the_log_tail_of_one_that_is_killed_has_no_report_yet(self):
-        self.expect_tail("late", "START RequestId: ID", "begun$", "END RequestId: ID$")
-        self.daemon.wait_for(lambda: any("Status: timeout" in line for line in self.lines("late")), "its report is in its log, once its process has ended")
+    def test_the_log_tail_of_one_that_is_killed_at_its_timeout_is_whole(self):
+        whole = ("START RequestId: ID", "%s$", TIMED_OUT, "END RequestId: ID$",
+                 r"REPORT RequestId: ID\tDuration: %s ms\tBilled Duration: %s ms\tMemory Size: [1-9][0-9]* MB\tMax Memory Used: [1-9][0-9]* MB\t%sStatus: timeout\t$")
+        cold = ("[0-9.]+", "[0-9]+", r"Init Duration: [0-9.]+ ms\t")
+        for function, said, duration, payload in (("late", "begun", cold, {}), ("latelines", "begun", cold, {}),
+                                                  ("sleeps", r"\[WARNING\].*sleeps", ("1000.00", "[0-9]+", cold[2]), {"sleep": 60})):
+            *around, report = whole
+            tail = [around[0], around[1] % said, *around[2:], report % duration]
+            answer = self.expect_tail(function, *tail, **payload)
+            self.assertEqual((answer.headers["X-Amz-Function-Error"], json.loads(answer.body)["errorType"]), ("Unhandled", "Sandbox.Timedout"))
+            self.expect(function, *([INIT_START % "python"] if function == "sleeps" else []),
+                        *(self.of_request(line, answer) for line in tail))
+
+    def test_what_a_timeout_takes_is_the_timeout(self):
+        self.invoke("sleeps")
+        warm = r"REPORT RequestId: ID\tDuration: 1000\.00 ms\tBilled Duration: 1000 ms\tMemory Size: 128 MB\tMax Memory Used: [1-9][0-9]* MB\tStatus: timeout\t$"
+        self.expect_tail("sleeps", "START", ".*sleeps$", TIMED_OUT, "END", warm, sleep=60)
+        self.daemon.invoke("sleeps", {"n": 7, "sleep": 60}, x_amz_invocation_type="Event")
+        def reported():
+            return [line for line in self.lines("sleeps") if line.startswith("REPORT")][2:]
+        report, = self.daemon.wait_for(reported, "the report of the asynchronous one")
+        self.assertRegex(report, REPORT + r"1000\.00 ms\t.*Status: timeout\t$")
+
+    def test_a_timeout_as_json(self):
+        answer, tail = self.invoke("jssleeps", sleep=60)
+        lines = [json.loads(line) for line in tail.splitlines()]
+        self.assertEqual([line.get("type", line.get("level")) for line in lines], ["platform.start", "INFO", "WARNING", "platform.report"])
+        self.assertEqual((lines[3]["record"]["requestId"], lines[3]["record"]["status"], lines[3]["record"]["metrics"]["durationMs"]),
+                         (answer.headers["x-amzn-RequestId"], "timeout", 1000))
 
     def test_json_of_node(self):
         answer, tail = self.invoke("jsnode")

@@ -23,7 +23,7 @@ static enum sluice_err attach(struct bench *bench, const char *name, unsigned co
     return err;
 }
 
-static void wants(struct bench *bench, uint64_t instance)
+static void consumer_wants(struct bench *bench, uint64_t instance)
 {
     EXPECT_EQ(SLUICE_OK, engine_instance_wants(bench->engine, instance, 10, bench->now));
     advance_ms(bench, 0);
@@ -40,7 +40,7 @@ TEST(a_function_without_command_starts_nothing_and_is_served_by_who_attaches)
     EXPECT_EQ(0, bench.starts);
     EXPECT_EQ(SLUICE_OK, attach(&bench, "f", 0, &instance));
     EXPECT_EQ(0, bench.delivers);
-    wants(&bench, instance);
+    consumer_wants(&bench, instance);
     EXPECT_EQ(1, bench.delivers);
     EXPECT_EQ(instance, bench.instance);
     EXPECT_EQ(SLUICE_OK, engine_result_batch(bench.engine, instance, bench.lease, NULL, 0, bench.now));
@@ -62,8 +62,8 @@ TEST(ours_are_started_only_for_what_consumers_have_no_place_for)
     bench_open_native(&bench, command);
     EXPECT_EQ(SLUICE_OK, attach(&bench, "f", 2, &instance));
     EXPECT_EQ(SLUICE_OK, attach(&bench, "f", 100, &idle)); /* has nothing to offer, whatever it says */
-    wants(&bench, instance);
-    wants(&bench, instance);
+    consumer_wants(&bench, instance);
+    consumer_wants(&bench, instance);
     EXPECT_EQ(SLUICE_ELIMIT, engine_instance_wants(bench.engine, instance, 10, bench.now));
     for (unsigned i = 0; i < 2; i++) {
         publish_one(&bench, 0, 0);
@@ -85,8 +85,8 @@ TEST(what_reached_a_lost_consumer_is_tried_again_at_once_and_what_did_not_is_unt
     struct function_info info;
     bench_open_native(&bench, nothing);
     EXPECT_EQ(SLUICE_OK, attach(&bench, "f", 0, &instance));
-    wants(&bench, instance);
-    wants(&bench, instance);
+    consumer_wants(&bench, instance);
+    consumer_wants(&bench, instance);
     publish_one(&bench, 0, 0);
     commit_all(&bench);
     uint64_t first = bench.lease;
@@ -94,8 +94,8 @@ TEST(what_reached_a_lost_consumer_is_tried_again_at_once_and_what_did_not_is_unt
     commit_all(&bench);
     EXPECT_EQ(2, bench.delivers);
     EXPECT_EQ(SLUICE_OK, attach(&bench, "f", 0, &other));
-    wants(&bench, other);
-    wants(&bench, other);
+    consumer_wants(&bench, other);
+    consumer_wants(&bench, other);
     engine_attached_lost(bench.engine, instance, first, bench.now);
     advance_ms(&bench, 0);
     EXPECT_EQ(3, bench.delivers); /* the second; the first needs a commit */
@@ -120,10 +120,10 @@ TEST(a_consumer_that_leaves_gets_no_more_and_is_told_when_all_is_settled)
     uint64_t instance;
     bench_open_native(&bench, nothing);
     EXPECT_EQ(SLUICE_OK, attach(&bench, "f", 0, &instance));
-    wants(&bench, instance);
+    consumer_wants(&bench, instance);
     publish_one(&bench, 0, 0);
     commit_all(&bench);
-    wants(&bench, instance);
+    consumer_wants(&bench, instance);
     EXPECT_EQ(SLUICE_OK, engine_instance_leaves(bench.engine, instance, bench.now));
     EXPECT_EQ(SLUICE_OK, engine_instance_leaves(bench.engine, instance, bench.now));
     publish_one(&bench, 0, 0);
@@ -147,7 +147,7 @@ TEST(a_consumer_that_takes_too_long_is_cut_off_and_a_paused_function_gives_it_no
     struct function_info info;
     bench_open_native(&bench, nothing);
     EXPECT_EQ(SLUICE_OK, attach(&bench, "f", 0, &instance));
-    wants(&bench, instance);
+    consumer_wants(&bench, instance);
     bench.function.scale_max = 0;
     bench_configure(&bench, true);
     publish_one(&bench, 0, 0);

@@ -40,6 +40,8 @@ static bool bench_start(void *ctx, uint64_t instance, const struct config_functi
 {
     struct bench *bench = ctx;
     (void)function;
+    if (bench->full)
+        return false;
     bench->starts++;
     bench->instance = instance;
     return true;
@@ -52,9 +54,18 @@ static void bench_deliver(void *ctx, uint64_t instance, uint64_t lease, int64_t 
     (void)deadline_wall_ms;
     bench->delivers += count;
     bench->handed = count;
+    bench->attempt = handovers[0].attempt;
     bench->instance = instance;
     bench->lease = lease;
     bench->delivery = handovers[0].delivery;
+}
+
+static void bench_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms)
+{
+    struct bench *bench = ctx;
+    EXPECT_EQ(bench->function.timeout_ms, timeout_ms);
+    (void)instance, (void)lease;
+    bench->timed_out++;
 }
 
 static void bench_stop(void *ctx, uint64_t instance, const char *reason)
@@ -108,7 +119,7 @@ void bench_open(struct bench *bench, unsigned attempts)
 {
     struct world world = { .ctx = bench, .publish_answered = bench_answered, .start = bench_start, .deliver = bench_deliver,
                            .invoke = bench_invoke, .invoke_answered = bench_invoke_answered,
-                           .stop = bench_stop, .kill = bench_stop, .log = bench_log, .cpu_us = bench_cpu_us };
+                           .timed_out = bench_timed_out, .stop = bench_stop, .kill = bench_stop, .log = bench_log, .cpu_us = bench_cpu_us };
 
     *bench = (struct bench){ .now = { .mono = { 1000000 }, .wall_ms = 1700000000000 } };
     bench->function = (struct config_function){ .name = "f", .command = command, .directory = "/", .environment = nothing,
@@ -183,4 +194,40 @@ void fail_last(struct bench *bench)
                          bench->now);
     engine_tick(bench->engine, bench->now);
     model_store_turn_end(bench->store);
+}
+
+/* ---- of functions that are invoked ---- */
+
+void given_protocol(struct bench *bench, enum function_protocol protocol)
+{
+    bench_open(bench, 3);
+    bench->function.protocol = protocol;
+    bench_configure(bench, true);
+}
+
+enum sluice_err ask(struct bench *bench, uint64_t invoke)
+{
+    enum sluice_err err = engine_invoke(bench->engine, 1, invoke, bench->now, NULL);
+    tick(bench);
+    return err;
+}
+
+void wants(struct bench *bench)
+{
+    EXPECT_EQ(SLUICE_OK, engine_instance_wants(bench->engine, bench->instance, 1, bench->now));
+    tick(bench);
+}
+
+struct function_info info_of(struct bench *bench)
+{
+    struct function_info info;
+    engine_function_info(bench->engine, 1, bench->now, &info);
+    model_store_turn_end(bench->store);
+    return info;
+}
+
+void answers(struct bench *bench)
+{
+    EXPECT_EQ(SLUICE_OK, engine_result(bench->engine, bench->instance, bench->lease, 0, 1, NULL, (struct view){ 0 }, bench->now));
+    tick(bench);
 }

@@ -15,8 +15,9 @@ struct bench {
     struct config config;
     struct config_function function;
     struct now now;
-    unsigned starts, delivers, stops, answers;
-    unsigned handed;             /* deliveries of the last lease */
+    unsigned starts, delivers, stops, answers, timed_out;
+    bool full;                   /* nothing can be started; engine_spawner_ready() when it can again */
+    unsigned handed, attempt;    /* of the last lease of deliveries: how many, and which try of the first of them it is */
     enum sluice_err answer;
     size_t refusals;
     uint64_t instance, lease;
@@ -46,5 +47,12 @@ void tick(struct bench *bench);
 void advance_ms(struct bench *bench, int64_t ms);
 void publish_one(struct bench *bench, uint8_t producer, uint64_t sequence);
 void fail_last(struct bench *bench);             /* the last delivery, and its process ends */
+
+/* Of functions that are invoked; each but the first with a turn behind it. */
+void given_protocol(struct bench *bench, enum function_protocol protocol); /* bench_open() with it, and three tries */
+enum sluice_err ask(struct bench *bench, uint64_t invoke);                 /* synchronously */
+void wants(struct bench *bench);                 /* the instance of the last start or lease asks for work */
+void answers(struct bench *bench);               /* it has done what it was handed last */
+struct function_info info_of(struct bench *bench);
 
 #endif

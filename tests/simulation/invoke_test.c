@@ -1,41 +1,13 @@
-/* Synchronous and asynchronous invocations and starts of Lambda functions, turn by turn. */
+/* Synchronous invocations and starts of Lambda functions, turn by turn. */
 #include "tests/simulation/bench.h"
 
 static const struct view no_result = { 0 };
-
-static void given_protocol(struct bench *bench, enum function_protocol protocol)
-{
-    bench_open(bench, 3);
-    bench->function.protocol = protocol;
-    bench_configure(bench, true);
-}
-
-static enum sluice_err ask(struct bench *bench, uint64_t invoke)
-{
-    enum sluice_err err = engine_invoke(bench->engine, 1, invoke, bench->now, NULL);
-    tick(bench);
-    return err;
-}
-
-static void wants(struct bench *bench)
-{
-    EXPECT_EQ(SLUICE_OK, engine_instance_wants(bench->engine, bench->instance, 1, bench->now));
-    tick(bench);
-}
 
 static void ended(struct bench *bench, const char *reason)
 {
     engine_instance_gone(bench->engine, bench->instance, &(struct instance_gone){ .reason = view_of(reason), .output = VIEW_LITERAL("") },
                          bench->now);
     tick(bench);
-}
-
-static struct function_info info_of(struct bench *bench)
-{
-    struct function_info info;
-    engine_function_info(bench->engine, 1, bench->now, &info);
-    model_store_turn_end(bench->store);
-    return info;
 }
 
 TEST(a_caller_gets_what_the_function_returned_and_nothing_is_written)
@@ -170,6 +142,7 @@ TEST(an_invocation_ends_with_its_timeout_and_its_process_with_it)
     EXPECT_EQ(INVOKE_FAILED, bench.outcome);
     EXPECT_TEXT("Sandbox.Timedout", bench.type);
     EXPECT_TEXT("Task timed out after 3.00 seconds", bench.message);
+    EXPECT_EQ(1, bench.timed_out);
     EXPECT_EQ(1, bench.stops);
     EXPECT_EQ(SLUICE_ESTALE, engine_result(bench.engine, bench.instance, bench.lease, 0, 1, NULL, no_result, bench.now));
     bench_close(&bench);
@@ -181,12 +154,6 @@ static void given_patience(struct bench *bench, enum function_protocol protocol)
     given_protocol(bench, protocol);
     bench->function.idle_ms = 3600000;
     bench_configure(bench, true);
-}
-
-static void answers(struct bench *bench)
-{
-    EXPECT_EQ(SLUICE_OK, engine_result(bench->engine, bench->instance, bench->lease, 0, 1, NULL, no_result, bench->now));
-    tick(bench);
 }
 
 /* Its caller has the answer; who comes after waits for another instance, not for this one. */
@@ -510,82 +477,5 @@ TEST(a_caller_of_a_stdio_function_has_a_process_of_its_own)
     EXPECT_EQ(INVOKE_FAILED, bench.outcome);
     EXPECT_TEXT("Runtime.InvalidEntrypoint", bench.type);
     EXPECT_EQ(1, bench.starts);
-    bench_close(&bench);
-}
-
-/* ---- asynchronous ones ---- */
-
-static enum sluice_err invoke_later(struct bench *bench, uint32_t function)
-{
-    struct bytes bytes = { 0 };
-
-    envelope_encode(&(struct event){ .kind = EVENT_KIND_INVOKE, .detail = VIEW_LITERAL("[1]") }, &bytes);
-    engine_publish(bench->engine, &(struct publish){ .reply = 1, .events = bytes_view(&bytes), .count = 1, .function = function }, true, NULL,
-                   bench->now);
-    commit_all(bench);
-    bytes_done(&bytes);
-    return bench->answer;
-}
-
-TEST(an_asynchronous_invocation_is_tried_after_one_and_two_minutes)
-{
-    struct bench bench;
-    struct target_view target;
-    given_protocol(&bench, PROTOCOL_STDIO);
-    bench.function.max_age_ms = 3600000;
-    bench_configure(&bench, true);
-    EXPECT_EQ(SLUICE_OK, invoke_later(&bench, 1));
-    EXPECT_EQ(1, bench.delivers);
-    EXPECT(engine_target(bench.engine, 2, &target));
-    EXPECT_TEXT("", target.rule);
-    EXPECT_EQ(TARGET_INPUT_EVENT, target.input);
-    fail_last(&bench);
-    commit_all(&bench);
-    advance_ms(&bench, 59999);
-    EXPECT_EQ(1, bench.delivers);
-    advance_ms(&bench, 1);
-    EXPECT_EQ(2, bench.delivers);
-    fail_last(&bench);
-    commit_all(&bench);
-    advance_ms(&bench, 119999);
-    EXPECT_EQ(2, bench.delivers);
-    advance_ms(&bench, 1);
-    EXPECT_EQ(3, bench.delivers);
-    fail_last(&bench);
-    commit_all(&bench);
-    EXPECT_EQ(1, info_of(&bench).counters[QUEUE_DEAD_LETTERED]);
-    EXPECT(model_store_balance(bench.store, 1).holds);
-    EXPECT_EQ(SLUICE_OK, engine_redrive(bench.engine, 1, bench.delivery, bench.now));
-    commit_all(&bench);
-    EXPECT_EQ(4, bench.delivers);
-    bench_close(&bench);
-}
-
-TEST(a_retry_that_was_given_holds_for_asynchronous_invocations)
-{
-    struct bench bench;
-    given_protocol(&bench, PROTOCOL_STDIO);
-    bench.function.retry_given = true;
-    bench.function.retry_attempts = 2;
-    bench_configure(&bench, true);
-    EXPECT_EQ(SLUICE_OK, invoke_later(&bench, 1));
-    fail_last(&bench);
-    commit_all(&bench);
-    advance_ms(&bench, 1);
-    EXPECT_EQ(2, bench.delivers);
-    fail_last(&bench);
-    commit_all(&bench);
-    EXPECT_EQ(1, info_of(&bench).counters[QUEUE_DEAD_LETTERED]);
-    bench_close(&bench);
-}
-
-TEST(an_asynchronous_invocation_of_a_removed_function_is_refused)
-{
-    struct bench bench;
-    given_protocol(&bench, PROTOCOL_STDIO);
-    bench_configure(&bench, false);
-    EXPECT_EQ(SLUICE_OK, invoke_later(&bench, 1)); /* of the batch; its one event is refused */
-    EXPECT_EQ(1, bench.refusals);
-    EXPECT_EQ(0, info_of(&bench).counters[QUEUE_ACCEPTED]);
     bench_close(&bench);
 }

@@ -155,6 +155,7 @@ struct process *process_find(struct world_sim *sim, uint64_t id);
 bool asks_for_work(const struct process *process);               /* its protocol has it say when it wants more */
 bool world_start(void *ctx, uint64_t instance, const struct config_function *function);
 void world_stop(void *ctx, uint64_t instance, const char *reason);
+void world_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms);
 void world_kill(void *ctx, uint64_t instance, const char *reason);
 void timeouts_check(struct world_sim *sim);                      /* of those that were killed in this turn */
 void process_started(struct world_sim *sim, struct process *process);

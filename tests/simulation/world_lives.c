@@ -23,7 +23,7 @@ void life_begin(struct world_sim *sim)
 {
     struct world world = { .ctx = sim, .publish_answered = world_publish_answered, .start = world_start, .deliver = world_deliver,
                            .invoke = world_invoke, .invoke_answered = world_invoke_answered,
-                           .stop = world_stop, .kill = world_kill, .log = world_log, .cpu_us = world_cpu_us };
+                           .timed_out = world_timed_out, .stop = world_stop, .kill = world_kill, .log = world_log, .cpu_us = world_cpu_us };
     const struct model_store *store = sim->store;
 
     sim->life++;

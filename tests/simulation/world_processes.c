@@ -70,6 +70,23 @@ static void start_timeout(struct world_sim *sim, struct process *process)
         oracle_start_failed(sim->oracle, process->function);
 }
 
+/* The first piece of that lease has had its time, and the kill comes in the same turn: timeouts_check(). */
+void world_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms)
+{
+    struct world_sim *sim = ctx;
+    struct process *process = process_find(sim, instance);
+    size_t at = 0;
+
+    if (process == NULL || process->gone)
+        sim_fail("instance %" PRIu64 " timed out after its end", instance);
+    while (at < process->work.count && process->work.items[at].lease != lease)
+        at++;
+    if (at == process->work.count)
+        sim_fail("lease %" PRIu64 " timed out at instance %" PRIu64 ", which has it not", lease, instance);
+    if (process->work.items[at].since_us + process->work.items[at].time_ms * 1000 > sim->now.mono.us || timeout_ms <= 0)
+        sim_fail("lease %" PRIu64 " timed out before its time, of %" PRId64 " ms", lease, timeout_ms);
+}
+
 void world_kill(void *ctx, uint64_t instance, const char *reason)
 {
     struct world_sim *sim = ctx;

@@ -139,6 +139,49 @@ TEST(what_a_dead_daemon_left_is_killed_and_removed)
     (void)close(lock);
 }
 
+static void move_to(const char *folder, pid_t pid)
+{
+    char path[CGROUP_PATH_MAX + 64], number[24];
+
+    (void)snprintf(path, sizeof path, "%s/cgroup.procs", folder);
+    (void)snprintf(number, sizeof number, "%d", (int)pid);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    EXPECT_EQ((ssize_t)strlen(number), write(fd, number, strlen(number)));
+    (void)close(fd);
+}
+
+/* An instance's groups go with it, whichever of them its processes have gone to: two levels with one in each, and one beside them that is empty. */
+TEST(groups_that_an_instance_made_in_its_own_are_emptied_and_removed)
+{
+    static const char *const made[] = { "/a", "/a/b", "/a/b/c", "/d" };
+    struct cgroup cgroup;
+    char folder[CGROUP_PATH_MAX + 32];
+    int lock = given_lock(), status = 0;
+
+    cgroup_open(&cgroup, lock, getpid(), NULL);
+    if (given(&cgroup)) {
+        pid_t deep = given_process_in(&cgroup, 17), shallow = given_process_in(&cgroup, 18);
+        for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+            (void)snprintf(folder, sizeof folder, "%s/17%s", cgroup.folder, made[i]);
+            EXPECT_EQ(0, mkdir(folder, 0700));
+            if (strcmp(made[i], "/a/b") == 0)
+                move_to(folder, deep);
+            if (strcmp(made[i], "/d") == 0)
+                move_to(folder, shallow);
+        }
+        EXPECT(!cgroup_remove(&cgroup, 17)); /* they have been killed, and are not gone yet */
+        EXPECT_EQ(deep, waitpid(deep, &status, 0));
+        EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        EXPECT_EQ(shallow, waitpid(shallow, &status, 0));
+        EXPECT(cgroup_remove(&cgroup, 17));
+        (void)snprintf(folder, sizeof folder, "%s/17", cgroup.folder);
+        EXPECT(access(folder, F_OK) != 0);
+        EXPECT(cgroup_remove(&cgroup, 18));
+    }
+    cgroup_close(&cgroup, lock);
+    (void)close(lock);
+}
+
 /* The lock file says where the last one was; whatever else stands there is left alone. */
 TEST(only_folders_of_ours_in_a_cgroup_file_system_are_removed)
 {

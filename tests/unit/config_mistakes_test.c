@@ -310,6 +310,25 @@ TEST(each_mistake_is_told_with_its_place)
     }
 }
 
+/* Each of them may be there; but together they are handed to the process that starts the function's. */
+TEST(command_and_environment_have_a_limit_together)
+{
+    enum { HALF = CONFIG_PROCESS_BYTES_MAX / 2 };
+    static char text[2 * CONFIG_PROCESS_BYTES_MAX], value[HALF];
+
+    memset(value, 'v', sizeof value);
+    for (int over = 0; over < 2; over++) {
+        int rest = CONFIG_PROCESS_BYTES_MAX - (int)sizeof "/bin/sh" - (int)sizeof "A=" - HALF - (int)sizeof "B=" + over;
+        unsigned count = 0;
+        (void)snprintf(text, sizeof text, "functions:\n  f:\n    command: [/bin/sh]\n    protocol: stdio\n    environment:\n      A: %.*s\n      B: %.*s\n",
+                       HALF, value, rest, value);
+        (void)config_file_free(load_text("c.yaml", text, &count));
+        EXPECT_EQ(over, count);
+        EXPECT_TEXT(over ? "2:3 function 'f': 'command' (8 bytes) and 'environment' (98297) are more than 98304 together; put what is large into a file\n" : "",
+                    condensed("c.yaml", text));
+    }
+}
+
 TEST(a_runtime_that_is_not_installed_says_what_is_missing)
 {
     static const char text[] = "functions: {f: {runtime: python, handler: a.b}}\n";

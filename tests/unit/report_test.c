@@ -52,6 +52,8 @@ TEST(a_report_is_one_line_of_fields_each_ended_by_a_tab)
 static const struct report sample = { .request_id = ID, .duration_us = 2900, .init_us = 120110, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB };
 static const struct report failed = { .request_id = ID, .duration_us = 1, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_ERROR,
                                       .error_type = { "ValueError", 10 } };
+static const struct report timed_out = { .request_id = ID, .duration_us = 3000000, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_TIMEOUT,
+                                         .timeout_ms = 3000 };
 
 TEST(a_report_is_also_a_record)
 {
@@ -108,6 +110,19 @@ TEST(begin_and_end_are_lines_of_either_format)
     EXPECT_TEXT("1970-01-01T00:00:01.500Z", start);
     EXPECT(strstr(out.data, "\"$LATEST\"}}\n{") != NULL);
     EXPECT(strstr(out.data, "\"errorType\":\"Runtime.Unknown\"}}\n") != NULL);
+    bytes_clear(&out);
+    report_put_end(&out, LOG_FORMAT_TEXT, ID, &timed_out);
+    bytes_put_char(&out, '\0');
+    char id[40], seconds[8];
+    EXPECT_EQ(3, sscanf(out.data, "%24s %36s Task timed out after %7s seconds\nEND RequestId: " ID "\nREPORT RequestId: ", start, id, seconds));
+    EXPECT_EQ(24, strlen(start));
+    EXPECT_TEXT(ID, id);
+    EXPECT_TEXT("3.00", seconds);
+    EXPECT(strstr(out.data, " seconds\nEND RequestId: " ID "\nREPORT RequestId: ") != NULL);
+    EXPECT(strstr(out.data, "\tStatus: timeout\t\n") != NULL);
+    bytes_clear(&out);
+    report_put_end(&out, LOG_FORMAT_JSON, ID, &timed_out);
+    EXPECT(strchr(out.data, '\n') == out.data + out.len - 1); /* a record says it all */
     bytes_clear(&out);
     report_put_end(&out, LOG_FORMAT_JSON, ID, NULL);
     EXPECT_EQ(0, out.len);

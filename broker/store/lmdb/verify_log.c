@@ -36,17 +36,18 @@ static bool record_lay_out(struct verifying *verifying, const struct record *rec
 
     verifying->events.count = verifying->slots.count = 0;
     for (uint32_t i = 0; i < record->count; i++) {
+        uint64_t seq = record->first_seq + i;
         struct verify_event row = { .slot = (uint32_t)verifying->slots.count };
         struct record_event stored;
         struct event event;
         if (!record_event(record, i, &stored) || (end != NULL && stored.targets - 4 != end)) {
             verify_say(verifying, DB_LOG, "event at sequence %llu: it does not begin where the one before it ends, or is cut off",
-                       (unsigned long long)(record->first_seq + i));
+                       (unsigned long long)seq);
             return false;
         }
         end = stored.envelope.data + stored.envelope.len;
         if (!envelope_decode_stored(stored.envelope, &event)) {
-            tally_add(&unreadable, (struct delivery){ record->first_seq + i, 0 });
+            tally_add(&unreadable, (struct delivery){ seq, 0 });
         } else if (event.has_not_before) {
             row.has_not_before = true;
             row.not_before_ms = event.not_before_ms;
@@ -54,7 +55,7 @@ static bool record_lay_out(struct verifying *verifying, const struct record *rec
         for (uint32_t ordinal = 0; ordinal < stored.targets_count; ordinal++) {
             uint64_t function = 0;
             if (!map_get(&verifying->targets, record_target(&stored, ordinal), &function))
-                tally_add(&unknown, (struct delivery){ record->first_seq + i, ordinal });
+                tally_add(&unknown, (struct delivery){ seq, ordinal });
             VEC_PUSH(&verifying->slots, (uint32_t)function);
         }
         verifying->unmatched += stored.targets_count == 0;
