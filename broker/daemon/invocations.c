@@ -28,6 +28,8 @@ struct invocation {
 struct runner {                      /* one instance; there are thousands that wait: no holes */
     uint64_t instance;
     uint32_t function;               /* in usage */
+    uint32_t timeout_ms;             /* the function's, when it was started: CONFIG_TIMEOUT_MS_MAX is less */
+    uint32_t open_at;                /* of `open`, its first */
     enum function_protocol protocol : 8;
     enum function_runtime runtime : 8;
     enum log_format format : 8;
@@ -38,14 +40,12 @@ struct runner {                      /* one instance; there are thousands that w
     bool init_over;                  /* failed, and told; or it was told to end before */
     bool cold;                       /* its init is not billed yet */
     int64_t memory_limit_bytes;
-    int64_t timeout_ms;              /* the function's, when it was started */
     int64_t started_us, init_us;     /* init once it is ready */
     int64_t busy_until_us;           /* end of the last invocation */
     int64_t exit_us;
     int64_t memory_bytes, memory_looked_us; /* the last peak, and when */
     struct capture *capture;
     VEC(struct invocation) open;     /* from open_at, oldest first */
-    size_t open_at;
 };
 
 struct invocations {
@@ -311,7 +311,7 @@ void invocations_started(struct invocations *invocations, uint64_t instance, con
     bool told = function->memory_bytes == 0 && function->protocol == PROTOCOL_LAMBDA;
     *runner = (struct runner){ .instance = instance, .protocol = function->protocol, .runtime = function->runtime,
                                .provisioned = info->provisioned, .repeats_init = info->repeats_init,
-                               .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes, .timeout_ms = function->timeout_ms,
+                               .memory_limit_bytes = told ? LAMBDA_MEMORY_BYTES : function->memory_bytes, .timeout_ms = (uint32_t)function->timeout_ms,
                                .reports = function->report, .format = function->log_format, .cold = true, .started_us = clock_now().mono.us };
     runner->function = usage_function(invocations->usage, function->name);
     runner->capture = capture_open(instances_captures(invocations->instances), function->name);
