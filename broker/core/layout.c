@@ -11,7 +11,10 @@
 /* ---- the access of a conjunction ---- */
 
 /* How often a predicate of each kind is true, beside how often rules ask for it: in millionths. What counts is the order. */
-enum { FIELD_CERTAIN = 1000000 };
+enum {
+    FIELD_CERTAIN = 1000000,
+    SPARSE_COUNT_MAX = 64, SPARSE_SLOTS = 8, /* in a table of so few, slots for each: mostly a lookup meets an empty one, as the processor expects */
+};
 static const uint32_t kind_score[KINDS] = {
     [KIND_TEXT] = 10, [KIND_FOLD] = 20, [KIND_ADDRESS] = 20, [KIND_NUMBER] = 10, [KIND_NUMBER_TEXT] = 10,
     [KIND_PREFIX] = 2000, [KIND_FOLD_PREFIX] = 2000, [KIND_SUFFIX] = 2000, [KIND_FOLD_SUFFIX] = 2000, [KIND_BLOCK] = 2000,
@@ -326,7 +329,7 @@ static void mark_judged(struct compile *compile)
 uint32_t layout_slots(struct layout *layout, size_t count, uint32_t *ret_slots_count)
 {
     uint32_t first = (uint32_t)layout->slots.count;
-    size_t room = count + count / 3 + 1; /* three quarters full, and never without a free slot */
+    size_t room = count <= SPARSE_COUNT_MAX ? SPARSE_SLOTS * count + 1 : count + count / 3 + 1; /* three quarters full; never without a free slot */
 
     VEC_ROOM(&layout->slots, first + room);
     memset(layout->slots.items + first, 0xFF, room * sizeof *layout->slots.items);
