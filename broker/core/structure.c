@@ -265,7 +265,8 @@ void structure_scan(struct structure *structure, struct view text, const struct 
 
 void structure_scan_on(struct structure *structure, struct view text, const struct structure_names *names, size_t count)
 {
-    size_t whole = structure_blocks_of(text);
+    size_t whole = structure_blocks_of(text), end = count < whole ? count : whole;
 
-    widths[structure->level].scan(structure, text, names, count < whole ? count : whole);
+    if (end > structure->count)
+        widths[structure->level].scan(structure, text, names, end);
 }
