@@ -140,17 +140,20 @@ static struct view decoded(struct match_scratch *state, struct view raw)
     return (struct view){ .data = text, .len = scan_unescape(raw, text) };
 }
 
-/* The next quote behind `at`; the length of the text when there is none. */
+/* The next quote behind `at`; the length of the text when there is none. In a long string the scan goes on by as much as it has been long, so that it
+ * is called a few times, not for every block. */
 INLINE size_t quote_behind(struct match_scratch *state, struct marks *marks, size_t at)
 {
-    size_t block = at / STRUCTURE_BLOCK_BYTES;
+    size_t first = at / STRUCTURE_BLOCK_BYTES, block = first;
 
     marks_cover(state, marks, at);
     uint64_t bits = marks->blocks[block].quotes & ~((UINT64_C(2) << at % STRUCTURE_BLOCK_BYTES) - 1);
     while (bits == 0) {
-        marks_cover(state, marks, ++block * STRUCTURE_BLOCK_BYTES);
-        if (block >= marks->blocks_count)
-            return marks->len;
+        if (__builtin_expect(++block >= marks->blocks_count, 0)) {
+            marks->blocks_count = scan_on(state, marks->text, marks->len, 2 * block - first + 1);
+            if (block >= marks->blocks_count)
+                return marks->len;
+        }
         bits = marks->blocks[block].quotes;
     }
     return block * STRUCTURE_BLOCK_BYTES + (unsigned)__builtin_ctzll(bits);
