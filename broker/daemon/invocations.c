@@ -448,14 +448,16 @@ void invocations_timed_out(struct invocations *invocations, uint64_t instance, u
 {
     struct runner *runner = runner_find(invocations, instance);
 
-    if (runner == NULL || !runner->ready) /* it has run nothing */
+    if (runner == NULL)
         return;
     size_t at = open_find(runner, lease);
     if (at == runner->open.count)
         return;
-    struct now now = clock_now();
     invocation_fail(&runner->open.items[at], VIEW_LITERAL("Sandbox.Timedout"));
     runner->open.items[at].timeout_ms = timeout_ms;
+    if (!runner->ready) /* it has run nothing; if it does before the kill comes, its end says why */
+        return;
+    struct now now = clock_now();
     invocation_close(invocations, runner, at, now, memory_look(invocations, runner, now.mono.us));
 }
 

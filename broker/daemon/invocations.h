@@ -40,7 +40,8 @@ bool invocations_reported(const struct invocations *invocations, uint64_t instan
 void invocations_begin(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, const char *request_id);
 /* `count` deliveries of the lease are done; error_type absent: well. The invocation ends with the last of them. */
 void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type);
-/* It has had its time, of `timeout_ms`, and ends here: its process is killed next. Before anything is told of that to others. */
+/* It has had its time, of `timeout_ms`, and ends here: its process is killed next; if that has not begun yet, with its process.
+ * Before anything is told of that to others. */
 void invocations_timed_out(struct invocations *invocations, uint64_t instance, uint64_t lease, int64_t timeout_ms);
 /* stdio: what its process took is known before its result. Those of others are known by invocations_gone(). */
 void invocations_exited(struct invocations *invocations, uint64_t instance, const struct instance_end *end);
