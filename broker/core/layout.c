@@ -329,7 +329,7 @@ static void mark_judged(struct compile *compile)
 uint32_t layout_slots(struct layout *layout, size_t count, uint32_t *ret_slots_count)
 {
     uint32_t first = (uint32_t)layout->slots.count;
-    size_t room = count <= SPARSE_COUNT_MAX ? SPARSE_SLOTS * count + 1 : count + count / 3 + 1; /* three quarters full; never without a free slot */
+    size_t room = 1 + (count <= SPARSE_COUNT_MAX ? SPARSE_SLOTS * count : count + count / 3); /* or three quarters full; one is free */
 
     VEC_ROOM(&layout->slots, first + room);
     memset(layout->slots.items + first, 0xFF, room * sizeof *layout->slots.items);
