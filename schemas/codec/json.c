@@ -354,8 +354,11 @@ void json_put_line(struct bytes *out, struct view checked)
 
 void json_put_string(struct bytes *out, struct view text)
 {
+    if (text.len == 0) { /* its data may be NULL */
+        bytes_put(out, "\"\"", 2);
+        return;
+    }
     const uint8_t *at = (const uint8_t *)text.data, *end = at + text.len;
-
     bytes_put_char(out, '"');
     for (;;) {
         const uint8_t *plain = at;

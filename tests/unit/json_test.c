@@ -147,6 +147,7 @@ TEST(json_put_string_escapes_what_must_be_and_replaces_what_is_not_utf8)
 {
     static const struct { struct view text; const char *json; } cases[] = {
         { T(""), "\"\"" },
+        { { 0 }, "\"\"" },
         { T("plain"), "\"plain\"" },
         { T("a\"b\\c/"), "\"a\\\"b\\\\c/\"" },
         { T("\b\f\n\r\t\x01\x1f\0"), "\"\\b\\f\\n\\r\\t\\u0001\\u001f\\u0000\"" },
