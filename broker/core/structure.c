@@ -133,7 +133,8 @@ static inline struct raw raw_sse2(const char *at, size_t left, const struct stru
         raw.opens |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, open)) << i;
         raw.closes |= (uint64_t)(uint16_t)_mm_movemask_epi8(_mm_cmpeq_epi8(folded, close)) << i;
     }
-    /* There is no table lookup for vectors at this level: byte by byte, where a string may begin. What a quote before the block begins is asked for, too. */
+    /* There is no table lookup for vectors at this level: byte by byte, where a string may begin. The first is for a quote that ends the
+     * block before. */
     raw.firsts = (uint64_t)structure_begins_name(names, (unsigned char)at[0]);
     for (uint64_t quotes = raw.quotes & ~(UINT64_C(1) << 63); quotes != 0; quotes &= quotes - 1) {
         unsigned behind = (unsigned)__builtin_ctzll(quotes) + 1;
@@ -176,12 +177,14 @@ static inline __attribute__((target("avx2"), always_inline)) struct raw raw_avx2
     return raw;
 }
 
-__attribute__((target("avx2," STRING_BITS_CARRYLESS))) static void scan_avx2(struct structure *structure, struct view text, const struct structure_names *names, size_t end)
+__attribute__((target("avx2," STRING_BITS_CARRYLESS)))
+static void scan_avx2(struct structure *structure, struct view text, const struct structure_names *names, size_t end)
 {
     SCAN_BODY(raw_avx2, between_quotes_carryless)
 }
 
-__attribute__((target("avx2"))) static size_t last_avx2(struct view text, const struct structure_names *names)
+__attribute__((target("avx2")))
+static size_t last_avx2(struct view text, const struct structure_names *names)
 {
     LAST_BODY(raw_avx2)
 }
@@ -201,12 +204,14 @@ static inline __attribute__((target("avx512bw,avx512f"), always_inline)) struct 
                          .firsts = _mm512_test_epi8_mask(_mm512_shuffle_epi8(low, bytes), groups) | _mm512_movepi8_mask(bytes) };
 }
 
-__attribute__((target("avx512bw,avx512f," STRING_BITS_CARRYLESS))) static void scan_avx512(struct structure *structure, struct view text, const struct structure_names *names, size_t end)
+__attribute__((target("avx512bw,avx512f," STRING_BITS_CARRYLESS)))
+static void scan_avx512(struct structure *structure, struct view text, const struct structure_names *names, size_t end)
 {
     SCAN_BODY(raw_avx512, between_quotes_carryless)
 }
 
-__attribute__((target("avx512bw,avx512f"))) static size_t last_avx512(struct view text, const struct structure_names *names)
+__attribute__((target("avx512bw,avx512f")))
+static size_t last_avx512(struct view text, const struct structure_names *names)
 {
     LAST_BODY(raw_avx512)
 }

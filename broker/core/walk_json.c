@@ -268,7 +268,8 @@ static void take_members(struct match_scratch *state, struct marks *ret_marks)
         }
         char c = marks->text[at];
         if (c == '"') {
-            if (__builtin_expect(at % STRUCTURE_BLOCK_BYTES == STRUCTURE_BLOCK_BYTES - 1, 0) && !structure_begins_name(&state->image->names, text_at(marks, at + 1)))
+            bool last = at % STRUCTURE_BLOCK_BYTES == STRUCTURE_BLOCK_BYTES - 1; /* of its block: marked whatever it begins */
+            if (__builtin_expect(last, 0) && !structure_begins_name(&state->image->names, text_at(marks, at + 1)))
                 continue;
             size_t close = quote_behind(state, marks, at), value = close + 1;
             while (value < marks->len && is_space(marks->text[value]))

@@ -7,7 +7,7 @@
  * buffer and then in the socket, so answers keep the order of requests and nobody can make us hold more than one body.
  * Translates and bounds; knows no path and no JSON. Strict where smuggling begins: Content-Length with Transfer-Encoding, two lengths, a bare
  * LF, "Host :", no Host, obs-fold, a bad chunk size are 400 and the end of the connection (http_guard.h). The parser sits behind http_parse.h.
- * A connection that waits holds no buffer: a parked request is its head and some 500 bytes. A listener is 150: an instance has one each.
+ * A connection that waits holds no buffer: a parked request is its head and some 450 bytes. A listener is 170: an instance has one each.
  *
  * A server is what ports of one kind share: limits, handler, timer. Each port is a listener of its own, with its own ctx.
  * All calls and callbacks on the loop's thread. Callbacks come from the loop, and once more from http_listener_close() (on_end). Calls may be made
