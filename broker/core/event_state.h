@@ -172,12 +172,6 @@ void walk_mpack(struct match_scratch *state, uint32_t node, struct view value);
 void walk_event(struct match_scratch *state, const struct event *event);
 void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_NODES]);
 
-void walk_open_object(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);
-void walk_open_array(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);
-void walk_close(struct match_scratch *state);
-/* The context of a container that is an item of the array on top. */
-uint32_t walk_open_item(struct match_scratch *state);
-
 /* ---- values become true predicates: evaluate.c ---- */
 
 enum literal { LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
