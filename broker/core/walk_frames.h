@@ -50,18 +50,17 @@ static inline void walk_close(struct match_scratch *state)
     state->frames.count--;
 }
 
-/* The object on top, an item of an array, ends, and the next item takes its place. Returns the context of that. */
+/* The object on top, an item of an array, ends, and the next item takes its place: arrays inside it have set the end of its context when they closed.
+ * Returns the context of the next one. */
 static inline uint32_t walk_next_item(struct match_scratch *state)
 {
     struct walk_frame *frame = walk_frame_top(state);
-    uint32_t number = (uint32_t)state->contexts.count;
-    struct context *before = &state->contexts.items[frame->context], next = *before;
+    struct context next = state->contexts.items[frame->context];
 
-    before->end = number;
-    frame->context = number;
-    next.end = number + 1;
+    frame->context = (uint32_t)state->contexts.count;
+    next.end = frame->context + 1;
     STATE_PUSH(&state->contexts, next);
-    return number;
+    return frame->context;
 }
 
 #endif
