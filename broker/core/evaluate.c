@@ -10,7 +10,6 @@
 
 /* What is counted (match.h), so that a step is some six nanoseconds at the most, whatever is done in it (bench/match --worst). */
 enum {
-    VALUE_STEPS = 3,           /* for being there */
     OPERATOR_STEPS = 4,        /* for each table of its path: one lookup, or where a number falls */
     LOOKUP_STEPS = 3,          /* for each beyond that: to the line of the table and to the operand */
     GRAMS_STEPS = 6,           /* to note what a text holds, and find the buckets of that */
@@ -61,22 +60,10 @@ static inline void is_true(struct match_scratch *state, uint32_t id)
         STATE_PUSH(&state->triggered, predicate->access);
 }
 
-/* The path, as one that has a value in this event. state_begin() has seen to it that there is room. */
-static inline struct path_state *path_touched(struct match_scratch *state, uint32_t path)
-{
-    struct path_state *at = &state->paths.items[path];
-
-    if (at->epoch != state->epoch) {
-        *at = (struct path_state){ .epoch = state->epoch };
-        state->touched.items[state->touched.count++] = path;
-    }
-    return at;
-}
-
 /* `operators`: how many tables it will be looked up in. All that comes with that is counted here at once, what comes beyond where it is met. */
 static inline void leaf_begin(struct match_scratch *state, uint32_t path, uint32_t context, uint32_t operators)
 {
-    struct path_state *at = path_touched(state, path);
+    struct path_state *at = state_touch(state, path);
 
     state->leaf = at->leaves_count++;
     state->steps += VALUE_STEPS + operators * OPERATOR_STEPS;
@@ -381,7 +368,7 @@ static __attribute__((noinline)) void evaluate_operators(struct match_scratch *s
         evaluate_operator(state, &state->image->operators[i], &value);
 }
 
-static __attribute__((noinline)) void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
+void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
 {
     const struct image_path *tables = &state->image->paths[path];
 
@@ -393,22 +380,6 @@ static __attribute__((noinline)) void evaluate_tables(struct match_scratch *stat
     else if (tables->string_operators < tables->number_operators)
         evaluate_operators(state, tables, text);
     leaf_end(state, path);
-}
-
-/* Mostly a value does not even look like one that would make something true: then all there is to note is that the path has one. */
-void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
-{
-    const struct image_path *tables = &state->image->paths[path];
-    bool looks_true = (tables->shapes >> image_shape_of(text) & 1) != 0;
-
-    if (looks_true || state->attention || (state->record && tables->joined == PATH_JOINED)) {
-        evaluate_tables(state, path, context, text);
-        return;
-    }
-    struct path_state *at = path_touched(state, path);
-    at->leaves_count++;
-    at->missed |= !state->record && tables->joined != PATH_ALONE;
-    state->steps += VALUE_STEPS;
 }
 
 /* ---- numbers ---- */

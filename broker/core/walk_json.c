@@ -255,7 +255,7 @@ INLINE bool take_value(struct match_scratch *state, struct marks *marks, uint32_
 {
     const struct image_node *here = &state->image->nodes[node];
 
-    switch (at < text_end(marks) ? *at : '\0') {
+    switch (*at) {
     case '"':
         if (here->path != IMAGE_NONE)
             evaluate_string(state, here->path, context, string_between(state, at, close != NULL ? close : quote_behind(state, marks, at)));
@@ -286,13 +286,14 @@ static void close_all(struct match_scratch *state)
         walk_close(state);
 }
 
-/* The value of the name that ends at `close`; NULL where no colon follows. */
+/* The value of the name that ends at `close`; NULL where no colon follows, or nothing behind that. */
 INLINE const char *value_behind(const struct marks *marks, const char *close)
 {
     if (__builtin_expect(text_end(marks) - close > 2 && close[1] == ':' && !is_space(close[2]), 1))
         return close + 2;
-    const char *colon = skip_space(marks, close + 1);
-    return colon >= text_end(marks) || *colon != ':' ? NULL : skip_space(marks, colon + 1);
+    const char *colon = skip_space(marks, close + 1), *end = text_end(marks);
+    const char *value = colon < end && *colon == ':' ? skip_space(marks, colon + 1) : end;
+    return value < end ? value : NULL;
 }
 
 /* A string at `open`, its mark just taken, that may be a name in the object `frame`, which is at node `here`. Returns whether its value was opened. */
@@ -428,7 +429,9 @@ void WALK_JSON(struct match_scratch *state, uint32_t node, struct view text)
     structure_scan(structure, text, &state->image->names);
     state->nothing_follows = false;
     struct marks marks = { .block = structure->blocks, .bytes = text.data, .bits = structure->blocks[0].marks, .text = text };
-    (void)take_value(state, &marks, node, 0, skip_space(&marks, text.data), NULL);
+    const char *first = skip_space(&marks, text.data);
+    if (first < text_end(&marks))
+        (void)take_value(state, &marks, node, 0, first, NULL);
     while (state->frames.count > 0) {
         if (walk_frame_top(state)->array == STATE_NO_ARRAY)
             take_members(state, &marks);
