@@ -221,7 +221,8 @@ static inline void evaluate_nothing(struct match_scratch *state, uint32_t path, 
     struct path_state *at = state_touch(state, path);
 
     at->leaves_count++;
-    at->missed |= !state->record && tables->joined != PATH_ALONE;
+    if (!state->record && tables->joined != PATH_ALONE)
+        at->missed = true;
     state->steps += VALUE_STEPS;
 }
 

@@ -207,12 +207,12 @@ INLINE uint32_t step(struct match_scratch *state, const struct marks *marks, uin
 
     if (__builtin_expect(state->structure.escapes || text_end(marks) - open < 9, 0))
         return walk_step(state->image, node, string_between(state, open, close));
-    uint64_t head = text_load8(open + 1), tail = 0;
-    if (len >= 8)
-        tail = text_load8(close - 8);
-    else
-        head &= (UINT64_C(1) << len * 8) - 1;
-    return walk_step_known(state->image, &state->image->nodes[node], node, (struct view){ .data = open + 1, .len = len }, head, tail);
+    const struct image_node *here = &state->image->nodes[node];
+    struct view name = { .data = open + 1, .len = len };
+    uint64_t head = text_load8(open + 1);
+    if (len < 8)
+        return walk_step_known(state->image, here, node, name, head & ((UINT64_C(1) << len * 8) - 1), 0);
+    return walk_step_known(state->image, here, node, name, head, text_load8(close - 8));
 }
 
 /* ---- values ---- */
