@@ -582,7 +582,7 @@ static void put_nodes(struct layout *layout)
     }
     for (size_t n = 0; n < count; n++) {
         struct image_node *node = &layout->nodes.items[n];
-        uint32_t room = 1, wanted = node->children_count * (node->children_count <= SPARSE_COUNT_MAX ? SPARSE_SLOTS : 2);
+        uint32_t room = 1, wanted = node->children_count * 2;
         while (room < wanted)
             room *= 2;
         node->children = (uint32_t)layout->children.count;
