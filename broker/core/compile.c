@@ -13,6 +13,8 @@
 #include "broker/core/wildcard.h"
 
 enum { PATTERN_ARENA_BYTES = 16 << 10, NAMES_ARENA_BYTES = 4 << 10, INDEX_MIN = 64, TEXTS_BYTES_MAX = INT32_MAX };
+#define INDEX_OUTSIDE UINT64_C(0)          /* the hash of an item that is in no index */
+#define INDEX_INSIDE (UINT64_C(1) << 63)   /* in every other one, where the two must be told apart */
 
 /* ---- things kept once ---- */
 
@@ -33,7 +35,10 @@ static void index_resize(struct index *index, const void *items, size_t item_byt
     memset(index->slots, 0xFF, capacity * sizeof *index->slots);
     index->capacity = capacity;
     for (size_t i = 0; i < count; i++) {
-        size_t at = (size_t)hash_of_item(items, item_bytes, i) & (capacity - 1);
+        uint64_t hash = hash_of_item(items, item_bytes, i);
+        size_t at = (size_t)hash & (capacity - 1);
+        if (hash == INDEX_OUTSIDE)
+            continue;
         while (index->slots[at] != IMAGE_NONE)
             at = (at + 1) & (capacity - 1);
         index->slots[at] = (uint32_t)i;
@@ -68,7 +73,7 @@ struct compile *compile_new(size_t rules_count)
     compile->names = arena_new(NAMES_ARENA_BYTES);
     paths_init(&compile->paths);
     index_reserve(&compile->predicate_index, rules_count);
-    index_reserve(&compile->field_index, rules_count);
+    index_reserve(&compile->field_index, 0);
     index_reserve(&compile->remainder_index, 0);
     VEC_ROOM(&compile->predicates, rules_count + 1);
     VEC_ROOM(&compile->fields, rules_count + 1);
@@ -298,29 +303,27 @@ static uint32_t but_predicate(struct compile *compile, uint32_t path, const stru
 
 /* ---- fields and conjunctions ---- */
 
+/* A field of one predicate is found by that, for most are such, and a million of them would each wait for a line of the index. */
 static uint32_t field_add(struct compile *compile, uint32_t path, const uint32_t *predicates, uint32_t count)
 {
-    struct predicate *only = count == 1 ? &compile->predicates.items[predicates[0]] : NULL;
+    uint32_t *known = count == 1 ? &compile->predicates.items[predicates[0]].field : NULL;
+    struct field field = { .hash = INDEX_OUTSIDE, .path = path, .predicates_count = count };
 
-    if (only != NULL && only->field != IMAGE_NONE)
-        return only->field;
-    uint64_t hash = text_hash((const char *)predicates, count * sizeof *predicates);
-    struct field *items = compile->fields.items;
-    uint32_t *slot;
-    INDEX_FIND(&compile->field_index, items, hash,
-               items[found].predicates_count == count &&
-                   memcmp(compile->words.items + items[found].predicates, predicates, count * sizeof *predicates) == 0,
-               slot);
-    if (*slot != IMAGE_NONE)
-        return *slot;
-    struct field field = { .hash = hash, .path = path, .predicates_count = count };
+    if (known == NULL) {
+        struct field *items = compile->fields.items;
+        field.hash = text_hash((const char *)predicates, count * sizeof *predicates) | INDEX_INSIDE;
+        INDEX_FIND(&compile->field_index, items, field.hash,
+                   items[found].predicates_count == count &&
+                       memcmp(compile->words.items + items[found].predicates, predicates, count * sizeof *predicates) == 0,
+                   known);
+    }
+    if (*known != IMAGE_NONE)
+        return *known;
     for (uint32_t i = 0; i < count; i++)
         field.may_be_absent |= compile->predicates.items[predicates[i]].kind == KIND_ABSENT;
     field.predicates = words_put(compile, predicates, count);
-    *slot = (uint32_t)compile->fields.count;
+    *known = (uint32_t)compile->fields.count;
     compile->field_index.count++;
-    if (only != NULL)
-        only->field = *slot;
     VEC_PUSH(&compile->fields, field);
     return (uint32_t)compile->fields.count - 1;
 }
