@@ -39,6 +39,8 @@ void capture_end(struct capture *capture, struct captured *captured, uint64_t in
 void capture_note(struct capture *capture, uint64_t instance, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* No line break in it. */
 void capture_line(struct capture *capture, uint64_t instance, struct view line);
+/* Several, of one moment: each with its line break. */
+void capture_lines(struct capture *capture, uint64_t instance, struct view lines);
 
 /* What waits goes to its file. */
 void captures_flush(struct captures *captures);

@@ -52,9 +52,21 @@ static bool cut_at(struct view text, char c, struct view *ret_before, struct vie
     return true;
 }
 
+/* As all_are(value, IN_VALUE); without a table and an early end the compiler does sixteen at a time, and values are the most of a head. */
+static bool is_value(struct view value)
+{
+    unsigned char bad = 0;
+
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.data[i];
+        bad |= (unsigned char)((c < ' ' && c != '\t') | (c == 0x7f));
+    }
+    return bad == 0;
+}
+
 bool http_field_valid(struct view name, struct view value)
 {
-    return name.len > 0 && all_are(name, IN_TOKEN) && all_are(value, IN_VALUE);
+    return name.len > 0 && all_are(name, IN_TOKEN) && is_value(value);
 }
 
 /* ---- lines, without their CRLF ---- */
@@ -88,7 +100,7 @@ static struct http_refusal check_field_line(struct view line)
         return REFUSE(400, "a header without ':'");
     if (name.len == 0 || !all_are(name, IN_TOKEN))
         return REFUSE(400, "a header's name is no token");
-    if (!all_are(value, IN_VALUE))
+    if (!is_value(value))
         return REFUSE(400, "a header's value has a control byte");
     return FINE;
 }
