@@ -10,7 +10,6 @@
 
 /* What is counted (match.h), so that a step is some six nanoseconds at the most, whatever is done in it (bench/match --worst). */
 enum {
-    VALUE_STEPS = 3,           /* for being there */
     OPERATOR_STEPS = 4,        /* for each table of its path: one lookup, or where a number falls */
     LOOKUP_STEPS = 3,          /* for each beyond that: to the line of the table and to the operand */
     GRAMS_STEPS = 6,           /* to note what a text holds, and find the buckets of that */
@@ -64,12 +63,8 @@ static inline void is_true(struct match_scratch *state, uint32_t id)
 /* `operators`: how many tables it will be looked up in. All that comes with that is counted here at once, what comes beyond where it is met. */
 static inline void leaf_begin(struct match_scratch *state, uint32_t path, uint32_t context, uint32_t operators)
 {
-    struct path_state *at = &state->paths.items[path];
+    struct path_state *at = state_touch(state, path);
 
-    if (at->epoch != state->epoch) {
-        *at = (struct path_state){ .epoch = state->epoch };
-        STATE_PUSH(&state->touched, path);
-    }
     state->leaf = at->leaves_count++;
     state->steps += VALUE_STEPS + operators * OPERATOR_STEPS;
     uint32_t joined = state->image->paths[path].joined;
@@ -107,7 +102,6 @@ static struct view text_that_stays(struct match_scratch *state, struct view text
 static void defer(struct match_scratch *state, uint32_t path, const struct value *value)
 {
     const struct image_path *tables = &state->image->paths[path];
-    const struct image_operator *first = &state->image->operators[tables->string_operators];
     struct deferred deferred = { .path = path, .candidate = IMAGE_NONE };
 
     if (state->deferred_left == 0)
@@ -117,10 +111,11 @@ static void defer(struct match_scratch *state, uint32_t path, const struct value
     if (value->type == VALUE_STRING) {
         deferred.kind = DEFERRED_STRING;
         deferred.text = text_that_stays(state, value->text);
-        if (tables->number_operators - tables->string_operators == 1 && first->kind == OPERATOR_EXACT) {
+        if (tables->exact != IMAGE_NONE) {
+            const struct image_operator *operator = &state->image->operators[tables->exact];
             deferred.kind = DEFERRED_EXACT;
             deferred.hash = text_hash(value->text.data, value->text.len);
-            __builtin_prefetch(&state->image->slots[first->slots + image_slot_of(deferred.hash, first->slots_count)]);
+            __builtin_prefetch(&state->image->slots[operator->slots + image_slot_of(deferred.hash, operator->slots_count)]);
         }
     } else if (value->type != VALUE_NUMBER) {
         deferred.kind = DEFERRED_LITERAL;
@@ -146,6 +141,11 @@ static __attribute__((noinline)) bool attended(struct match_scratch *state, uint
 }
 
 /* ---- tables ---- */
+
+static inline const struct image_operator *exact_of(const struct image *image, uint32_t path)
+{
+    return &image->operators[image->paths[path].exact];
+}
 
 /* The predicate in the table whose operand begins with `key` at `offset`, and is as long when `whole`. */
 static inline uint32_t find(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view key,
@@ -368,16 +368,15 @@ static __attribute__((noinline)) void evaluate_operators(struct match_scratch *s
         evaluate_operator(state, &state->image->operators[i], &value);
 }
 
-void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
+void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
 {
     const struct image_path *tables = &state->image->paths[path];
-    const struct image_operator *first = &state->image->operators[tables->string_operators];
 
     if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = VALUE_STRING, .text = text }))
         return;
     leaf_begin(state, path, context, tables->number_operators - tables->string_operators);
-    if (tables->number_operators - tables->string_operators == 1 && first->kind == OPERATOR_EXACT)
-        find_text(state, first, text); /* by far the most frequent */
+    if (tables->exact != IMAGE_NONE)
+        find_text(state, &state->image->operators[tables->exact], text);
     else if (tables->string_operators < tables->number_operators)
         evaluate_operators(state, tables, text);
     leaf_end(state, path);
@@ -531,15 +530,10 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
 
 /* ---- what was deferred ---- */
 
-static const struct image_operator *exact_of(const struct image *image, const struct deferred *deferred)
-{
-    return &image->operators[image->paths[deferred->path].string_operators];
-}
-
 void evaluate_fetch_predicate(struct match_scratch *state, struct deferred *deferred)
 {
     const struct image *image = state->image;
-    const struct image_operator *operator = exact_of(image, deferred);
+    const struct image_operator *operator = exact_of(image, deferred->path);
     const struct image_slot *slots = image->slots + operator->slots;
     uint32_t at = image_slot_of(deferred->hash, operator->slots_count), tag = (uint32_t)(deferred->hash >> 32);
 
@@ -577,7 +571,7 @@ void evaluate_deferred(struct match_scratch *state, const struct deferred *defer
     switch (deferred->kind) {
     case DEFERRED_EXACT:
         leaf_begin(state, deferred->path, 0, 1);
-        find_hashed(state, exact_of(state->image, deferred), deferred->hash, deferred->text);
+        find_hashed(state, exact_of(state->image, deferred->path), deferred->hash, deferred->text);
         leaf_end(state, deferred->path);
         break;
     case DEFERRED_STRING: evaluate_string(state, deferred->path, 0, deferred->text); break;

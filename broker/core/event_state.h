@@ -172,19 +172,14 @@ void walk_mpack(struct match_scratch *state, uint32_t node, struct view value);
 void walk_event(struct match_scratch *state, const struct event *event);
 void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_NODES]);
 
-void walk_open_object(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);
-void walk_open_array(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left);
-void walk_close(struct match_scratch *state);
-/* The context of a container that is an item of the array on top. */
-uint32_t walk_open_item(struct match_scratch *state);
-
 /* ---- values become true predicates: evaluate.c ---- */
 
 enum literal { LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
-void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
+void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text); /* a string */
 void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t context, double value);
 void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t context, enum literal literal);
+static inline void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 /* The same at context 0 for what was deferred. */
 void evaluate_deferred(struct match_scratch *state, const struct deferred *deferred);
 /* Asks memory for what an EXACT one will need: first the predicate, then what is behind that. */
@@ -203,6 +198,36 @@ void match_walk(struct match_scratch *state, const struct source *source);
 enum sluice_err match_part(const struct match_part *part, const uint64_t *dead, struct match_scratch *state, const struct source *source);
 enum sluice_err match_source(const struct match_set *set, struct match_scratch *state, const struct source *source,
                              const uint32_t **ret_ids, size_t *ret_count);
+
+enum { VALUE_STEPS = 3 };      /* for being there (evaluate.c) */
+
+/* The path, as one that has a value in this event. state_begin() has seen to it that there is room. */
+static inline struct path_state *state_touch(struct match_scratch *state, uint32_t path)
+{
+    struct path_state *at = &state->paths.items[path];
+
+    if (at->epoch != state->epoch) {
+        *at = (struct path_state){ .epoch = state->epoch };
+        state->touched.items[state->touched.count++] = path;
+    }
+    return at;
+}
+
+/* Mostly a value does not even look like one that would make something true: then all there is to note is that the path has one. */
+static inline void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
+{
+    const struct image_path *tables = &state->image->paths[path];
+    bool looks_true = (tables->shapes >> image_shape_of(text) & 1) != 0;
+
+    if (looks_true || state->attention || (state->record && tables->joined == PATH_JOINED)) {
+        evaluate_tables(state, path, context, text);
+        return;
+    }
+    struct path_state *at = state_touch(state, path);
+    at->leaves_count++;
+    at->missed |= !state->record && tables->joined != PATH_ALONE;
+    state->steps += VALUE_STEPS;
+}
 
 /* ---- true predicates become rules: resolve.c, join.c ---- */
 

@@ -15,7 +15,7 @@
 #include "broker/core/structure.h"
 #include "sluice/error.h"
 
-enum { IMAGE_NONE = UINT32_MAX, IMAGE_VERSION = 2 };
+enum { IMAGE_NONE = UINT32_MAX, IMAGE_VERSION = 3 };
 
 /* A name on the way to a path. Node 0 is the root. */
 struct image_node {
@@ -38,7 +38,9 @@ struct image_child {
 enum { IMAGE_LITERALS = 3 };  /* true, false, null */
 
 struct image_path {
+    uint64_t shapes;               /* bit image_shape_of() of each operand of strings; all, where these are many or that does not tell */
     uint32_t node;
+    uint32_t exact;                /* the operator, where the only one for strings is EXACT; or IMAGE_NONE */
     uint32_t string_operators, number_operators, operators_end; /* [string, number) for strings, [number, end) for numbers */
     uint32_t literals[IMAGE_LITERALS];                          /* predicates, or IMAGE_NONE */
     uint32_t weak, weak_count;     /* in words, pairs (conjunction, predicate): whose access is exists or anything-but here */
@@ -177,6 +179,21 @@ static inline struct view image_text(const struct image *image, uint32_t text)
     uint32_t len;
     memcpy(&len, image->texts + text, sizeof len);
     return (struct view){ .data = image->texts + text + sizeof len, .len = len };
+}
+
+/* What a string looks like from afar: most that equal none of a few operands differ from them in this, and are not looked up. */
+static inline unsigned image_shape_of(struct view text)
+{
+    unsigned len = (unsigned)text.len;
+
+    return len == 0 ? 0 : ((unsigned char)text.data[text.len - 1] * 7u + (unsigned char)text.data[text.len / 2] + len * 13) % 64;
+}
+
+/* Where a name is looked for first among its parent's `children_count`: a power of two. */
+static inline uint32_t image_child_of(uint64_t head, uint64_t tail, size_t len, uint32_t children_count)
+{
+    uint64_t mixed = (head + len + tail * UINT64_C(0x8bb84b93962eacc9)) * UINT64_C(0x2d358dccaa6c78a5);
+    return (uint32_t)(mixed >> 32) & (children_count - 1);
 }
 
 static inline uint32_t image_slot_of(uint64_t hash, uint32_t slots_count)

@@ -91,7 +91,9 @@ static bool paths_are_fine(const struct image *image)
         const struct image_path *path = &image->paths[p];
         bool operators = path->string_operators <= path->number_operators && path->number_operators <= path->operators_end &&
                          path->operators_end <= image->operators_count;
-        if (!operators || path->node >= image->nodes_count || !bulk_is_fine(image, path) || path->joined > PATH_JOINED_IF_TRUE || !pairs_are_fine(image, path->weak, path->weak_count) ||
+        bool exact = path->exact == IMAGE_NONE || (path->exact == path->string_operators && path->exact + 1 == path->number_operators &&
+                                                   image->operators[path->exact].kind == OPERATOR_EXACT);
+        if (!operators || !exact || path->node >= image->nodes_count || !bulk_is_fine(image, path) || path->joined > PATH_JOINED_IF_TRUE || !pairs_are_fine(image, path->weak, path->weak_count) ||
             !pairs_are_fine(image, path->absent, path->absent_count))
             return false;
         for (unsigned i = 0; i < IMAGE_LITERALS; i++)

@@ -13,6 +13,7 @@
 /* How often a predicate of each kind is true, beside how often rules ask for it: in millionths. What counts is the order. */
 enum {
     FIELD_CERTAIN = 1000000,
+    SHAPES_COUNT_MAX = 12, /* operands: of other values some one in six then looks like one of them */
     SPARSE_COUNT_MAX = 64, SPARSE_SLOTS = 8, /* in a table of so few, slots for each: mostly a lookup meets an empty one, as the processor expects */
 };
 static const uint32_t kind_score[KINDS] = {
@@ -485,6 +486,20 @@ static uint32_t *sorted_predicates(const struct layout *layout)
     return by_path;
 }
 
+/* What the operators for strings of a path are told apart by before any is asked. `ids`: its predicates, those of texts first. */
+static void put_shapes(const struct layout *layout, const uint32_t *ids, size_t count, struct image_path *path)
+{
+    uint32_t operators = path->number_operators - path->string_operators;
+
+    path->exact = operators == 1 && layout->operators.items[path->string_operators].kind == OPERATOR_EXACT ? path->string_operators : IMAGE_NONE;
+    path->shapes = operators == 0 ? 0 : ~UINT64_C(0);
+    if (path->exact == IMAGE_NONE || (count > SHAPES_COUNT_MAX && layout_predicate(layout, ids[SHAPES_COUNT_MAX])->kind == KIND_TEXT))
+        return;
+    path->shapes = 0;
+    for (size_t i = 0; i < count && layout_predicate(layout, ids[i])->kind == KIND_TEXT; i++)
+        path->shapes |= UINT64_C(1) << image_shape_of(layout_text(layout, ids[i]));
+}
+
 static void put_operators(struct layout *layout)
 {
     const struct predicate *items = layout->compile->predicates.items;
@@ -495,6 +510,7 @@ static void put_operators(struct layout *layout)
         struct image_path *path = &layout->paths.items[p];
         path->string_operators = (uint32_t)layout->operators.count;
         path->number_operators = UINT32_MAX;
+        size_t first = at;
         while (at < count && items[ids[at]].path == p) {
             size_t end = at;
             while (end < count && items[ids[end]].path == p && items[ids[end]].kind == items[ids[at]].kind)
@@ -507,6 +523,7 @@ static void put_operators(struct layout *layout)
         path->operators_end = (uint32_t)layout->operators.count;
         if (path->number_operators == UINT32_MAX)
             path->number_operators = path->operators_end;
+        put_shapes(layout, ids + first, at - first, path);
     }
     free(ids);
 }
@@ -565,8 +582,8 @@ static void put_nodes(struct layout *layout)
     }
     for (size_t n = 0; n < count; n++) {
         struct image_node *node = &layout->nodes.items[n];
-        uint32_t room = 1;
-        while (room < node->children_count * 2)
+        uint32_t room = 1, wanted = node->children_count * (node->children_count <= SPARSE_COUNT_MAX ? SPARSE_SLOTS : 2);
+        while (room < wanted)
             room *= 2;
         node->children = (uint32_t)layout->children.count;
         node->children_count = node->children_count == 0 ? 0 : room;
@@ -578,7 +595,7 @@ static void put_nodes(struct layout *layout)
         struct view name = nodes[n].name;
         uint64_t head = text_head(name.data, name.len), tail = text_tail(name.data, name.len);
         struct image_child *slots = layout->children.items + parent->children;
-        uint32_t mask = parent->children_count - 1, at = (uint32_t)text_hash_mix(head ^ name.len, tail) & mask;
+        uint32_t mask = parent->children_count - 1, at = image_child_of(head, tail, name.len, parent->children_count);
         for (uint32_t probes = 0; slots[at].node != IMAGE_NONE && !layout->crowded; at = (at + 1) & mask)
             layout->crowded = ++probes == CHILD_PROBES_MAX;
         slots[at] = (struct image_child){ .head = head, .tail = tail, .len = (uint32_t)name.len, .node = n };

@@ -103,6 +103,7 @@ static __attribute__((noinline)) void state_grow(struct match_scratch *state, co
     ZEROED_ROOM(&state->predicates, (size_t)image->predicates_count + 1);
     ZEROED_ROOM(&state->remainders, (size_t)image->remainders_count + 1);
     ZEROED_ROOM(&state->paths, (size_t)image->paths_count + 1);
+    VEC_ROOM(&state->touched, (size_t)image->paths_count + 1); /* each at most once in an event */
     ZEROED_ROOM(&state->buts, (size_t)image->buts_count + 1);
     ZEROED_ROOM(&state->nodes, (size_t)image->nodes_count + 1);
     for (unsigned level = 0; level < FOUND_LEVELS; level++) {

@@ -1,5 +1,4 @@
-/* What the readers of both formats share: names to nodes, arrays and their items, and the fields of an envelope. */
-#include "broker/base/assert.h"
+/* What the readers of both formats share: names with dots, and the fields of an envelope. */
 #include "broker/core/event_state.h"
 #include "broker/core/walk_names.h"
 #include "schemas/codec/ids.h"
@@ -22,47 +21,6 @@ uint32_t walk_step_dotted(const struct image *image, uint32_t node, struct view 
             name = (struct view){ .data = dot + 1, .len = name.len - first.len - 1 };
     }
     return node;
-}
-
-/* ---- containers ---- */
-
-void walk_open_object(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left)
-{
-    STATE_PUSH(&state->frames, (struct walk_frame){ .node = node, .context = context, .array = STATE_NO_ARRAY, .left = left });
-}
-
-void walk_open_array(struct match_scratch *state, uint32_t node, uint32_t context, uint32_t left)
-{
-    uint32_t array = (uint32_t)state->arrays.count;
-
-    STATE_PUSH(&state->arrays, (struct array){ .node = node, .first = (uint32_t)state->contexts.count });
-    STATE_PUSH(&state->frames, (struct walk_frame){ .node = node, .context = context, .array = array, .left = left });
-}
-
-/* An item's context ends with the container that is the item. Those inside it set the same end on the way, too early, and the
- * last one to close, the item, sets it right. */
-void walk_close(struct match_scratch *state)
-{
-    const struct walk_frame *frame = &state->frames.items[state->frames.count - 1];
-    uint32_t end = (uint32_t)state->contexts.count;
-
-    if (frame->array != STATE_NO_ARRAY)
-        state->arrays.items[frame->array].end = end;
-    if (frame->context != 0)
-        state->contexts.items[frame->context].end = end;
-    state->frames.count--;
-}
-
-uint32_t walk_open_item(struct match_scratch *state)
-{
-    const struct walk_frame *frame = &state->frames.items[state->frames.count - 1];
-
-    ASSERT(frame->array != STATE_NO_ARRAY);
-    uint32_t number = (uint32_t)state->contexts.count;
-    state->nodes.items[frame->node] = state->epoch;
-    state->record |= state->image->nodes[frame->node].joined != 0;
-    STATE_PUSH(&state->contexts, (struct context){ .array = frame->array, .parent = frame->context, .end = number + 1 });
-    return number;
 }
 
 void walk_json(struct match_scratch *state, uint32_t node, struct view text)

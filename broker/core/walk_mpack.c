@@ -4,6 +4,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
+#include "broker/core/walk_frames.h"
 #include "broker/core/walk_names.h"
 #include "schemas/codec/base64.h"
 
@@ -69,7 +70,7 @@ static bool take_value(struct match_scratch *state, struct mpack_reader *reader,
         return mpack_skip(reader, EVENT_DEPTH_MAX, NULL);
     }
     bool container = token.type == MPACK_ARRAY || token.type == MPACK_MAP;
-    if (container && state->frames.count > 0 && state->frames.items[state->frames.count - 1].array != STATE_NO_ARRAY)
+    if (container && state->frames.count > 0 && walk_frame_top(state)->array != STATE_NO_ARRAY)
         context = walk_open_item(state);
     if (token.type == MPACK_ARRAY)
         walk_open_array(state, node, context, token.count);
@@ -97,7 +98,7 @@ void walk_mpack(struct match_scratch *state, uint32_t node, struct view value)
     ASSERT(state->frames.count == 0);
     bool whole = take_value(state, &reader, node, 0);
     while (state->frames.count > 0) {
-        struct walk_frame *frame = &state->frames.items[state->frames.count - 1];
+        struct walk_frame *frame = walk_frame_top(state);
         if (!whole || frame->left == 0) {
             walk_close(state);
             continue;

@@ -10,7 +10,7 @@ uint32_t walk_step_dotted(const struct image *image, uint32_t node, struct view 
 static inline uint32_t walk_child(const struct image *image, const struct image_node *node, struct view name, uint64_t head, uint64_t tail)
 {
     const struct image_child *slots = image->children + node->children;
-    uint32_t mask = node->children_count - 1, at = (uint32_t)text_hash_mix(head ^ name.len, tail) & mask;
+    uint32_t mask = node->children_count - 1, at = image_child_of(head, tail, name.len, node->children_count);
 
     for (; slots[at].node != IMAGE_NONE; at = (at + 1) & mask) {
         if (slots[at].head != head || slots[at].tail != tail || slots[at].len != name.len)
