@@ -99,25 +99,34 @@ static struct view text_that_stays(struct match_scratch *state, struct view text
     return arena_dup(state->deferred_texts, text);
 }
 
-static void defer(struct match_scratch *state, uint32_t path, const struct value *value)
+/* false: the event has as many values as are kept, and will be matched as ever. */
+static bool may_defer(struct match_scratch *state)
+{
+    state->deferred_left -= state->deferred_left > 0;
+    return state->deferred_left > 0;
+}
+
+static void defer_string(struct match_scratch *state, uint32_t path, struct view text)
 {
     const struct image_path *tables = &state->image->paths[path];
+    struct deferred deferred = { .kind = DEFERRED_STRING, .path = path, .text = text_that_stays(state, text), .candidate = IMAGE_NONE };
+
+    if (tables->exact != IMAGE_NONE) {
+        const struct image_operator *operator = &state->image->operators[tables->exact];
+        deferred.kind = DEFERRED_EXACT;
+        deferred.hash = text_hash(text.data, text.len);
+        __builtin_prefetch(&state->image->slots[operator->slots + image_slot_of(deferred.hash, operator->slots_count)]);
+    }
+    STATE_PUSH(&state->deferred, deferred);
+}
+
+static void defer(struct match_scratch *state, uint32_t path, const struct value *value)
+{
     struct deferred deferred = { .path = path, .candidate = IMAGE_NONE };
 
-    if (state->deferred_left == 0)
+    if (!may_defer(state))
         return;
-    state->deferred_left--;
-
-    if (value->type == VALUE_STRING) {
-        deferred.kind = DEFERRED_STRING;
-        deferred.text = text_that_stays(state, value->text);
-        if (tables->exact != IMAGE_NONE) {
-            const struct image_operator *operator = &state->image->operators[tables->exact];
-            deferred.kind = DEFERRED_EXACT;
-            deferred.hash = text_hash(value->text.data, value->text.len);
-            __builtin_prefetch(&state->image->slots[operator->slots + image_slot_of(deferred.hash, operator->slots_count)]);
-        }
-    } else if (value->type != VALUE_NUMBER) {
+    if (value->type != VALUE_NUMBER) {
         deferred.kind = DEFERRED_LITERAL;
         deferred.literal = value->type;
     } else if (value->number_known) {
@@ -372,14 +381,22 @@ void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t contex
 {
     const struct image_path *tables = &state->image->paths[path];
 
-    if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = VALUE_STRING, .text = text }))
-        return;
     leaf_begin(state, path, context, tables->number_operators - tables->string_operators);
     if (tables->exact != IMAGE_NONE)
         find_text(state, &state->image->operators[tables->exact], text);
     else if (tables->string_operators < tables->number_operators)
         evaluate_operators(state, tables, text);
     leaf_end(state, path);
+}
+
+void evaluate_attended(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
+{
+    if (!state->deferring) {
+        state->watch(state->watch_ctx, path, &(struct value){ .type = VALUE_STRING, .text = text });
+        evaluate_tables(state, path, context, text);
+    } else if (may_defer(state)) {
+        defer_string(state, path, text);
+    }
 }
 
 /* ---- numbers ---- */
@@ -566,15 +583,23 @@ void evaluate_fetch_access(struct match_scratch *state, const struct deferred *d
     }
 }
 
+/* Outside of all arrays, so that nothing is recorded of a value that is not in the table. */
+static void evaluate_candidate(struct match_scratch *state, const struct deferred *deferred)
+{
+    if (deferred->candidate == IMAGE_NONE) {
+        evaluate_nothing(state, deferred->path, &state->image->paths[deferred->path]);
+        return;
+    }
+    leaf_begin(state, deferred->path, 0, 1);
+    find_hashed(state, exact_of(state->image, deferred->path), deferred->hash, deferred->text);
+    leaf_end(state, deferred->path);
+}
+
 void evaluate_deferred(struct match_scratch *state, const struct deferred *deferred)
 {
     switch (deferred->kind) {
-    case DEFERRED_EXACT:
-        leaf_begin(state, deferred->path, 0, 1);
-        find_hashed(state, exact_of(state->image, deferred->path), deferred->hash, deferred->text);
-        leaf_end(state, deferred->path);
-        break;
-    case DEFERRED_STRING: evaluate_string(state, deferred->path, 0, deferred->text); break;
+    case DEFERRED_EXACT: evaluate_candidate(state, deferred); break;
+    case DEFERRED_STRING: evaluate_tables(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_NUMBER: evaluate_number_text(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_DOUBLE: evaluate_double(state, deferred->path, 0, deferred->number); break;
     case DEFERRED_LITERAL:

@@ -175,7 +175,9 @@ void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_N
 /* ---- values become true predicates: evaluate.c ---- */
 
 enum literal { LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
-void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text); /* a string */
+/* A string that may make something true; one that is to be seen or kept. */
+void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
+void evaluate_attended(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t context, double value);
 void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t context, enum literal literal);
@@ -213,20 +215,29 @@ static inline struct path_state *state_touch(struct match_scratch *state, uint32
     return at;
 }
 
-/* Mostly a value does not even look like one that would make something true: then all there is to note is that the path has one. */
+/* A string that makes nothing true: all there is to note is that the path has one. */
+static inline void evaluate_nothing(struct match_scratch *state, uint32_t path, const struct image_path *tables)
+{
+    struct path_state *at = state_touch(state, path);
+
+    at->leaves_count++;
+    if (!state->record && tables->joined != PATH_ALONE)
+        at->missed = true;
+    state->steps += VALUE_STEPS;
+}
+
+/* Mostly a value does not even look like one that would make something true. */
 static inline void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
 {
     const struct image_path *tables = &state->image->paths[path];
     bool looks_true = (tables->shapes >> image_shape_of(text) & 1) != 0;
 
-    if (looks_true || state->attention || (state->record && tables->joined == PATH_JOINED)) {
+    if (__builtin_expect(state->attention, 0))
+        evaluate_attended(state, path, context, text);
+    else if (looks_true || (state->record && tables->joined == PATH_JOINED))
         evaluate_tables(state, path, context, text);
-        return;
-    }
-    struct path_state *at = state_touch(state, path);
-    at->leaves_count++;
-    at->missed |= !state->record && tables->joined != PATH_ALONE;
-    state->steps += VALUE_STEPS;
+    else
+        evaluate_nothing(state, path, tables);
 }
 
 /* ---- true predicates become rules: resolve.c, join.c ---- */

@@ -50,17 +50,15 @@ static inline void walk_close(struct match_scratch *state)
     state->frames.count--;
 }
 
-/* The object on top, an item of an array, ends, and the next item takes its place: arrays inside it have set the end of its context when they closed.
- * Returns the context of the next one. */
-static inline uint32_t walk_next_item(struct match_scratch *state)
+/* The object on top, an item of an array, ends, and the next item takes its place: arrays inside it have set the end of its context when they closed. */
+static inline void walk_next_item(struct match_scratch *state)
 {
     struct walk_frame *frame = walk_frame_top(state);
-    struct context next = state->contexts.items[frame->context];
+    const struct context *before = &state->contexts.items[frame->context];
+    uint32_t number = (uint32_t)state->contexts.count, array = before->array, parent = before->parent;
 
-    frame->context = (uint32_t)state->contexts.count;
-    next.end = frame->context + 1;
-    STATE_PUSH(&state->contexts, next);
-    return frame->context;
+    frame->context = number;
+    STATE_PUSH(&state->contexts, (struct context){ .array = array, .parent = parent, .end = number + 1 });
 }
 
 #endif

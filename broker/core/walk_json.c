@@ -199,21 +199,20 @@ INLINE struct view string_between(struct match_scratch *state, const char *open,
     return raw;
 }
 
-/* From `here`, which has children and is `node`, by the name whose quotes are at `open` and `close`. With eight bytes of text behind its beginning
- * the first ones of a short name are had without a branch on how long it is. */
-INLINE uint32_t step(struct match_scratch *state, const struct marks *marks, const struct image_node *here, uint32_t node, const char *open,
-                     const char *close)
+/* From `node`, which has children, by the name whose quotes are at `open` and `close`. With eight bytes of text behind its beginning the first ones of
+ * a short name are had without a branch on how long it is. */
+INLINE uint32_t step(struct match_scratch *state, const struct marks *marks, uint32_t node, const char *open, const char *close)
 {
     size_t len = (size_t)(close - open) - 1;
 
     if (__builtin_expect(state->structure.escapes || text_end(marks) - open < 9, 0))
         return walk_step(state->image, node, string_between(state, open, close));
-    uint64_t head = text_load8(open + 1), tail = 0;
-    if (len >= 8)
-        tail = text_load8(close - 8);
-    else
-        head &= (UINT64_C(1) << len * 8) - 1;
-    return walk_step_known(state->image, here, node, (struct view){ .data = open + 1, .len = len }, head, tail);
+    const struct image_node *here = &state->image->nodes[node];
+    struct view name = { .data = open + 1, .len = len };
+    uint64_t head = text_load8(open + 1);
+    if (len < 8)
+        return walk_step_known(state->image, here, node, name, head & ((UINT64_C(1) << len * 8) - 1), 0);
+    return walk_step_known(state->image, here, node, name, head, text_load8(close - 8));
 }
 
 /* ---- values ---- */
@@ -296,9 +295,8 @@ INLINE const char *value_behind(const struct marks *marks, const char *close)
     return value < end ? value : NULL;
 }
 
-/* A string at `open`, its mark just taken, that may be a name in the object `frame`, which is at node `here`. Returns whether its value was opened. */
-INLINE bool take_member(struct match_scratch *state, struct marks *marks, const struct walk_frame *frame, const struct image_node *here,
-                        const char *open)
+/* A string at `open`, its mark just taken, that may be a name in an object at `node`. Returns whether its value was opened. */
+INLINE bool take_member(struct match_scratch *state, struct marks *marks, uint32_t node, uint32_t context, const char *open)
 {
     uint64_t quotes = marks->block->quotes & bits_behind(marks->bytes, open);
     const char *close, *value_close = NULL;
@@ -314,8 +312,8 @@ INLINE bool take_member(struct match_scratch *state, struct marks *marks, const 
     const char *value = value_behind(marks, close);
     if (value == NULL)
         return false; /* a value that begins like a name */
-    uint32_t node = step(state, marks, here, frame->node, open, close);
-    if (node == IMAGE_NONE)
+    uint32_t member = step(state, marks, node, open, close);
+    if (member == IMAGE_NONE)
         return false;
     quotes &= quotes - 1; /* if the value is a string, its opening quote is the next one, then comes its closing one */
     quotes &= quotes - 1;
@@ -324,20 +322,20 @@ INLINE bool take_member(struct match_scratch *state, struct marks *marks, const 
         if (*value == '"')
             marks->bits &= bits_behind(marks->bytes, value_close);
     }
-    return take_value(state, marks, node, frame->context, value, value_close);
+    return take_value(state, marks, member, context, value, value_close);
 }
 
 /* Whether the object on top, whose end was just taken, is followed by another one as the next item of an array of which nothing else counts. That takes
  * its place, so that an array of many is gone through in one loop. */
-INLINE bool take_next_item(struct match_scratch *state, struct marks *marks, struct walk_frame *frame)
+INLINE bool take_next_item(struct match_scratch *state, struct marks *marks)
 {
-    const struct walk_frame *array = state->frames.count < 2 ? frame : &state->frames.items[state->frames.count - 2];
-
-    if (array->array == STATE_NO_ARRAY || state->image->nodes[array->node].path != IMAGE_NONE || marks->bits == 0 ||
-        marks->bytes[__builtin_ctzll(marks->bits)] != '{')
+    if (state->frames.count < 2 || marks->bits == 0 || marks->bytes[__builtin_ctzll(marks->bits)] != '{')
+        return false;
+    const struct walk_frame *array = walk_frame_top(state) - 1;
+    if (array->array == STATE_NO_ARRAY || state->image->nodes[array->node].path != IMAGE_NONE)
         return false;
     marks->bits &= marks->bits - 1;
-    frame->context = walk_next_item(state);
+    walk_next_item(state);
     return true;
 }
 
@@ -345,8 +343,7 @@ INLINE bool take_next_item(struct match_scratch *state, struct marks *marks, str
 static void take_members(struct match_scratch *state, struct marks *ret_marks)
 {
     struct marks local = *ret_marks, *marks = &local;
-    struct walk_frame frame = *walk_frame_top(state);
-    const struct image_node *here = &state->image->nodes[frame.node];
+    uint32_t node = walk_frame_top(state)->node, context = walk_frame_top(state)->context;
 
     for (bool more = true; more;) {
         const char *at = marks_take(state, marks);
@@ -355,10 +352,12 @@ static void take_members(struct match_scratch *state, struct marks *ret_marks)
             break;
         }
         if (*at == '"') {
-            more = !take_member(state, marks, &frame, here, at);
+            more = !take_member(state, marks, node, context, at);
         } else if (*at == '{' || *at == '[') {
             skip_container(state, marks);
-        } else if (!take_next_item(state, marks, &frame)) {
+        } else if (take_next_item(state, marks)) {
+            context = walk_frame_top(state)->context;
+        } else {
             walk_close(state);
             marks->behind = at + 1;
             more = false;
@@ -391,8 +390,8 @@ INLINE void take_plain_items(struct match_scratch *state, struct marks *marks, u
 static void take_items(struct match_scratch *state, struct marks *ret_marks)
 {
     struct marks local = *ret_marks, *marks = &local;
-    const struct walk_frame frame = *walk_frame_top(state);
-    const struct image_node *here = &state->image->nodes[frame.node];
+    uint32_t node = walk_frame_top(state)->node, context = walk_frame_top(state)->context;
+    const struct image_node *here = &state->image->nodes[node];
 
     for (bool more = true; more;) {
         const char *from = marks->behind, *at;
@@ -400,7 +399,7 @@ static void take_items(struct match_scratch *state, struct marks *ret_marks)
             at = marks_take(state, marks);
         while (at < text_end(marks) && *at == '"'); /* a string that begins like a name */
         if (here->path != IMAGE_NONE)
-            take_plain_items(state, marks, here->path, frame.context, from, at);
+            take_plain_items(state, marks, here->path, context, from, at);
         if (at == text_end(marks)) {
             close_all(state);
             break;
@@ -411,9 +410,9 @@ static void take_items(struct match_scratch *state, struct marks *ret_marks)
             continue;
         }
         if (*at == '{')
-            walk_open_object(state, frame.node, walk_open_item(state), 0);
+            walk_open_object(state, node, walk_open_item(state), 0);
         else if (*at == '[')
-            walk_open_array(state, frame.node, walk_open_item(state), 0);
+            walk_open_array(state, node, walk_open_item(state), 0);
         else
             walk_close(state);
         more = false;
