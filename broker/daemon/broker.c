@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,7 +77,7 @@ static void bus_on_next(void *ctx, uint64_t request, uint64_t instance, unsigned
     invocations_ready(broker->invocations, instance);
     for (unsigned i = 0; i < count; i++)
         invocations_end(broker->invocations, instance, results[i].lease, UINT_MAX,
-                        results[i].failures_count > 0 ? results[i].failures[0].failure.type : (struct view){ 0 });
+                        results[i].failures_count > 0 ? results[i].failures[0].failure.type : (struct view){ 0 }, now);
     for (unsigned i = 0; i < count; i++)
         (void)engine_result_batch(broker->engine, instance, results[i].lease, results[i].failures, results[i].failures_count, now);
     if (events_max == 0) { /* results only: it is leaving */
@@ -141,13 +142,14 @@ static void instance_on_result(void *ctx, uint64_t instance, uint64_t lease, uns
                                const struct invocation_failure *failure, struct view result)
 {
     struct broker *broker = ctx;
+    struct now now = clock_now();
     struct failure why;
 
     if (failure != NULL)
         why = (struct failure){ .type = failure->type, .message = failure->message, .output = failure->output };
     broker_read(broker);
-    invocations_end(broker->invocations, instance, lease, count, failure == NULL ? (struct view){ 0 } : failure->type);
-    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, result, clock_now());
+    invocations_end(broker->invocations, instance, lease, count, failure == NULL ? (struct view){ 0 } : failure->type, now);
+    (void)engine_result(broker->engine, instance, lease, first, count, failure == NULL ? NULL : &why, result, now);
 }
 
 /* "killed", as Lambda's messages spell it; the C library says "Killed". */
@@ -621,6 +623,9 @@ int broker_run(struct broker *broker)
     struct engine_totals totals;
 
     (void)signal(SIGPIPE, SIG_IGN);
+    /* Nobody cancels this thread. The C library, not told so, makes ready for it around every read and send: two atomic operations a call. */
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
     watch_signal(broker, &broker->term, SIGTERM, on_stop);
     watch_signal(broker, &broker->interrupt, SIGINT, on_stop);
     ev_prepare_init(&broker->turn, on_prepare);

@@ -420,7 +420,7 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
         begin_write(invocations, runner, request_id);
 }
 
-void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type)
+void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type, struct now now)
 {
     struct runner *runner = runner_find(invocations, instance);
 
@@ -435,7 +435,6 @@ void invocations_end(struct invocations *invocations, uint64_t instance, uint64_
     invocation->left -= count < invocation->left ? count : invocation->left;
     if (invocation->left > 0 || (runner->protocol == PROTOCOL_STDIO && !runner->exited))
         return;
-    struct now now = clock_now();
     if (runner->exited) {
         now.mono.us = runner->exit_us;
         invocation_close(invocations, runner, at, now, runner->memory_bytes);

@@ -39,7 +39,7 @@ bool invocations_reported(const struct invocations *invocations, uint64_t instan
 /* `request_id` NULL: none was made, and no lines are written. */
 void invocations_begin(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, const char *request_id);
 /* `count` deliveries of the lease are done; error_type absent: well. The invocation ends with the last of them. */
-void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type);
+void invocations_end(struct invocations *invocations, uint64_t instance, uint64_t lease, unsigned count, struct view error_type, struct now now);
 /* It has had its time, of `timeout_ms`, and ends here: its process is killed next; if that has not begun yet, with its process.
  * Before anything is told of that to others. */
 void invocations_timed_out(struct invocations *invocations, uint64_t instance, uint64_t lease, int64_t timeout_ms);

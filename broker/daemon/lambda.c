@@ -63,12 +63,13 @@ static void on_wants_cancel(void *ctx, uint64_t instance)
 static void on_result(void *ctx, uint64_t instance, uint64_t lease, const struct failure *failure, struct view result, struct view content_type)
 {
     struct broker *broker = ctx;
+    struct now now = clock_now();
 
     (void)content_type;
     broker_read(broker);
     (void)instances_log(broker->instances, instance); /* what it wrote comes before END */
-    invocations_end(broker->invocations, instance, lease, 1, failure == NULL ? (struct view){ 0 } : failure->type);
-    (void)engine_result(broker->engine, instance, lease, 0, 1, failure, result, clock_now());
+    invocations_end(broker->invocations, instance, lease, 1, failure == NULL ? (struct view){ 0 } : failure->type, now);
+    (void)engine_result(broker->engine, instance, lease, 0, 1, failure, result, now);
 }
 
 static bool on_stream_begin(void *ctx, uint64_t instance, uint64_t lease, struct view content_type)

@@ -204,6 +204,11 @@ static bool log_write(struct capture *capture, struct view lines)
     return true;
 }
 
+bool captures_wait(const struct captures *captures)
+{
+    return captures->lines_of != NULL;
+}
+
 void captures_flush(struct captures *captures)
 {
     struct capture *capture = captures->lines_of;
@@ -335,6 +340,17 @@ void capture_line(struct capture *capture, uint64_t instance, struct view line)
 {
     head_set(capture->all, instance);
     line_put(capture, line, false);
+}
+
+void capture_lines(struct capture *capture, uint64_t instance, struct view lines)
+{
+    head_set(capture->all, instance);
+    for (const char *at = lines.data, *end = at + lines.len; at < end;) {
+        const char *line_break = memchr(at, '\n', (size_t)(end - at));
+        ASSERT(line_break != NULL);
+        line_put(capture, (struct view){ .data = at, .len = (size_t)(line_break - at) }, false);
+        at = line_break + 1;
+    }
 }
 
 void captured_done(struct captured *captured)

@@ -49,8 +49,10 @@ static struct http_section *head_of(const struct http_exchange *exchange)
 
 static struct view section_find(const struct http_section *section, const char *name)
 {
+    size_t len = strlen(name);
+
     for (unsigned i = 0; section != NULL && i < section->count; i++)
-        if (http_name_is(span_view(section, section->fields[i].name), name))
+        if (section->fields[i].name.len == len && strncasecmp(span_view(section, section->fields[i].name).data, name, len) == 0)
             return span_view(section, section->fields[i].value);
     return (struct view){ .data = NULL };
 }
@@ -246,6 +248,17 @@ static const char *date_text(struct http_server *server)
     return server->date;
 }
 
+/* Given back by http_send.c. */
+static void buffer_take(struct http_connection *connection)
+{
+    struct bytes *spare = &http_server_of(connection)->spare;
+
+    if (connection->out.data != NULL)
+        return;
+    connection->out = *spare;
+    *spare = (struct bytes){ 0 };
+}
+
 static void put_status(struct http_connection *connection, unsigned status)
 {
     struct bytes *out = &connection->out;
@@ -341,6 +354,7 @@ void http_respond(struct http_exchange *exchange, unsigned status, const struct 
     ASSERT(exchange->answer == ANSWER_NONE);
     if (body_is_in_the_way(exchange))
         connection->closing = true;
+    buffer_take(connection);
     (void)bytes_reserve(&connection->out, 512 + (exchange->head_only ? 0 : body.len));
     put_head(exchange, status, fields, count);
     if (!status_has_no_body(status))

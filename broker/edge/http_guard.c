@@ -52,9 +52,21 @@ static bool cut_at(struct view text, char c, struct view *ret_before, struct vie
     return true;
 }
 
+/* As all_are(value, IN_VALUE); without a table and an early end the compiler does sixteen at a time, and values are the most of a head. */
+static bool is_value(struct view value)
+{
+    unsigned char bad = 0;
+
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.data[i];
+        bad |= (unsigned char)((c < ' ' && c != '\t') | (c == 0x7f));
+    }
+    return bad == 0;
+}
+
 bool http_field_valid(struct view name, struct view value)
 {
-    return name.len > 0 && all_are(name, IN_TOKEN) && all_are(value, IN_VALUE);
+    return name.len > 0 && all_are(name, IN_TOKEN) && is_value(value);
 }
 
 /* ---- lines, without their CRLF ---- */
@@ -88,7 +100,7 @@ static struct http_refusal check_field_line(struct view line)
         return REFUSE(400, "a header without ':'");
     if (name.len == 0 || !all_are(name, IN_TOKEN))
         return REFUSE(400, "a header's name is no token");
-    if (!all_are(value, IN_VALUE))
+    if (!is_value(value))
         return REFUSE(400, "a header's value has a control byte");
     return FINE;
 }
@@ -145,15 +157,17 @@ enum http_lines_result http_guard_lines(struct http_lines *lines, enum http_sect
     return HTTP_LINES_SHORT;
 }
 
-struct http_refusal http_guard_chunk_line(struct view line)
+struct http_refusal http_guard_chunk_line(struct view line, uint64_t *ret_size)
 {
     size_t digits = 0;
+
+    *ret_size = 0;
 
     if (line.len < 2 || line.data[line.len - 2] != '\r')
         return REFUSE(400, "the line of a chunk's size ends with a bare LF");
     line.len -= 2;
-    while (digits < line.len && strchr("0123456789abcdefABCDEF", line.data[digits]) != NULL && line.data[digits] != '\0')
-        digits++;
+    for (; digits < line.len && hex_digit(line.data[digits]) >= 0; digits++)
+        *ret_size = *ret_size * 16 + (unsigned)hex_digit(line.data[digits]); /* too many digits are refused below */
     if (digits == 0 || digits > HTTP_CHUNK_DIGITS_MAX)
         return REFUSE(400, "a chunk's size is no hexadecimal number");
     struct view extension = { .data = line.data + digits, .len = line.len - digits };
@@ -196,10 +210,36 @@ static struct http_refusal take_expect(struct http_head *head, struct view value
     return FINE;
 }
 
+/* "close, x": what becomes of the connection after the answer. A list of such lists is one. */
+static void take_connection(struct view value, bool *close, bool *keep)
+{
+    for (bool more = true; more;) {
+        struct view option = value;
+        more = cut_at(value, ',', &option, &value);
+        option = http_trimmed(option);
+        *close = *close || http_name_is(option, "close");
+        *keep = *keep || http_name_is(option, "keep-alive");
+    }
+}
+
+/* Those of the IANA's registry that there are clients for. To what is none of them there is one answer, whoever is behind this. */
+static bool method_is_known(struct view method)
+{
+    static const char *const methods[] = { "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "TRACE",
+                                           "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "SEARCH", "BIND", "REBIND", "UNBIND", "ACL",
+                                           "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "MKCALENDAR", "LINK", "UNLINK",
+                                           "M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "SOURCE" };
+
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (view_is(method, methods[i]))
+            return true;
+    return false;
+}
+
 /* Path and query. An absolute target becomes an origin one; *ret_authority is its host and port. */
 static struct http_refusal take_target(struct http_head *head, struct view target, struct view *ret_authority)
 {
-    if (target.len > 7 && strncasecmp(target.data, "http://", 7) == 0) {
+    if (target.len > 7 && target.data[0] != '/' && strncasecmp(target.data, "http://", 7) == 0) {
         size_t end = 7;
         while (end < target.len && target.data[end] != '/' && target.data[end] != '?')
             end++;
@@ -220,16 +260,20 @@ static struct http_refusal take_target(struct http_head *head, struct view targe
     return FINE;
 }
 
-struct http_refusal http_guard_head(struct http_head *head, struct view target)
+struct http_refusal http_guard_head(struct http_head *head, struct view request_line)
 {
     unsigned hosts = 0, lengths = 0, codings = 0;
-    struct view host = { .data = NULL }, authority = { .data = NULL }, rest;
+    struct view host = { .data = NULL }, authority = { .data = NULL }, target, version;
+    bool close = false, keep = false;
 
     head->length = 0;
     head->chunked = head->expects_continue = false;
     head->query = (struct view){ .data = NULL };
-    if (!cut_at(head->text, ' ', &head->method, &rest))
+    if (!cut_at(request_line, ' ', &head->method, &target) || !cut_at(target, ' ', &target, &version))
         return REFUSE(400, "the request line is not METHOD TARGET HTTP/1.1");
+    if (!method_is_known(head->method))
+        return REFUSE(501, "no such method here");
+    head->old = view_is(version, "HTTP/1.0");
     struct http_refusal refusal = take_target(head, target, &authority);
     for (unsigned i = 0; i < head->count && refusal.status == 0; i++) {
         struct view name = head->fields[i].name, value = head->fields[i].value;
@@ -244,6 +288,8 @@ struct http_refusal http_guard_head(struct http_head *head, struct view target)
             refusal = take_coding(head, value);
         } else if (http_name_is(name, "expect")) {
             refusal = take_expect(head, value);
+        } else if (http_name_is(name, "connection")) {
+            take_connection(value, &close, &keep);
         }
         if (lengths > 1)
             refusal = REFUSE(400, "two Content-Lengths");
@@ -263,6 +309,7 @@ struct http_refusal http_guard_head(struct http_head *head, struct view target)
     /* Who is asked must be one: the target would win over Host, and who reads only Host must not see another. */
     if (authority.data != NULL && hosts > 0 && (host.len != authority.len || strncasecmp(host.data, authority.data, host.len) != 0))
         return REFUSE(400, "Host is not the target's");
+    head->keep_alive = !close && (keep || !head->old);
     return FINE;
 }
 

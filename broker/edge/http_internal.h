@@ -38,6 +38,7 @@ enum {
     HTTP_LINGER_QUIET_MS = 2000, HTTP_LINGER_MS = 30000,
     HTTP_ACCEPT_PAUSE_MS = 100,          /* after a failed accept: out of descriptors, most likely */
     HTTP_ACCEPTS_PER_PASS = 64, HTTP_SENDS_PER_ROUND = 512, /* then the rest of the loop has its turn */
+    HTTP_SPARE_BYTES_MAX = 4 << 10,      /* a larger buffer is not kept */
     HTTP_UNSENT_BYTES_MAX = 64 << 20,    /* of a streamed answer whose writer does not heed http_unsent(): cut off */
     HTTP_BODY_PROVEN_BYTES = 256 << 10,  /* before so much of a body has come, its declared length is not believed */
 };
@@ -105,6 +106,7 @@ struct http_server {
     struct http_limits limits;
     struct list listeners, closed;           /* closed: freed by http_leave() */
     struct list dirty, dead;                 /* connections */
+    struct bytes spare;                      /* the buffer of the last answer sent, for the next one's */
     ev_prepare pass;                         /* never started: fed */
     ev_timer pass_again;
     unsigned round, sends;                   /* of the loop; and how much was sent in it */

@@ -60,10 +60,23 @@ static void unsent_bound(struct http_listener *listener)
 
 /* ---- sending ---- */
 
+/* A connection that waits holds no buffer. Answers mostly leave before the next one is made, so that one is enough for all. */
+static void buffer_give_back(struct http_connection *connection)
+{
+    struct bytes *spare = &http_server_of(connection)->spare, *out = &connection->out;
+
+    if (spare->data == NULL && out->capacity <= HTTP_SPARE_BYTES_MAX) {
+        *spare = *out;
+        bytes_clear(spare);
+        *out = (struct bytes){ 0 };
+    }
+    bytes_done(out);
+}
+
 static void all_sent(struct http_connection *connection)
 {
     http_unsent_count(connection, 0);
-    bytes_done(&connection->out); /* a connection that waits holds no buffer */
+    buffer_give_back(connection);
     connection->sent = 0;
     connection->send_by_ms = 0;
     http_watch(connection, EV_WRITE, false);

@@ -149,6 +149,7 @@ struct http_server *http_server_free(struct http_server *server)
     ev_timer_stop(server->loop, &server->deadline);
     ev_timer_stop(server->loop, &server->accept_again);
     heap_done(&server->deadlines);
+    bytes_done(&server->spare);
     free(server);
     return NULL;
 }

@@ -195,14 +195,8 @@ void report_put_init_failed(struct bytes *out, enum log_format format, const str
 /* Out of memory: they are lost, as output is. */
 static void write_lines(const struct report_log *log)
 {
-    if (log->text->failed)
-        return;
-    for (const char *at = log->text->data, *end = at + log->text->len; at < end;) {
-        const char *line_break = memchr(at, '\n', (size_t)(end - at));
-        ASSERT(line_break != NULL);
-        capture_line(log->capture, log->instance, (struct view){ .data = at, .len = (size_t)(line_break - at) });
-        at = line_break + 1;
-    }
+    if (!log->text->failed)
+        capture_lines(log->capture, log->instance, bytes_view(log->text));
 }
 
 void report_init_start(const struct report_log *log, const struct report_init *init)
@@ -224,7 +218,7 @@ void report_init_failed(const struct report_log *log, const struct report_init *
 void report_begin(const struct report_log *log, const char *request_id)
 {
     bytes_clear(log->text);
-    report_put_begin(log->text, log->format, request_id, clock_now().wall_ms);
+    report_put_begin(log->text, log->format, request_id, log->format == LOG_FORMAT_TEXT ? 0 : clock_now().wall_ms); /* text: the line has it */
     write_lines(log);
 }
 

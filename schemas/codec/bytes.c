@@ -38,8 +38,10 @@ void bytes_put_number(struct bytes *bytes, uint64_t number, unsigned base)
     size_t at = sizeof digits;
 
     do {
-        digits[--at] = "0123456789abcdef"[number % base];
-        number /= base;
+        /* Almost always 10, by which the compiler multiplies: a division takes as long as all the rest. */
+        uint64_t rest = base == 10 ? number / 10 : number / base;
+        digits[--at] = "0123456789abcdef"[number - rest * base];
+        number = rest;
     } while (number > 0);
     bytes_put(bytes, digits + at, sizeof digits - at);
 }

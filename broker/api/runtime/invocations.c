@@ -67,17 +67,25 @@ void invocation_free(struct runtime_instance *instance, struct invocation *invoc
 
 /* ---- handing over ---- */
 
-/* Appends a value that is to stand in a header: line breaks of a client's JSON are white space, and a header has none of them. */
-static struct view put_value(char **at, struct view value, bool header)
+static struct view put_text(char **at, struct view text)
 {
     char *start = *at;
 
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.data[i];
-        start[i] = header && (c < ' ' || c == 0x7f) ? ' ' : (char)c;
-    }
-    *at += value.len;
-    return (struct view){ start, value.len };
+    if (text.len > 0)
+        memcpy(start, text.data, text.len);
+    *at += text.len;
+    return (struct view){ start, text.len };
+}
+
+/* What a client chose and is to stand in a header: line breaks of its JSON are white space, and a header has none of them. */
+static struct view put_value(char **at, struct view value)
+{
+    struct view put = put_text(at, value);
+
+    for (char *c = *at - put.len; c < *at; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = ' ';
+    return put;
 }
 
 static uint64_t trace_random(struct runtime_api *api)
@@ -119,11 +127,11 @@ struct invocation *invocation_add(struct runtime_instance *instance, const struc
     ASSERT(invocation != NULL); /* as arenas: what is held is bounded by the engine's limits */
     *invocation = (struct invocation){ .lease = from->lease, .streams = from->streams, .deadline_ms = from->deadline_ms };
     char *at = invocation->text;
-    invocation->request_id = put_value(&at, id, true);
-    invocation->arn = put_value(&at, arn, true);
-    invocation->trace_id = put_value(&at, trace, true);
-    invocation->client_context = put_value(&at, from->client_context, true);
-    invocation->payload = put_value(&at, from->payload, false);
+    invocation->request_id = put_text(&at, id); /* ours, and so is the ARN */
+    invocation->arn = put_text(&at, arn);
+    invocation->trace_id = put_value(&at, trace);
+    invocation->client_context = put_value(&at, from->client_context);
+    invocation->payload = put_text(&at, from->payload);
     list_push(&instance->invocations, &invocation->link);
     instance->running++;
     return invocation;

@@ -61,14 +61,13 @@ void answer_accepted(struct http_exchange *exchange)
 
 struct call *call_new(struct http_exchange *exchange, enum call_kind kind)
 {
-    struct call *call = calloc(1, sizeof *call);
+    struct call *call = malloc(sizeof *call); /* calloc() takes nothing of what free() has laid aside for the next one */
 
     if (call == NULL) {
         answer_status(exchange, 500);
         return NULL;
     }
-    call->exchange = exchange;
-    call->kind = kind;
+    *call = (struct call){ .exchange = exchange, .kind = kind };
     list_init(&call->link);
     http_set_user(exchange, call);
     return call;
