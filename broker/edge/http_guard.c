@@ -157,17 +157,15 @@ enum http_lines_result http_guard_lines(struct http_lines *lines, enum http_sect
     return HTTP_LINES_SHORT;
 }
 
-struct http_refusal http_guard_chunk_line(struct view line, uint64_t *ret_size)
+struct http_refusal http_guard_chunk_line(struct view line)
 {
     size_t digits = 0;
-
-    *ret_size = 0;
 
     if (line.len < 2 || line.data[line.len - 2] != '\r')
         return REFUSE(400, "the line of a chunk's size ends with a bare LF");
     line.len -= 2;
-    for (; digits < line.len && hex_digit(line.data[digits]) >= 0; digits++)
-        *ret_size = *ret_size * 16 + (unsigned)hex_digit(line.data[digits]); /* too many digits are refused below */
+    while (digits < line.len && strchr("0123456789abcdefABCDEF", line.data[digits]) != NULL && line.data[digits] != '\0')
+        digits++;
     if (digits == 0 || digits > HTTP_CHUNK_DIGITS_MAX)
         return REFUSE(400, "a chunk's size is no hexadecimal number");
     struct view extension = { .data = line.data + digits, .len = line.len - digits };
@@ -210,32 +208,6 @@ static struct http_refusal take_expect(struct http_head *head, struct view value
     return FINE;
 }
 
-/* "close, x": what becomes of the connection after the answer. A list of such lists is one. */
-static void take_connection(struct view value, bool *close, bool *keep)
-{
-    for (bool more = true; more;) {
-        struct view option = value;
-        more = cut_at(value, ',', &option, &value);
-        option = http_trimmed(option);
-        *close = *close || http_name_is(option, "close");
-        *keep = *keep || http_name_is(option, "keep-alive");
-    }
-}
-
-/* Those of the IANA's registry that there are clients for. To what is none of them there is one answer, whoever is behind this. */
-static bool method_is_known(struct view method)
-{
-    static const char *const methods[] = { "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "TRACE",
-                                           "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "SEARCH", "BIND", "REBIND", "UNBIND", "ACL",
-                                           "REPORT", "MKACTIVITY", "CHECKOUT", "MERGE", "MKCALENDAR", "LINK", "UNLINK",
-                                           "M-SEARCH", "NOTIFY", "SUBSCRIBE", "UNSUBSCRIBE", "PURGE", "SOURCE" };
-
-    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
-        if (view_is(method, methods[i]))
-            return true;
-    return false;
-}
-
 /* Path and query. An absolute target becomes an origin one; *ret_authority is its host and port. */
 static struct http_refusal take_target(struct http_head *head, struct view target, struct view *ret_authority)
 {
@@ -260,20 +232,16 @@ static struct http_refusal take_target(struct http_head *head, struct view targe
     return FINE;
 }
 
-struct http_refusal http_guard_head(struct http_head *head, struct view request_line)
+struct http_refusal http_guard_head(struct http_head *head, struct view target)
 {
     unsigned hosts = 0, lengths = 0, codings = 0;
-    struct view host = { .data = NULL }, authority = { .data = NULL }, target, version;
-    bool close = false, keep = false;
+    struct view host = { .data = NULL }, authority = { .data = NULL }, rest;
 
     head->length = 0;
     head->chunked = head->expects_continue = false;
     head->query = (struct view){ .data = NULL };
-    if (!cut_at(request_line, ' ', &head->method, &target) || !cut_at(target, ' ', &target, &version))
+    if (!cut_at(head->text, ' ', &head->method, &rest))
         return REFUSE(400, "the request line is not METHOD TARGET HTTP/1.1");
-    if (!method_is_known(head->method))
-        return REFUSE(501, "no such method here");
-    head->old = view_is(version, "HTTP/1.0");
     struct http_refusal refusal = take_target(head, target, &authority);
     for (unsigned i = 0; i < head->count && refusal.status == 0; i++) {
         struct view name = head->fields[i].name, value = head->fields[i].value;
@@ -288,8 +256,6 @@ struct http_refusal http_guard_head(struct http_head *head, struct view request_
             refusal = take_coding(head, value);
         } else if (http_name_is(name, "expect")) {
             refusal = take_expect(head, value);
-        } else if (http_name_is(name, "connection")) {
-            take_connection(value, &close, &keep);
         }
         if (lengths > 1)
             refusal = REFUSE(400, "two Content-Lengths");
@@ -309,7 +275,6 @@ struct http_refusal http_guard_head(struct http_head *head, struct view request_
     /* Who is asked must be one: the target would win over Host, and who reads only Host must not see another. */
     if (authority.data != NULL && hosts > 0 && (host.len != authority.len || strncasecmp(host.data, authority.data, host.len) != 0))
         return REFUSE(400, "Host is not the target's");
-    head->keep_alive = !close && (keep || !head->old);
     return FINE;
 }
 

@@ -1,4 +1,4 @@
-/* http_guard.h - which bytes are HTTP/1.1 here, and what the lines of a head mean together. Parsers forgive: a bare LF, "Host :", two lengths.
+/* http_guard.h - what of HTTP/1.1 we refuse ourselves, byte by byte, before the parser sees it. Parsers forgive: a bare LF, "Host :", two lengths.
  * Two programs that forgive differently see different requests in the same bytes, and that is where smuggling lives; so nothing is forgiven here.
  * Lines are checked as they end, in this order: their length, the whole section's size, their bytes. */
 #ifndef SLUICE_EDGE_HTTP_GUARD_H
@@ -20,20 +20,10 @@ enum http_lines_result { HTTP_LINES_SHORT, HTTP_LINES_WHOLE, HTTP_LINES_BROKEN }
 enum http_lines_result http_guard_lines(struct http_lines *lines, enum http_section_kind kind, struct view input, const struct http_parse_limits *limits,
                                         size_t *ret_bytes, struct http_refusal *ret_refusal);
 /* The line of a chunk's size, with its CRLF. */
-struct http_refusal http_guard_chunk_line(struct view line, uint64_t *ret_size);
-/* What the lines mean together: of fields and request line to all else that a head has, but its text. */
-struct http_refusal http_guard_head(struct http_head *head, struct view request_line);
+struct http_refusal http_guard_chunk_line(struct view line);
+/* What the lines mean together; fills in length, chunked, expects_continue, path and query (of an absolute target, too). */
+struct http_refusal http_guard_head(struct http_head *head, struct view target);
 struct http_refusal http_guard_trailers(const struct http_head *trailers);
-
-/* Without the blanks around it. */
-static inline struct view http_trimmed(struct view text)
-{
-    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t'))
-        text.len--;
-    while (text.len > 0 && (*text.data == ' ' || *text.data == '\t'))
-        text.data++, text.len--;
-    return text;
-}
 
 /* Any case. Here, so that the length of a literal is the compiler's to count: a dozen names are compared with each header. */
 static inline bool http_name_is(struct view name, const char *expected)

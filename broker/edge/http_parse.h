@@ -3,11 +3,11 @@
  *
  *   HEAD ──> (BODY ──>)* END ──> http_parse_init(), HEAD ...      SHORT: come again with these bytes and more;  BROKEN: refuse, and close
  *
- * http_guard.c checks each line as it ends, and what the lines mean together. So what is left to do here is to count, and to cut at the colons; a
- * general parser behind the guard (http-parser, which forgives too much to stand alone) read every byte once more, for a twentieth of the
- * daemon's time in an Invoke, and could only agree. */
+ * http-parser (2.9, of Debian) decodes, behind six callbacks in http_parse.c that llhttp has too; http_guard.c checks before it what it forgives. */
 #ifndef SLUICE_EDGE_HTTP_PARSE_H
 #define SLUICE_EDGE_HTTP_PARSE_H
+
+#include <http_parser.h>
 
 #include "broker/edge/http.h"
 
@@ -24,8 +24,8 @@ struct http_lines { size_t scanned, line_at; unsigned count; };
 enum http_parse_state { PARSE_HEAD, PARSE_LENGTH, PARSE_CHUNK_LINE, PARSE_CHUNK_DATA, PARSE_CHUNK_END, PARSE_TRAILERS, PARSE_DONE };
 
 struct http_parse {
+    http_parser library;
     struct http_lines lines;
-    uint64_t left;                       /* of the body, or of the chunk */
     enum http_parse_state state;
     bool blank;                          /* the empty line before a request has been */
 };

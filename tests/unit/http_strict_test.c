@@ -56,7 +56,7 @@ static const struct {
     { "HTTP/1.0 without a Host", "GET /x HTTP/1.0\r\n\r\n", 200, "GET /x", "" },
     { "HTTP/1.0 with a body", "POST /echo HTTP/1.0\r\nContent-Length: 2\r\n\r\nab", 200, "POST /echo", "ab" },
     { "HTTP/1.0 knows no Expect", "POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab", 200, "POST /echo", "ab" },
-    { "a method that few know", "PROPFIND /x HTTP/1.1\r\n" H "\r\n", 200, "PROPFIND /x", "" },
+    { "methods of the library's list", "PROPFIND /x HTTP/1.1\r\n" H "\r\n", 200, "PROPFIND /x", "" },
 
     /* ---- where smuggling begins ---- */
     { "Content-Length and Transfer-Encoding", "POST /x HTTP/1.1\r\n" H "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, NULL, NULL },
