@@ -35,8 +35,6 @@ static const struct {
     { "a header that is not there", "GET /header HTTP/1.1\r\n" H "X-T2: 2\r\nX: 3\r\n\r\n", 200, "GET /header", "none" },
     { "a body with a length", "POST /echo HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc", 200, "POST /echo", "abc" },
     { "a length with zeros before it", "POST /echo HTTP/1.1\r\n" H "Content-Length: 0003\r\n\r\nabc", 200, "POST /echo", "abc" },
-    { "a length with blanks around it", "POST /echo HTTP/1.1\r\n" H "Content-Length: \t3 \t\r\n\r\nabc", 200, "POST /echo", "abc" },
-    { "a longer name than Transfer-Encoding", "POST /echo HTTP/1.1\r\n" H "Transfer-Encodings: chunked\r\nContent-Length: 3\r\n\r\nabc", 200, "POST /echo", "abc" },
     { "an empty body", "POST /echo HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n", 200, "POST /echo", "" },
     { "no body and no length", "POST /echo HTTP/1.1\r\n" H "\r\n", 200, "POST /echo", "" },
     { "a body of a GET", "GET /echo HTTP/1.1\r\n" H "Content-Length: 3\r\n\r\nabc", 200, "GET /echo", "abc" },
