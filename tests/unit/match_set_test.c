@@ -252,6 +252,29 @@ TEST(an_image_made_to_harm_does_none)
         bytes_done(&events[e]);
 }
 
+/* Where a path says its tables are, far behind all there are: refused without a look there. */
+TEST(an_image_whose_path_has_tables_far_outside_is_refused)
+{
+    enum { OUTSIDE = 1 << 28 };
+    struct match_set *set = set_of(three, 3), *opened = NULL;
+    struct image image;
+    struct view whole;
+    EXPECT_EQ(SLUICE_OK, match_set_image(set, &whole, NULL));
+    char *copy = aligned_copy(whole);
+    image_bind_own(copy, whole.len, &image);
+    for (uint32_t p = 0; p < image.paths_count; p++) {
+        struct image_path *path = (struct image_path *)(uintptr_t)&image.paths[p];
+        struct image_path before = *path;
+        path->string_operators = path->exact = OUTSIDE;
+        path->number_operators = path->operators_end = OUTSIDE + 1;
+        image_reseal(copy, whole.len);
+        EXPECT_EQ(SLUICE_ECORRUPT, match_set_open((struct view){ copy, whole.len }, nothing, NULL, &opened, NULL));
+        *path = before;
+    }
+    free(copy);
+    match_set_free(set);
+}
+
 /* ---- several at once ---- */
 
 enum { LARGE = 220000, LARGE_BYTES = 32, GROUPS = 150 };
