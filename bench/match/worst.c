@@ -128,7 +128,7 @@ static void crowd_name(unsigned index, char ret_name[9])
     for (; count <= index; next++) {
         (void)snprintf(known[count], sizeof known[count], "n%07u", next);
         uint64_t word = text_load8(known[count]);
-        count += (text_hash_mix(word ^ 8, word) & (CROWD_SLOTS - 1)) == 7;
+        count += image_child_of(word, word, sizeof word, CROWD_SLOTS) == 7;
     }
     memcpy(ret_name, known[index], 9);
 }

@@ -14,7 +14,7 @@
 
 enum { PATTERN_ARENA_BYTES = 16 << 10, NAMES_ARENA_BYTES = 4 << 10, INDEX_MIN = 64, TEXTS_BYTES_MAX = INT32_MAX };
 #define INDEX_OUTSIDE UINT64_C(0)          /* the hash of an item that is in no index */
-#define INDEX_INSIDE (UINT64_C(1) << 63)   /* in every other one, where the two must be told apart */
+#define INDEX_INSIDE (UINT64_C(1) << 63)   /* in every other one */
 
 /* ---- things kept once ---- */
 
@@ -118,7 +118,7 @@ struct compile *compile_free(struct compile *compile)
 static uint32_t predicate_add(struct compile *compile, enum predicate_kind kind, uint32_t path)
 {
     struct view operand = bytes_view(&compile->operand);
-    uint64_t hash = text_hash_mix(text_hash(operand.data, operand.len), (uint64_t)path << 8 | (uint64_t)kind);
+    uint64_t hash = text_hash_mix(text_hash(operand.data, operand.len), (uint64_t)path << 8 | (uint64_t)kind) | INDEX_INSIDE;
     struct predicate *items = compile->predicates.items;
     uint32_t *slot, len = (uint32_t)operand.len;
 
@@ -330,7 +330,7 @@ static uint32_t field_add(struct compile *compile, uint32_t path, const uint32_t
 
 uint32_t compile_remainder(struct compile *compile, const uint32_t *fields, uint32_t count)
 {
-    uint64_t hash = text_hash((const char *)fields, count * sizeof *fields);
+    uint64_t hash = text_hash((const char *)fields, count * sizeof *fields) | INDEX_INSIDE;
     struct remainder *items = compile->remainders.items;
     uint32_t *slot;
 

@@ -189,11 +189,12 @@ static inline unsigned image_shape_of(struct view text)
     return len == 0 ? 0 : ((unsigned char)text.data[text.len - 1] * 7u + (unsigned char)text.data[text.len / 2] + len * 13) % 64;
 }
 
-/* Where a name is looked for first among its parent's `children_count`: a power of two. */
+/* Where a name is looked for first among its parent's `children_count`: a power of two. By the upper bits, which all of the name has a part in; the others
+ * miss its last bytes, and names that are counted differ in nothing else. */
 static inline uint32_t image_child_of(uint64_t head, uint64_t tail, size_t len, uint32_t children_count)
 {
     uint64_t mixed = (head + len + tail * UINT64_C(0x8bb84b93962eacc9)) * UINT64_C(0x2d358dccaa6c78a5);
-    return (uint32_t)(mixed >> 32) & (children_count - 1);
+    return (uint32_t)((mixed >> 32) * children_count >> 32);
 }
 
 static inline uint32_t image_slot_of(uint64_t hash, uint32_t slots_count)

@@ -85,16 +85,22 @@ static bool bulk_is_fine(const struct image *image, const struct image_path *pat
     return true;
 }
 
+/* The tables of a path lie within the operators, and the one for exact texts is such a one. */
+static bool tables_are_fine(const struct image *image, const struct image_path *path)
+{
+    if (path->string_operators > path->number_operators || path->number_operators > path->operators_end ||
+        path->operators_end > image->operators_count)
+        return false;
+    return path->exact == IMAGE_NONE || (path->exact == path->string_operators && path->exact + 1 == path->number_operators &&
+                                         image->operators[path->exact].kind == OPERATOR_EXACT);
+}
+
 static bool paths_are_fine(const struct image *image)
 {
     for (uint32_t p = 0; p < image->paths_count; p++) {
         const struct image_path *path = &image->paths[p];
-        bool operators = path->string_operators <= path->number_operators && path->number_operators <= path->operators_end &&
-                         path->operators_end <= image->operators_count;
-        bool exact = path->exact == IMAGE_NONE || (path->exact == path->string_operators && path->exact + 1 == path->number_operators &&
-                                                   image->operators[path->exact].kind == OPERATOR_EXACT);
-        if (!operators || !exact || path->node >= image->nodes_count || !bulk_is_fine(image, path) || path->joined > PATH_JOINED_IF_TRUE || !pairs_are_fine(image, path->weak, path->weak_count) ||
-            !pairs_are_fine(image, path->absent, path->absent_count))
+        if (!tables_are_fine(image, path) || path->node >= image->nodes_count || !bulk_is_fine(image, path) || path->joined > PATH_JOINED_IF_TRUE ||
+            !pairs_are_fine(image, path->weak, path->weak_count) || !pairs_are_fine(image, path->absent, path->absent_count))
             return false;
         for (unsigned i = 0; i < IMAGE_LITERALS; i++)
             if (path->literals[i] != IMAGE_NONE && path->literals[i] >= image->predicates_count)

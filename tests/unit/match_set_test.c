@@ -252,6 +252,29 @@ TEST(an_image_made_to_harm_does_none)
         bytes_done(&events[e]);
 }
 
+/* Where a path says its tables are, far behind all there are: refused without a look there. */
+TEST(an_image_whose_path_has_tables_far_outside_is_refused)
+{
+    enum { OUTSIDE = 1 << 28 };
+    struct match_set *set = set_of(three, 3), *opened = NULL;
+    struct image image;
+    struct view whole;
+    EXPECT_EQ(SLUICE_OK, match_set_image(set, &whole, NULL));
+    char *copy = aligned_copy(whole);
+    image_bind_own(copy, whole.len, &image);
+    for (uint32_t p = 0; p < image.paths_count; p++) {
+        struct image_path *path = (struct image_path *)(uintptr_t)&image.paths[p];
+        struct image_path before = *path;
+        path->string_operators = path->exact = OUTSIDE;
+        path->number_operators = path->operators_end = OUTSIDE + 1;
+        image_reseal(copy, whole.len);
+        EXPECT_EQ(SLUICE_ECORRUPT, match_set_open((struct view){ copy, whole.len }, nothing, NULL, &opened, NULL));
+        *path = before;
+    }
+    free(copy);
+    match_set_free(set);
+}
+
 /* ---- several at once ---- */
 
 enum { LARGE = 220000, LARGE_BYTES = 32, GROUPS = 150 };
@@ -491,4 +514,41 @@ TEST(an_event_of_texts_made_to_collide_is_refused_and_not_slow)
     match_scratch_free(scratch);
     bytes_done(&pattern);
     bytes_done(&event);
+}
+
+/* Names that are counted differ in their last bytes only. */
+TEST(rules_of_any_number_of_counted_names_are_put_and_match)
+{
+    enum { NAMES = 3000, NAME_BYTES = 32 };
+    static const char *const forms[] = { "%u", "f%u", "field%u", "name_%04u", "property%u", "a_rather_long_name_%u", "%u_last" };
+    static struct match_rule rules[NAMES];
+    struct bytes patterns[NAMES] = { 0 }, event = { 0 };
+    struct match_scratch *scratch = match_scratch_new();
+
+    for (size_t f = 0; f < sizeof forms / sizeof forms[0]; f++) {
+        struct match_set *set = NULL;
+        const uint32_t *ids;
+        size_t count = 0;
+        test_label(forms[f]);
+        bytes_clear(&event);
+        for (uint32_t i = 0; i < NAMES; i++) {
+            char name[NAME_BYTES];
+            (void)snprintf(name, sizeof name, forms[f], i);
+            bytes_clear(&patterns[i]);
+            bytes_put_format(&patterns[i], "{\"%s\":[1]}", name);
+            bytes_put_format(&event, "%s\"%s\":1", i == 0 ? "{" : ",", name);
+            rules[i] = (struct match_rule){ .pattern = bytes_view(&patterns[i]), .id = i };
+        }
+        bytes_put_char(&event, '}');
+        EXPECT_EQ(SLUICE_OK, match_set_new(rules, NAMES, &set, NULL, NULL));
+        if (set != NULL)
+            EXPECT_EQ(SLUICE_OK, match_json(set, scratch, bytes_view(&event), &ids, &count, NULL));
+        EXPECT_EQ(NAMES, count);
+        match_set_free(set);
+    }
+    test_label(NULL);
+    for (uint32_t i = 0; i < NAMES; i++)
+        bytes_done(&patterns[i]);
+    bytes_done(&event);
+    match_scratch_free(scratch);
 }
