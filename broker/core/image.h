@@ -38,7 +38,8 @@ struct image_child {
 enum { IMAGE_LITERALS = 3 };  /* true, false, null */
 
 struct image_path {
-    uint64_t shapes;               /* bit image_shape_of() of each operand of strings; all, where these are many or that does not tell */
+    uint64_t shapes;               /* bit image_shape_of() of each operand of strings; all, where these are many or that does not tell; none, where
+                                    * there are none */
     uint32_t node;
     uint32_t exact;                /* the operator, where the only one for strings is EXACT; or IMAGE_NONE */
     uint32_t string_operators, number_operators, operators_end; /* [string, number) for strings, [number, end) for numbers */
@@ -189,8 +190,8 @@ static inline unsigned image_shape_of(struct view text)
     return len == 0 ? 0 : ((unsigned char)text.data[text.len - 1] * 7u + (unsigned char)text.data[text.len / 2] + len * 13) % 64;
 }
 
-/* Where a name is looked for first among its parent's `children_count`: a power of two. By the upper bits, which all of the name has a part in; the others
- * miss its last bytes, and names that are counted differ in nothing else. */
+/* Where a name is looked for first among its parent's `children_count`: a power of two. By the upper bits, in which all of the name has a
+ * part; the others miss its last bytes, and names that are counted differ in nothing else. */
 static inline uint32_t image_child_of(uint64_t head, uint64_t tail, size_t len, uint32_t children_count)
 {
     uint64_t mixed = (head + len + tail * UINT64_C(0x8bb84b93962eacc9)) * UINT64_C(0x2d358dccaa6c78a5);

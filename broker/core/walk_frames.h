@@ -50,7 +50,8 @@ static inline void walk_close(struct match_scratch *state)
     state->frames.count--;
 }
 
-/* The object on top, an item of an array, ends, and the next item takes its place: arrays inside it have set the end of its context when they closed. */
+/* The object on top, an item of an array, ends, and the next item takes its place: what was open inside it has set the end of its context
+ * when it closed. */
 static inline void walk_next_item(struct match_scratch *state)
 {
     struct walk_frame *frame = walk_frame_top(state);

@@ -128,3 +128,36 @@ TEST(what_no_rule_looks_at_changes_no_answer)
     bytes_done(&event);
     bytes_done(&stretched);
 }
+
+/* Objects that follow each other in an array are gone through in one loop; a string between them that begins like a name ends it. Either way each is
+ * in the same place. */
+TEST(an_item_that_follows_another_has_the_place_it_would_have_alone)
+{
+    static const struct { const char *label, *following, *apart; } cases[] = {
+        { "plain", "{\"l\":[{\"a\":1},{\"a\":2},{\"b\":3}]}", "{\"l\":[{\"a\":1},\"a\",{\"a\":2},\"a\",{\"b\":3}]}" },
+        { "below an item", "{\"l\":[{\"m\":[{\"a\":1},{\"a\":2}]},{\"m\":[{\"a\":1},{\"b\":2}],\"a\":1}]}",
+          "{\"l\":[{\"m\":[{\"a\":1},\"a\",{\"a\":2}]},\"a\",{\"m\":[{\"a\":1},\"a\",{\"b\":2}],\"a\":1}]}" },
+        { "array in array", "{\"l\":[[{\"a\":1},{\"b\":1}],[{\"a\":2},{\"b\":2}]]}", "{\"l\":[[{\"a\":1},\"a\",{\"b\":1}],[{\"a\":2},\"a\",{\"b\":2}]]}" },
+        { "empty ones", "{\"l\":[{},{},{\"m\":[]},{\"a\":1}]}", "{\"l\":[{},\"a\",{},\"a\",{\"m\":[]},\"a\",{\"a\":1}]}" },
+    };
+    const struct match_rule rule = { .pattern = VIEW_LITERAL("{\"l\":{\"a\":[1],\"b\":[2],\"m\":{\"a\":[1],\"b\":[2]}}}"), .id = 1 };
+    struct match_scratch *following = match_scratch_new(), *apart = match_scratch_new();
+    struct match_set *set = NULL;
+    const uint32_t *ids;
+    size_t count;
+
+    EXPECT_EQ(SLUICE_OK, match_set_new(&rule, 1, &set, NULL, NULL));
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        test_label(cases[c].label);
+        EXPECT_EQ(SLUICE_OK, match_json(set, following, view_of(cases[c].following), &ids, &count, NULL));
+        EXPECT_EQ(SLUICE_OK, match_json(set, apart, view_of(cases[c].apart), &ids, &count, NULL));
+        EXPECT_EQ(apart->contexts.count, following->contexts.count);
+        EXPECT(memcmp(apart->contexts.items, following->contexts.items, apart->contexts.count * sizeof *apart->contexts.items) == 0);
+        EXPECT_EQ(apart->arrays.count, following->arrays.count);
+        EXPECT(memcmp(apart->arrays.items, following->arrays.items, apart->arrays.count * sizeof *apart->arrays.items) == 0);
+    }
+    test_label(NULL);
+    match_set_free(set);
+    match_scratch_free(following);
+    match_scratch_free(apart);
+}

@@ -104,6 +104,8 @@ static const struct { const char *label, *pattern, *event; bool match; } cases[]
     { "nested arrays, same inner item", "{\"l\":{\"a\":[1],\"b\":[2]}}", "{\"l\":[[{\"a\":1},{\"b\":2}]]}", false },
     { "a scalar beside nested items goes with all", "{\"l\":[7],\"l.k\":[1]}", "{\"l\":[[7],{\"k\":1}]}", false },
     { "a value outside the array goes with every item", "{\"l\":{\"a\":[1],\"k\":[5]}}", "{\"l\":[{\"k\":1},{\"a\":1}],\"l.k\":5}", true },
+    { "a text before the array that no table has goes with every item", "{\"l\":{\"a\":[{\"anything-but\":[\"x\"]}],\"b\":[\"y\"]}}",
+      "{\"l.a\":\"zz\",\"l\":[{\"a\":\"x\",\"b\":\"y\"}]}", true },
     { "values after the items still count", "{\"l\":[7],\"l.k\":[1]}", "{\"l\":[[8],{\"k\":1},7]}", true },
 };
 
@@ -113,6 +115,33 @@ TEST(cases_of_the_language_beyond_the_conformance_lines)
         test_label(cases[i].label);
         EXPECT_EQ(cases[i].match, matches(cases[i].pattern, cases[i].event));
     }
+}
+
+/* Of a few texts it is told by their looks what is none of them, of many it is not. */
+TEST(every_text_of_a_path_is_found_however_few_or_many_there_are)
+{
+    enum { TEXTS_MAX = 40 };
+    struct match_rule rules[TEXTS_MAX];
+    char patterns[TEXTS_MAX][32], event[32];
+    struct match_scratch *scratch = match_scratch_new();
+
+    for (uint32_t count = 1; count <= TEXTS_MAX; count++) {
+        struct match_set *set = NULL;
+        const uint32_t *ids = NULL;
+        size_t found = 0;
+        (void)snprintf(patterns[count - 1], sizeof patterns[0], "{\"a\":[\"t%u\"]}", count * 7919);
+        rules[count - 1] = (struct match_rule){ .pattern = view_of(patterns[count - 1]), .id = count };
+        EXPECT_EQ(SLUICE_OK, match_set_new(rules, count, &set, NULL, NULL));
+        for (uint32_t i = 1; i <= count; i++) {
+            (void)snprintf(event, sizeof event, "{\"a\":\"t%u\"}", i * 7919);
+            EXPECT_EQ(SLUICE_OK, match_json(set, scratch, view_of(event), &ids, &found, NULL));
+            EXPECT_EQ(1, found);
+            if (found == 1)
+                EXPECT_EQ(i, ids[0]);
+        }
+        match_set_free(set);
+    }
+    match_scratch_free(scratch);
 }
 
 TEST(ids_come_ascending_and_once)
