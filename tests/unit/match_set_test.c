@@ -289,7 +289,7 @@ struct large {
 
 static void large_make(struct large *large, struct generator *generator)
 {
-    *large = (struct large){ .rules = malloc((LARGE + CROWD + 1) * sizeof *large->rules), .texts = malloc((size_t)LARGE * LARGE_BYTES) };
+    *large = (struct large){ .rules = malloc((LARGE + CROWD + 2) * sizeof *large->rules), .texts = malloc((size_t)LARGE * LARGE_BYTES) };
     for (uint32_t i = 0; i < LARGE; i++) {
         char *text = large->texts + (size_t)i * LARGE_BYTES;
         size_t len = (size_t)snprintf(text, LARGE_BYTES, "{\"%c\":[\"u%u\"]}", "kz"[i % 50 == 0], i);
@@ -302,7 +302,8 @@ static void large_make(struct large *large, struct generator *generator)
     }
     large->rules[LARGE + CROWD] = (struct match_rule){
         .pattern = VIEW_LITERAL("{\"id\":[\"0198c7d2-0000-7000-8000-00000000002a\"],\"time\":[\"2026-11-21T22:58:34Z\"]}"), .id = LARGE + CROWD };
-    large->set = set_of(large->rules, LARGE + CROWD + 1);
+    large->rules[LARGE + CROWD + 1] = (struct match_rule){ .pattern = VIEW_LITERAL("{\"k\":[{\"exists\":true}]}"), .id = LARGE + CROWD + 1 };
+    large->set = set_of(large->rules, LARGE + CROWD + 2);
 }
 
 static void large_done(struct large *large)
