@@ -89,72 +89,7 @@ static inline void leaf_end(struct match_scratch *state, uint32_t path)
     STATE_PUSH(&state->leaves, (struct leaf){ .path = path, .context = state->context, .first = state->true_first, .count = count });
 }
 
-/* The text where it will still be when the walk is over. */
-static struct view text_that_stays(struct match_scratch *state, struct view text)
-{
-    const struct view *from = &state->deferred_from;
-
-    if (text.data >= from->data && text.data + text.len <= from->data + from->len)
-        return text;
-    return arena_dup(state->deferred_texts, text);
-}
-
-/* false: the event has as many values as are kept, and will be matched as ever. */
-static bool may_defer(struct match_scratch *state)
-{
-    state->deferred_left -= state->deferred_left > 0;
-    return state->deferred_left > 0;
-}
-
-static void defer_string(struct match_scratch *state, uint32_t path, struct view text)
-{
-    const struct image_path *tables = &state->image->paths[path];
-    struct deferred deferred = { .kind = DEFERRED_STRING, .path = path, .text = text_that_stays(state, text), .candidate = IMAGE_NONE };
-
-    if (tables->exact != IMAGE_NONE) {
-        const struct image_operator *operator = &state->image->operators[tables->exact];
-        deferred.kind = DEFERRED_EXACT;
-        deferred.hash = text_hash(text.data, text.len);
-        __builtin_prefetch(&state->image->slots[operator->slots + image_slot_of(deferred.hash, operator->slots_count)]);
-    }
-    STATE_PUSH(&state->deferred, deferred);
-}
-
-static void defer(struct match_scratch *state, uint32_t path, const struct value *value)
-{
-    struct deferred deferred = { .path = path, .candidate = IMAGE_NONE };
-
-    if (!may_defer(state))
-        return;
-    if (value->type != VALUE_NUMBER) {
-        deferred.kind = DEFERRED_LITERAL;
-        deferred.literal = value->type;
-    } else if (value->number_known) {
-        deferred.kind = DEFERRED_DOUBLE;
-        deferred.number = value->number.value;
-    } else {
-        deferred.kind = DEFERRED_NUMBER;
-        deferred.text = text_that_stays(state, value->text);
-    }
-    STATE_PUSH(&state->deferred, deferred);
-}
-
-/* false: the value is to be evaluated. */
-static __attribute__((noinline)) bool attended(struct match_scratch *state, uint32_t path, struct value value)
-{
-    if (state->deferring)
-        defer(state, path, &value);
-    else
-        state->watch(state->watch_ctx, path, &value);
-    return state->deferring;
-}
-
 /* ---- tables ---- */
-
-static inline const struct image_operator *exact_of(const struct image *image, uint32_t path)
-{
-    return &image->operators[image->paths[path].exact];
-}
 
 /* The predicate in the table whose operand begins with `key` at `offset`, and is as long when `whole`. */
 static inline uint32_t find(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view key,
@@ -183,16 +118,12 @@ static inline uint32_t find(struct match_scratch *state, const struct image_oper
     return id;
 }
 
-static inline void find_hashed(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view text)
-{
-    uint32_t id = find(state, operator, hash, text, 0, true);
-    if (id != IMAGE_NONE)
-        is_true(state, id);
-}
-
 static inline void find_text(struct match_scratch *state, const struct image_operator *operator, struct view text)
 {
-    find_hashed(state, operator, text_hash(text.data, text.len), text);
+    uint32_t id = find(state, operator, text_hash(text.data, text.len), text, 0, true);
+
+    if (id != IMAGE_NONE)
+        is_true(state, id);
 }
 
 /* For each length there is, ascending: the words below it are hashed once. */
@@ -389,16 +320,6 @@ void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t contex
     leaf_end(state, path);
 }
 
-void evaluate_attended(struct match_scratch *state, uint32_t path, uint32_t context, struct view text)
-{
-    if (!state->deferring) {
-        state->watch(state->watch_ctx, path, &(struct value){ .type = VALUE_STRING, .text = text });
-        evaluate_tables(state, path, context, text);
-    } else if (may_defer(state)) {
-        defer_string(state, path, text);
-    }
-}
-
 /* ---- numbers ---- */
 
 static uint32_t interval_of(const double *bounds, uint32_t count, double value)
@@ -484,7 +405,7 @@ void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t c
     struct number number = { .comparable = false };
     bool known = false, slow = false;
 
-    if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = VALUE_NUMBER, .text = text }))
+    if (__builtin_expect(state->attention, 0) && defer_value(state, path, (struct value){ .type = VALUE_NUMBER, .text = text }))
         return;
     leaf_begin(state, path, context, tables->operators_end - tables->number_operators);
     if (tables->number_operators < tables->operators_end && !state_over(state)) {
@@ -519,7 +440,7 @@ void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t contex
 
     value = value == 0 ? 0 : value; /* no -0 */
     if (__builtin_expect(state->attention, 0) &&
-        attended(state, path, (struct value){ .type = VALUE_NUMBER, .number_known = true, .number = number_of_double(value) }))
+        defer_value(state, path, (struct value){ .type = VALUE_NUMBER, .number_known = true, .number = number_of_double(value) }))
         return;
     leaf_begin(state, path, context, tables->operators_end - tables->number_operators);
     for (uint32_t i = tables->number_operators; i < tables->operators_end; i++) {
@@ -537,74 +458,10 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
     static const enum value_type types[] = { [LITERAL_TRUE] = VALUE_TRUE, [LITERAL_FALSE] = VALUE_FALSE, [LITERAL_NULL] = VALUE_NULL };
     uint32_t id = state->image->paths[path].literals[literal];
 
-    if (__builtin_expect(state->attention, 0) && attended(state, path, (struct value){ .type = types[literal] }))
+    if (__builtin_expect(state->attention, 0) && defer_value(state, path, (struct value){ .type = types[literal] }))
         return;
     leaf_begin(state, path, context, 0);
     if (id != IMAGE_NONE)
         is_true(state, id);
     leaf_end(state, path);
-}
-
-/* ---- what was deferred ---- */
-
-void evaluate_fetch_predicate(struct match_scratch *state, struct deferred *deferred)
-{
-    const struct image *image = state->image;
-    const struct image_operator *operator = exact_of(image, deferred->path);
-    const struct image_slot *slots = image->slots + operator->slots;
-    uint32_t at = image_slot_of(deferred->hash, operator->slots_count), tag = (uint32_t)(deferred->hash >> 32);
-
-    while (slots[at].value != IMAGE_NONE && slots[at].tag != tag)
-        at = at + 1 == operator->slots_count ? 0 : at + 1;
-    deferred->candidate = slots[at].value;
-    if (deferred->candidate != IMAGE_NONE)
-        __builtin_prefetch(&image->predicates[deferred->candidate]);
-}
-
-void evaluate_fetch_access(struct match_scratch *state, const struct deferred *deferred)
-{
-    const struct image *image = state->image;
-
-    if (deferred->candidate == IMAGE_NONE)
-        return;
-    const struct image_predicate *predicate = &image->predicates[deferred->candidate];
-    __builtin_prefetch(image->texts + predicate->text);
-    if ((predicate->meta & PREDICATE_MARKED) != 0)
-        __builtin_prefetch(&state->predicates.items[deferred->candidate]);
-    if (predicate->access == IMAGE_NONE)
-        return;
-    if ((predicate->access & IMAGE_LIST) != 0)
-        __builtin_prefetch(image->words + (predicate->access & ~IMAGE_LIST));
-    else if ((predicate->access & IMAGE_RULE) != 0) {
-        __builtin_prefetch(&image->rules[predicate->access & ~IMAGE_RULE]);
-        __builtin_prefetch(&state->found[0].items[(predicate->access & ~IMAGE_RULE) / 64]);
-    } else {
-        __builtin_prefetch(&image->conjunctions[predicate->access]);
-    }
-}
-
-/* Outside of all arrays, so that nothing is recorded of a value that is not in the table. */
-static void evaluate_candidate(struct match_scratch *state, const struct deferred *deferred)
-{
-    if (deferred->candidate == IMAGE_NONE) {
-        evaluate_nothing(state, deferred->path, &state->image->paths[deferred->path]);
-        return;
-    }
-    leaf_begin(state, deferred->path, 0, 1);
-    find_hashed(state, exact_of(state->image, deferred->path), deferred->hash, deferred->text);
-    leaf_end(state, deferred->path);
-}
-
-void evaluate_deferred(struct match_scratch *state, const struct deferred *deferred)
-{
-    switch (deferred->kind) {
-    case DEFERRED_EXACT: evaluate_candidate(state, deferred); break;
-    case DEFERRED_STRING: evaluate_tables(state, deferred->path, 0, deferred->text); break;
-    case DEFERRED_NUMBER: evaluate_number_text(state, deferred->path, 0, deferred->text); break;
-    case DEFERRED_DOUBLE: evaluate_double(state, deferred->path, 0, deferred->number); break;
-    case DEFERRED_LITERAL:
-        evaluate_literal(state, deferred->path, 0,
-                         deferred->literal == VALUE_TRUE ? LITERAL_TRUE : deferred->literal == VALUE_FALSE ? LITERAL_FALSE : LITERAL_NULL);
-        break;
-    }
 }

@@ -175,18 +175,22 @@ void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_N
 /* ---- values become true predicates: evaluate.c ---- */
 
 enum literal { LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
-/* A string that may make something true; one that is to be seen or kept. */
-void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
-void evaluate_attended(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
+static inline void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
+void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text); /* one that may make something true */
 void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t context, double value);
 void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t context, enum literal literal);
-static inline void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
-/* The same at context 0 for what was deferred. */
-void evaluate_deferred(struct match_scratch *state, const struct deferred *deferred);
+
+/* ---- values that wait: defer.c ---- */
+
+/* With `attention`: the value is shown to who watches, or is kept for later; true: kept, and not to be evaluated now. */
+bool defer_string(struct match_scratch *state, uint32_t path, struct view text);
+bool defer_value(struct match_scratch *state, uint32_t path, struct value value);
 /* Asks memory for what an EXACT one will need: first the predicate, then what is behind that. */
-void evaluate_fetch_predicate(struct match_scratch *state, struct deferred *deferred);
-void evaluate_fetch_access(struct match_scratch *state, const struct deferred *deferred);
+void defer_fetch_predicate(struct match_scratch *state, struct deferred *deferred);
+void defer_fetch_access(struct match_scratch *state, const struct deferred *deferred);
+/* As it would have been, at context 0. */
+void defer_evaluate(struct match_scratch *state, const struct deferred *deferred);
 
 /* ---- match.c and match_batch.c ---- */
 
@@ -232,9 +236,9 @@ static inline void evaluate_string(struct match_scratch *state, uint32_t path, u
     const struct image_path *tables = &state->image->paths[path];
     bool looks_true = (tables->shapes >> image_shape_of(text) & 1) != 0;
 
-    if (__builtin_expect(state->attention, 0))
-        evaluate_attended(state, path, context, text);
-    else if (looks_true || (state->record && tables->joined == PATH_JOINED))
+    if (__builtin_expect(state->attention, 0) && defer_string(state, path, text))
+        return;
+    if (looks_true || (state->record && tables->joined == PATH_JOINED))
         evaluate_tables(state, path, context, text);
     else
         evaluate_nothing(state, path, tables);

@@ -659,7 +659,8 @@ static void *layout_write(const struct layout *layout, size_t *ret_bytes)
         OWN(remainders), OWN(conjunctions), GATHERED(rules), GATHERED(words), OWN(numbers),
         .texts = compile->texts.data, .texts_count = compile->texts.len,
         .absent_paths = layout->absent_paths, .absent_paths_count = layout->absent_paths_count,
-        .always = layout->always, .always_count = layout->always_count, .price = layout->price, .join_steps = layout->join_steps, .fingerprint = compile->fingerprint, .names = layout->names,
+        .always = layout->always, .always_count = layout->always_count, .price = layout->price, .join_steps = layout->join_steps,
+        .fingerprint = compile->fingerprint, .names = layout->names,
     };
 #undef OWN
 #undef GATHERED

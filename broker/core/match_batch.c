@@ -86,7 +86,7 @@ static void match_pending(const struct match_set *set, struct match_scratch *sta
     state_begin(state, &set->base->image);
     state->dead = set->dead;
     for (size_t i = pending->first; i < pending->end; i++)
-        evaluate_deferred(state, &state->deferred.items[i]);
+        defer_evaluate(state, &state->deferred.items[i]);
     enum sluice_err err = resolve(state, &again);
     ASSERT(!again); /* there was no array */
     answer(state, err, state->ids.items, state->ids.count, ret_answer);
@@ -106,10 +106,10 @@ static void match_deferred(const struct match_set *set, struct match_scratch *st
     }
     for (size_t i = 0; i < state->deferred.count; i++)
         if (state->deferred.items[i].kind == DEFERRED_EXACT)
-            evaluate_fetch_predicate(state, &state->deferred.items[i]);
+            defer_fetch_predicate(state, &state->deferred.items[i]);
     for (size_t i = 0; i < state->deferred.count; i++)
         if (state->deferred.items[i].kind == DEFERRED_EXACT)
-            evaluate_fetch_access(state, &state->deferred.items[i]);
+            defer_fetch_access(state, &state->deferred.items[i]);
     for (size_t i = 0; i < count; i++) {
         if (pending[i].whole)
             match_plain(set, state, &sources[i], &ret_answers[i]);

@@ -199,8 +199,8 @@ INLINE struct view string_between(struct match_scratch *state, const char *open,
     return raw;
 }
 
-/* From `node`, which has children, by the name whose quotes are at `open` and `close`. With eight bytes of text behind its beginning the first ones of
- * a short name are had without a branch on how long it is. */
+/* From `node`, which has children, by the name whose quotes are at `open` and `close`. With eight bytes of text behind its beginning the
+ * first ones of a short name are had without a branch on how long it is. */
 INLINE uint32_t step(struct match_scratch *state, const struct marks *marks, uint32_t node, const char *open, const char *close)
 {
     size_t len = (size_t)(close - open) - 1;
@@ -248,8 +248,8 @@ static void take_scalar(struct match_scratch *state, uint32_t path, uint32_t con
     }
 }
 
-/* The value of a member, or the event itself: a string, whose closing quote is known or NULL, is evaluated like a number or literal; what a rule looks
- * into is opened. Returns whether it was. The mark of a string needs no taking: it will be seen to be no name. */
+/* The value of a member, or the event itself: a string, whose closing quote is known or NULL, is evaluated like a number or literal; what
+ * a rule looks into is opened. Returns whether it was. The mark of a string needs no taking: it will be seen to be no name. */
 INLINE bool take_value(struct match_scratch *state, struct marks *marks, uint32_t node, uint32_t context, const char *at, const char *close)
 {
     const struct image_node *here = &state->image->nodes[node];
@@ -325,8 +325,8 @@ INLINE bool take_member(struct match_scratch *state, struct marks *marks, uint32
     return take_value(state, marks, member, context, value, value_close);
 }
 
-/* Whether the object on top, whose end was just taken, is followed by another one as the next item of an array of which nothing else counts. That takes
- * its place, so that an array of many is gone through in one loop. */
+/* Whether the object on top, whose end was just taken, is followed by another one as the next item of an array of which nothing else
+ * counts. That takes its place, so that an array of many is gone through in one loop. */
 INLINE bool take_next_item(struct match_scratch *state, struct marks *marks)
 {
     if (state->frames.count < 2 || marks->bits == 0 || marks->bytes[__builtin_ctzll(marks->bits)] != '{')

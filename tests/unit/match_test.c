@@ -104,6 +104,7 @@ static const struct { const char *label, *pattern, *event; bool match; } cases[]
     { "nested arrays, same inner item", "{\"l\":{\"a\":[1],\"b\":[2]}}", "{\"l\":[[{\"a\":1},{\"b\":2}]]}", false },
     { "a scalar beside nested items goes with all", "{\"l\":[7],\"l.k\":[1]}", "{\"l\":[[7],{\"k\":1}]}", false },
     { "a value outside the array goes with every item", "{\"l\":{\"a\":[1],\"k\":[5]}}", "{\"l\":[{\"k\":1},{\"a\":1}],\"l.k\":5}", true },
+    { "a number at the end of an array that is text", "{\"a\":[1e400]}", "{\"a\":[1e400],\"a_long_name_behind_it\":\"and a value\"}", true },
     { "a text before the array that no table has goes with every item", "{\"l\":{\"a\":[{\"anything-but\":[\"x\"]}],\"b\":[\"y\"]}}",
       "{\"l.a\":\"zz\",\"l\":[{\"a\":\"x\",\"b\":\"y\"}]}", true },
     { "values after the items still count", "{\"l\":[7],\"l.k\":[1]}", "{\"l\":[[8],{\"k\":1},7]}", true },
