@@ -212,8 +212,8 @@ static struct report report_of(struct runner *runner, const struct invocation *i
     int64_t from_us = invocation->begun_us > runner->busy_until_us ? invocation->begun_us : runner->busy_until_us;
     int64_t timeout_us = invocation->timeout_ms * 1000;
 
-    if (timeout_us > 0 && now_us > from_us + timeout_us && runner->protocol != PROTOCOL_STDIO_LINES) /* of which each line has its time */
-        now_us = from_us + timeout_us; /* what comes on top is our being late */
+    if (timeout_us > 0 && now_us + 1000 > from_us + timeout_us && runner->protocol != PROTOCOL_STDIO_LINES) /* of which each line has its time */
+        now_us = from_us + timeout_us; /* what comes on top is our being late, and up to a millisecond less is how the engine counts */
     return (struct report){
         .request_id = invocation->request_id,
         .duration_us = now_us > from_us ? now_us - from_us : 0,

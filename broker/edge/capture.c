@@ -204,11 +204,6 @@ static bool log_write(struct capture *capture, struct view lines)
     return true;
 }
 
-bool captures_wait(const struct captures *captures)
-{
-    return captures->lines_of != NULL;
-}
-
 void captures_flush(struct captures *captures)
 {
     struct capture *capture = captures->lines_of;

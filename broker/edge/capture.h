@@ -2,8 +2,8 @@
  *
  *   2026-11-21T23:14:00.123Z 17 text of the line            time read, instance, text
  *
- * Lines wait in memory for captures_flush(), which is called LOG_WAIT_MS after the first of them: one write for all that was said meanwhile, by the
- * function and about it. A crash of ours loses those of that time.
+ * Lines wait in memory for captures_flush(), which the end of each pass of the loop calls: one write for all that was said meanwhile, by the
+ * function and about it. A crash of ours loses those of that pass.
  * A line longer than LOG_LINE_BYTES_MAX is cut, with " [cut]" at its end. A file that would grow over LOG_FILE_BYTES_MAX is renamed and
  * a new one begun; LOG_FILES_KEPT are kept, so a flood costs disk bandwidth, never disk space. When the disk takes no more, lines are
  * lost, which is said once on stderr: output never stops a function. */
@@ -42,7 +42,6 @@ void capture_line(struct capture *capture, uint64_t instance, struct view line);
 /* Several, of one moment: each with its line break. */
 void capture_lines(struct capture *capture, uint64_t instance, struct view lines);
 
-bool captures_wait(const struct captures *captures);  /* lines do */
 /* What waits goes to its file. */
 void captures_flush(struct captures *captures);
 

@@ -49,10 +49,8 @@ static struct http_section *head_of(const struct http_exchange *exchange)
 
 static struct view section_find(const struct http_section *section, const char *name)
 {
-    size_t len = strlen(name);
-
     for (unsigned i = 0; section != NULL && i < section->count; i++)
-        if (section->fields[i].name.len == len && strncasecmp(span_view(section, section->fields[i].name).data, name, len) == 0)
+        if (http_name_is(span_view(section, section->fields[i].name), name))
             return span_view(section, section->fields[i].value);
     return (struct view){ .data = NULL };
 }

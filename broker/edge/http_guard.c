@@ -211,7 +211,7 @@ static struct http_refusal take_expect(struct http_head *head, struct view value
 /* Path and query. An absolute target becomes an origin one; *ret_authority is its host and port. */
 static struct http_refusal take_target(struct http_head *head, struct view target, struct view *ret_authority)
 {
-    if (target.len > 7 && target.data[0] != '/' && strncasecmp(target.data, "http://", 7) == 0) {
+    if (target.len > 7 && strncasecmp(target.data, "http://", 7) == 0) {
         size_t end = 7;
         while (end < target.len && target.data[end] != '/' && target.data[end] != '?')
             end++;

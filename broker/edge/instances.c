@@ -34,8 +34,7 @@ struct instances {
     int null_fd;                                 /* stdin of native and lambda instances */
     struct arena *arena;                         /* of one start */
     struct grace graces[GRACE_LENGTHS];
-    struct ev_prepare pass_end;                  /* looks whether lines wait for the log files; of the lowest priority, as spawner.c's */
-    struct ev_timer log_due;                     /* they go */
+    struct ev_prepare pass_end;                  /* what was captured goes to the log files; of the lowest priority, as spawner.c's */
     struct instance *buckets[TABLE_BUCKETS];     /* by id, which the engine counts up */
     char scratch[READ_BYTES];                    /* what pipe_read() reads into, on behalf of all */
 };
@@ -584,23 +583,12 @@ uint64_t instances_log_position(const struct instances *instances, const char *f
     return captures_position(instances->captures, function);
 }
 
-static void on_log_due(struct ev_loop *loop, struct ev_timer *watcher, int revents)
+static void on_pass_end(struct ev_loop *loop, struct ev_prepare *watcher, int revents)
 {
     struct instances *instances = watcher->data;
 
     (void)loop, (void)revents;
     captures_flush(instances->captures);
-}
-
-static void on_pass_end(struct ev_loop *loop, struct ev_prepare *watcher, int revents)
-{
-    struct instances *instances = watcher->data;
-
-    (void)revents;
-    if (!captures_wait(instances->captures) || ev_is_active(&instances->log_due))
-        return;
-    ev_timer_set(&instances->log_due, LOG_WAIT_MS / 1000., 0.);
-    ev_timer_start(loop, &instances->log_due);
 }
 
 enum sluice_err instances_new(struct ev_loop *loop, const char *program, const char *data_dir, const char *bus_url,
@@ -639,8 +627,7 @@ enum sluice_err instances_new(struct ev_loop *loop, const char *program, const c
     }
     ev_prepare_init(&instances->pass_end, on_pass_end);
     ev_set_priority(&instances->pass_end, EV_MINPRI);
-    ev_init(&instances->log_due, on_log_due);
-    instances->pass_end.data = instances->log_due.data = instances;
+    instances->pass_end.data = instances;
     ev_prepare_start(loop, &instances->pass_end);
     *ret_instances = instances;
     return SLUICE_OK;
@@ -651,7 +638,6 @@ void instances_free(struct instances *instances)
     if (instances == NULL)
         return;
     ev_prepare_stop(instances->loop, &instances->pass_end);
-    ev_timer_stop(instances->loop, &instances->log_due);
     for (unsigned i = 0; i < GRACE_LENGTHS; i++)
         ev_timer_stop(instances->loop, &instances->graces[i].over);
     spawner_stop(instances->spawner);

@@ -18,7 +18,6 @@ enum {
     STOP_GRACE_MS = 2000, STOP_SOON_MS = 300,
     LOG_LINE_BYTES_MAX = 64 << 10,
     LOG_FILE_BYTES_MAX = 8 << 20, LOG_FILES_KEPT = 3,
-    LOG_WAIT_MS = 1,                    /* lines go to their file so long after the first of them: under load a write is of dozens of invocations */
 };
 
 enum end_reason { END_EXITED, END_SIGNALLED, END_SPAWN_FAILED, END_SPAWNER_LOST };

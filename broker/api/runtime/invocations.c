@@ -77,7 +77,7 @@ static struct view put_text(char **at, struct view text)
     return (struct view){ start, text.len };
 }
 
-/* What a client chose and is to stand in a header: line breaks of its JSON are white space, and a header has none of them. */
+/* What is to stand in a header: line breaks of a client's JSON are white space, and a header has none of them. */
 static struct view put_value(char **at, struct view value)
 {
     struct view put = put_text(at, value);
@@ -127,8 +127,8 @@ struct invocation *invocation_add(struct runtime_instance *instance, const struc
     ASSERT(invocation != NULL); /* as arenas: what is held is bounded by the engine's limits */
     *invocation = (struct invocation){ .lease = from->lease, .streams = from->streams, .deadline_ms = from->deadline_ms };
     char *at = invocation->text;
-    invocation->request_id = put_text(&at, id); /* ours, and so is the ARN */
-    invocation->arn = put_text(&at, arn);
+    invocation->request_id = put_value(&at, id);
+    invocation->arn = put_value(&at, arn);
     invocation->trace_id = put_value(&at, trace);
     invocation->client_context = put_value(&at, from->client_context);
     invocation->payload = put_text(&at, from->payload);
