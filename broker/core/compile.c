@@ -166,8 +166,7 @@ static uint32_t number_predicate(struct compile *compile, uint32_t path, const s
     if (!number->comparable)
         return text_predicate(compile, KIND_NUMBER_TEXT, path, number->text);
     struct decimal decimal = decimal_of_text(number->text);
-    struct number_operand operand = { .digits = decimal.digits, .exponent = decimal.exponent, .negative = decimal.negative,
-                                      .value = number->value };
+    struct number_operand operand = { .digits = decimal.digits, .power = number_power_of(&decimal), .value = number->value };
     bytes_clear(&compile->operand);
     bytes_put(&compile->operand, &operand, sizeof operand);
     return predicate_add(compile, KIND_NUMBER, path);

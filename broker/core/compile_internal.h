@@ -5,6 +5,7 @@
 #include "broker/base/arena.h"
 #include "broker/base/vec.h"
 #include "broker/core/compile.h"
+#include "broker/core/decimal.h"
 #include "broker/core/image.h"
 #include "broker/core/paths.h"
 #include "schemas/codec/bytes.h"
@@ -22,10 +23,13 @@ enum predicate_kind {
 /* Operands as they stand in texts. */
 struct number_operand {
     uint64_t digits;
-    int32_t exponent;
-    uint32_t negative;
+    uint64_t power;           /* the exponent of ten in 32 bits, and above them the sign: hashed as it is written, in one word */
     double value;
 };
+static inline uint64_t number_power_of(const struct decimal *decimal)
+{
+    return (uint32_t)decimal->exponent | (uint64_t)decimal->negative << 32;
+}
 struct range_operand {
     double low, high;
     uint32_t low_included, high_included;

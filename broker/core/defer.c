@@ -120,7 +120,7 @@ void defer_evaluate(struct match_scratch *state, const struct deferred *deferred
         if (deferred->candidate == IMAGE_NONE) /* outside of all arrays, so that nothing is recorded of it */
             evaluate_nothing(state, deferred->path, &state->image->paths[deferred->path]);
         else
-            evaluate_tables(state, deferred->path, 0, deferred->text);
+            evaluate_exact(state, deferred->path, 0, deferred->text, deferred->hash);
         break;
     case DEFERRED_STRING: evaluate_tables(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_NUMBER: evaluate_number_text(state, deferred->path, 0, deferred->text); break;

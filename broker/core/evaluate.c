@@ -92,7 +92,7 @@ static inline void leaf_end(struct match_scratch *state, uint32_t path)
 /* ---- tables ---- */
 
 /* The predicate in the table whose operand begins with `key` at `offset`, and is as long when `whole`. */
-static inline uint32_t find(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view key,
+static inline uint32_t find_held(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view key,
                             size_t offset, bool whole)
 {
     const struct image *image = state->image;
@@ -116,6 +116,12 @@ static inline uint32_t find(struct match_scratch *state, const struct image_oper
     }
     state->steps += dear / PROBES_A_STEP;
     return id;
+}
+
+static inline uint32_t find(struct match_scratch *state, const struct image_operator *operator, uint64_t hash, struct view key, size_t offset,
+                            bool whole)
+{
+    return image_may_hold(state->image, operator, hash) ? find_held(state, operator, hash, key, offset, whole) : IMAGE_NONE;
 }
 
 static inline void find_text(struct match_scratch *state, const struct image_operator *operator, struct view text)
@@ -211,6 +217,8 @@ static void find_shapes(struct match_scratch *state, const struct image_operator
         if (text.len < head_len || text.len < tail_len)
             continue;
         uint64_t hash = wildcard_ends_hash(head, tail, head_len, tail_len);
+        if (!image_may_hold(image, operator, hash))
+            continue;
         uint32_t at = image_slot_of(hash, operator->slots_count), tag = (uint32_t)(hash >> 32);
         unsigned probes = 0;
         for (; slots[at].value != IMAGE_NONE; at = at + 1 == operator->slots_count ? 0 : at + 1) {
@@ -320,6 +328,15 @@ void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t contex
     leaf_end(state, path);
 }
 
+void evaluate_exact(struct match_scratch *state, uint32_t path, uint32_t context, struct view text, uint64_t hash)
+{
+    leaf_begin(state, path, context, 1);
+    uint32_t id = find_held(state, &state->image->operators[state->image->paths[path].exact], hash, text, 0, true);
+    if (id != IMAGE_NONE)
+        is_true(state, id);
+    leaf_end(state, path);
+}
+
 /* ---- numbers ---- */
 
 static uint32_t interval_of(const double *bounds, uint32_t count, double value)
@@ -391,7 +408,7 @@ static void find_double(struct match_scratch *state, const struct image_operator
 
 static void find_decimal(struct match_scratch *state, const struct image_operator *operator, const struct decimal *decimal)
 {
-    struct number_operand operand = { .digits = decimal->digits, .exponent = decimal->exponent, .negative = decimal->negative };
+    struct number_operand operand = { .digits = decimal->digits, .power = number_power_of(decimal) };
     struct view key = { .data = (const char *)&operand, .len = offsetof(struct number_operand, value) };
     uint32_t id = decimal->too_long ? IMAGE_NONE
                                     : find(state, operator, text_hash(key.data, key.len), key, 0, false);

@@ -177,6 +177,8 @@ void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_N
 enum literal { LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
 static inline void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text); /* one that may make something true */
+/* One at a path with `exact`, whose table most likely holds it. */
+void evaluate_exact(struct match_scratch *state, uint32_t path, uint32_t context, struct view text, uint64_t hash);
 void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t context, double value);
 void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t context, enum literal literal);

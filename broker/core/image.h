@@ -15,7 +15,7 @@
 #include "broker/core/structure.h"
 #include "sluice/error.h"
 
-enum { IMAGE_NONE = UINT32_MAX, IMAGE_VERSION = 3 };
+enum { IMAGE_NONE = UINT32_MAX, IMAGE_VERSION = 4 };
 
 /* A name on the way to a path. Node 0 is the root. */
 struct image_node {
@@ -71,6 +71,7 @@ enum image_operator_kind {
 struct image_operator {
     uint32_t kind;
     uint32_t slots, slots_count;
+    uint32_t filter, filter_count; /* in words, of an operator with a table: see image_may_hold() */
     uint32_t list, list_count; /* in words */
     uint32_t extra;
 };
@@ -196,6 +197,22 @@ static inline uint32_t image_child_of(uint64_t head, uint64_t tail, size_t len, 
 {
     uint64_t mixed = (head + len + tail * UINT64_C(0x8bb84b93962eacc9)) * UINT64_C(0x2d358dccaa6c78a5);
     return (uint32_t)((mixed >> 32) * children_count >> 32);
+}
+
+/* A table's filter: two bits of one word for each hash that the table holds. Mostly a value is in none, and so small a thing tells it: the processor
+ * goes on without waiting for the table. */
+static inline uint32_t image_filter_word_of(uint64_t hash, uint32_t filter_count)
+{
+    return (uint32_t)((hash >> 32) * filter_count >> 32);
+}
+static inline uint32_t image_filter_bits_of(uint64_t hash)
+{
+    return 1u << (hash & 31) | 1u << (hash >> 5 & 31);
+}
+static inline bool image_may_hold(const struct image *image, const struct image_operator *operator, uint64_t hash)
+{
+    uint32_t bits = image_filter_bits_of(hash);
+    return (image->words[operator->filter + image_filter_word_of(hash, operator->filter_count)] & bits) == bits;
 }
 
 static inline uint32_t image_slot_of(uint64_t hash, uint32_t slots_count)

@@ -170,7 +170,8 @@ static bool slots_are_fine(const struct image *image, const struct image_operato
 {
     bool number = operator->kind == OPERATOR_DECIMAL || operator->kind == OPERATOR_DOUBLE, free_slot = false;
 
-    if (!fits(operator->slots, operator->slots_count, image->slots_count))
+    if (!fits(operator->slots, operator->slots_count, image->slots_count) || operator->filter_count == 0 ||
+        !fits(operator->filter, operator->filter_count, image->words_count))
         return false;
     for (uint32_t i = 0; i < operator->slots_count; i++) {
         uint32_t value = image->slots[operator->slots + i].value;

@@ -1,4 +1,4 @@
-/* layout.h - the tables of one path: its predicates of one kind become one operator, or two, of the image. */
+/* layout.h - the inside of compile_finish(): an image in the making. */
 #ifndef SLUICE_CORE_LAYOUT_H
 #define SLUICE_CORE_LAYOUT_H
 
@@ -23,14 +23,29 @@ struct layout {
     bool crowded;             /* some table is: PROBES_MAX */
 };
 
-/* Free slots for `count` entries; the first of them. */
-uint32_t layout_slots(struct layout *layout, size_t count, uint32_t *ret_slots_count);
-void layout_slot_put(struct layout *layout, uint32_t slots, uint32_t slots_count, uint64_t hash, uint32_t value);
+/* layout_access.c: the paths are there. */
+void layout_accesses(struct layout *layout);
 
-/* `ids`: predicates of one path and one kind. */
+/* layout_tables.c: predicates of one path and kind become one operator, or two. */
+void layout_operators(struct layout *layout);
+/* A table for `count` entries, with nothing in it. */
+void layout_table(struct layout *layout, struct image_operator *operator, size_t count);
+void layout_table_put(struct layout *layout, const struct image_operator *operator, uint64_t hash, uint32_t value);
+
+/* layout_ranges.c and layout_wildcards.c. `ids`: predicates of one path and one kind. */
 void layout_ranges(struct layout *layout, const uint32_t *ids, size_t count);
 void layout_wildcards(struct layout *layout, uint32_t *ids, size_t count);
 
+/* The first of so many words, with anything in them. */
+static inline uint32_t layout_words(struct layout *layout, size_t count)
+{
+    struct compile *compile = layout->compile;
+    uint32_t first = (uint32_t)compile->words.count;
+
+    VEC_ROOM(&compile->words, first + count);
+    compile->words.count += count;
+    return first;
+}
 static inline const struct predicate *layout_predicate(const struct layout *layout, uint32_t id)
 {
     return &layout->compile->predicates.items[id];

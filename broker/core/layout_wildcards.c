@@ -121,13 +121,13 @@ static void put_shapes(struct layout *layout, const struct wildcard *wildcards, 
 
     if (groups == 0)
         return;
-    operator.slots = layout_slots(layout, groups, &operator.slots_count);
+    layout_table(layout, &operator, groups);
     for (size_t i = 0; i < count;) {
         size_t end = i;
         while (end < count && wildcards[end].ends == wildcards[i].ends)
             end++;
         if (!wildcards[i].by_gram) {
-            layout_slot_put(layout, operator.slots, operator.slots_count, wildcards[i].ends, (uint32_t)compile->words.count);
+            layout_table_put(layout, &operator, wildcards[i].ends, (uint32_t)compile->words.count);
             VEC_PUSH(&compile->words, (uint32_t)(end - i));
             for (size_t w = i; w < end; w++)
                 VEC_PUSH(&compile->words, wildcards[w].id);

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "broker/core/image.h"
+#include "broker/core/match_set.h"
 #include "broker/core/text_hash.h"
 #include "tests/conformance/generator.h"
 #include "tests/oracle/oracle.h"
@@ -275,6 +275,37 @@ TEST(an_image_whose_path_has_tables_far_outside_is_refused)
     match_set_free(set);
 }
 
+/* Nor where a table says that its filter is; and each has one. */
+TEST(an_image_whose_table_has_no_filter_inside_is_refused)
+{
+    struct match_set *set = set_of(three, 3), *opened = NULL;
+    struct image image;
+    struct view whole;
+    unsigned filters = 0;
+    EXPECT_EQ(SLUICE_OK, match_set_image(set, &whole, NULL));
+    char *copy = aligned_copy(whole);
+    image_bind_own(copy, whole.len, &image);
+    for (uint32_t o = 0; o < image.operators_count; o++) {
+        struct image_operator *operator = (struct image_operator *)(uintptr_t)&image.operators[o];
+        struct image_operator before = *operator;
+        if (operator->filter_count == 0)
+            continue;
+        filters++;
+        const struct { uint32_t filter, count; } bad[] = { { before.filter, 0 }, { image.words_count - before.filter_count + 1, before.filter_count },
+                                                           { before.filter, image.words_count - before.filter + 1 }, { 1u << 28, UINT32_MAX } };
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            operator->filter = bad[i].filter;
+            operator->filter_count = bad[i].count;
+            image_reseal(copy, whole.len);
+            EXPECT_EQ(SLUICE_ECORRUPT, match_set_open((struct view){ copy, whole.len }, nothing, NULL, &opened, NULL));
+        }
+        *operator = before;
+    }
+    EXPECT(filters > 0);
+    free(copy);
+    match_set_free(set);
+}
+
 /* ---- several at once ---- */
 
 enum { LARGE = 220000, LARGE_BYTES = 32, GROUPS = 150 };
@@ -455,8 +486,9 @@ TEST(after_any_changes_a_set_answers_as_one_made_whole)
     oracle_scratch_free(oracle_scratch);
 }
 
-/* Appends `count` strings whose hashes begin alike, so that they fall into one place of any table, the first after the *from'th tried. */
-static void put_colliding(struct bytes *out, size_t count, uint64_t *from)
+/* Appends `count` strings whose hashes begin alike, so that they fall into one place of any table, the first after the *from'th tried; with an
+ * image, such as its only table seems to hold. */
+static void put_colliding(struct bytes *out, size_t count, const struct image *image, uint64_t *from)
 {
     enum { LETTERS = 7 };
     static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz012345";
@@ -465,7 +497,8 @@ static void put_colliding(struct bytes *out, size_t count, uint64_t *from)
         char text[LETTERS];
         for (size_t i = 0; i < LETTERS; i++)
             text[i] = alphabet[*from >> i * 5 & 31];
-        if ((uint32_t)text_hash(text, LETTERS) >= 1u << 23)
+        uint64_t hash = text_hash(text, LETTERS);
+        if ((uint32_t)hash >= 1u << 23 || (image != NULL && !image_may_hold(image, &image->operators[0], hash)))
             continue;
         bytes_put_format(out, "%s\"%.*s\"", put++ == 0 ? "" : ",", LETTERS, text);
     }
@@ -479,7 +512,7 @@ TEST(rules_of_texts_made_to_collide_are_refused_when_put)
     uint64_t from = 0;
 
     bytes_put_text(&pattern, "{\"f\":[");
-    put_colliding(&pattern, 4000, &from);
+    put_colliding(&pattern, 4000, NULL, &from);
     bytes_put_text(&pattern, "]}");
     EXPECT_EQ(SLUICE_ELIMIT, match_set_new(&(struct match_rule){ .pattern = bytes_view(&pattern), .id = 1 }, 1, &set, NULL, &error));
     EXPECT(strstr(error.text, "same place of a table") != NULL);
@@ -497,11 +530,11 @@ TEST(an_event_of_texts_made_to_collide_is_refused_and_not_slow)
     uint64_t from = 0;
 
     bytes_put_text(&pattern, "{\"f\":[");
-    put_colliding(&pattern, 2000, &from);
+    put_colliding(&pattern, 2000, NULL, &from);
     bytes_put_text(&pattern, "]}");
     EXPECT_EQ(SLUICE_OK, match_set_new(&(struct match_rule){ .pattern = bytes_view(&pattern), .id = 1 }, 1, &set, NULL, &error));
     bytes_put_text(&event, "{\"f\":[");
-    put_colliding(&event, 300, &from);
+    put_colliding(&event, 300, &set->base->image, &from);
     EXPECT_EQ(SLUICE_OK, match_json(set, scratch, VIEW_LITERAL("{\"f\":\"x\"}"), &ids, &count, &error));
     size_t one = event.len - 6;
     EXPECT(bytes_reserve(&event, 200 * (one + 1))); /* so that what is copied does not move */
