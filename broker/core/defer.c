@@ -3,6 +3,8 @@
 #include "broker/core/event_state.h"
 #include "broker/core/text_hash.h"
 
+enum { FILTERED_MAX = 1 << 18 }; /* slots: the filter of a larger table would have to be waited for itself */
+
 static const struct image_operator *exact_of(const struct image *image, uint32_t path)
 {
     return &image->operators[image->paths[path].exact];
@@ -27,49 +29,84 @@ static bool may_defer(struct match_scratch *state)
     return state->deferred_left > 0;
 }
 
-bool defer_string(struct match_scratch *state, uint32_t path, struct view text)
+/* Room for one more, or NULL. Written in place: copying what was just written in parts would wait for all of it. */
+static struct deferred *keep(struct match_scratch *state, enum deferred_kind kind, uint32_t path)
+{
+    if (!may_defer(state))
+        return NULL;
+    if (__builtin_expect(state->deferred.count == state->deferred.capacity, 0))
+        VEC_ROOM(&state->deferred, state->deferred.count + 1);
+    struct deferred *deferred = &state->deferred.items[state->deferred.count++];
+    deferred->kind = kind;
+    deferred->path = path;
+    state->awake |= kind != DEFERRED_EXACT && state->image->paths[path].asks != 0;
+    return deferred;
+}
+
+static void keep_text(struct match_scratch *state, enum deferred_kind kind, uint32_t path, struct view text)
+{
+    struct deferred *deferred = keep(state, kind, path);
+
+    if (deferred != NULL)
+        deferred->text = text_that_stays(state, text);
+}
+
+/* Whether it is in the table is seen once the line of that is there. */
+static void keep_exact(struct match_scratch *state, uint32_t path, struct view text)
 {
     const struct image *image = state->image;
-    struct deferred deferred = { .kind = DEFERRED_STRING, .path = path, .candidate = IMAGE_NONE };
+    const struct image_operator *operator = exact_of(image, path);
+    uint64_t hash = text_hash(text.data, text.len);
+
+    if (operator->slots_count < FILTERED_MAX && !image_may_hold(image, operator, hash))
+        return;
+    __builtin_prefetch(&image->slots[operator->slots + image_slot_of(hash, operator->slots_count)]);
+    struct deferred *deferred = keep(state, DEFERRED_EXACT, path);
+    if (deferred != NULL) {
+        deferred->text = text_that_stays(state, text);
+        deferred->hash = hash;
+    }
+}
+
+bool defer_string(struct match_scratch *state, uint32_t path, struct view text)
+{
+    const struct image_path *tables = &state->image->paths[path];
 
     if (!state->deferring) {
         state->watch(state->watch_ctx, path, &(struct value){ .type = VALUE_STRING, .text = text });
         return false;
     }
-    if (!may_defer(state))
-        return true;
-    deferred.text = text_that_stays(state, text);
-    if (image->paths[path].exact != IMAGE_NONE) {
-        const struct image_operator *operator = exact_of(image, path);
-        deferred.kind = DEFERRED_EXACT;
-        deferred.hash = text_hash(text.data, text.len);
-        __builtin_prefetch(&image->slots[operator->slots + image_slot_of(deferred.hash, operator->slots_count)]);
-    }
-    STATE_PUSH(&state->deferred, deferred);
+    bool counts = (tables->asks & PATH_COUNTS) != 0, may_be_true = (tables->shapes >> image_shape_of(text) & 1) != 0;
+    if (may_be_true && !counts && tables->exact != IMAGE_NONE && (tables->asks & PATH_TRIGGERS) != 0)
+        keep_exact(state, path, text);
+    else if (may_be_true || counts)
+        keep_text(state, DEFERRED_STRING, path, text);
     return true;
 }
 
 bool defer_value(struct match_scratch *state, uint32_t path, struct value value)
 {
-    struct deferred deferred = { .path = path, .candidate = IMAGE_NONE };
+    const struct image_path *tables = &state->image->paths[path];
 
     if (!state->deferring) {
         state->watch(state->watch_ctx, path, &value);
         return false;
     }
-    if (!may_defer(state))
-        return true;
+    bool counts = (tables->asks & PATH_COUNTS) != 0;
     if (value.type != VALUE_NUMBER) {
-        deferred.kind = DEFERRED_LITERAL;
-        deferred.literal = value.type;
+        enum literal literal = value.type == VALUE_TRUE ? LITERAL_TRUE : value.type == VALUE_FALSE ? LITERAL_FALSE : LITERAL_NULL;
+        struct deferred *deferred = counts || tables->literals[literal] != IMAGE_NONE ? keep(state, DEFERRED_LITERAL, path) : NULL;
+        if (deferred != NULL)
+            deferred->literal = literal;
+    } else if (!counts && tables->number_operators == tables->operators_end) {
+        return true;
     } else if (value.number_known) {
-        deferred.kind = DEFERRED_DOUBLE;
-        deferred.number = value.number.value;
+        struct deferred *deferred = keep(state, DEFERRED_DOUBLE, path);
+        if (deferred != NULL)
+            deferred->number = value.number.value;
     } else {
-        deferred.kind = DEFERRED_NUMBER;
-        deferred.text = text_that_stays(state, value.text);
+        keep_text(state, DEFERRED_NUMBER, path, value.text);
     }
-    STATE_PUSH(&state->deferred, deferred);
     return true;
 }
 
@@ -78,6 +115,9 @@ bool defer_value(struct match_scratch *state, uint32_t path, struct value value)
 void defer_fetch_predicate(struct match_scratch *state, struct deferred *deferred)
 {
     const struct image *image = state->image;
+
+    if (deferred->kind != DEFERRED_EXACT)
+        return;
     const struct image_operator *operator = exact_of(image, deferred->path);
     const struct image_slot *slots = image->slots + operator->slots;
     uint32_t at = image_slot_of(deferred->hash, operator->slots_count), tag = (uint32_t)(deferred->hash >> 32);
@@ -85,15 +125,17 @@ void defer_fetch_predicate(struct match_scratch *state, struct deferred *deferre
     while (slots[at].value != IMAGE_NONE && slots[at].tag != tag)
         at = at + 1 == operator->slots_count ? 0 : at + 1;
     deferred->candidate = slots[at].value;
-    if (deferred->candidate != IMAGE_NONE)
-        __builtin_prefetch(&image->predicates[deferred->candidate]);
+    if (deferred->candidate == IMAGE_NONE)
+        return;
+    __builtin_prefetch(&image->predicates[deferred->candidate]);
+    state->awake = true;
 }
 
 void defer_fetch_access(struct match_scratch *state, const struct deferred *deferred)
 {
     const struct image *image = state->image;
 
-    if (deferred->candidate == IMAGE_NONE)
+    if (deferred->kind != DEFERRED_EXACT || deferred->candidate == IMAGE_NONE)
         return;
     const struct image_predicate *predicate = &image->predicates[deferred->candidate];
     __builtin_prefetch(image->texts + predicate->text);
@@ -117,17 +159,14 @@ void defer_evaluate(struct match_scratch *state, const struct deferred *deferred
 {
     switch (deferred->kind) {
     case DEFERRED_EXACT:
-        if (deferred->candidate == IMAGE_NONE) /* outside of all arrays, so that nothing is recorded of it */
-            evaluate_nothing(state, deferred->path, &state->image->paths[deferred->path]);
-        else
+        if (deferred->candidate != IMAGE_NONE) /* nor does it count that it is there */
             evaluate_exact(state, deferred->path, 0, deferred->text, deferred->hash);
         break;
     case DEFERRED_STRING: evaluate_tables(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_NUMBER: evaluate_number_text(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_DOUBLE: evaluate_double(state, deferred->path, 0, deferred->number); break;
     case DEFERRED_LITERAL:
-        evaluate_literal(state, deferred->path, 0,
-                         deferred->literal == VALUE_TRUE ? LITERAL_TRUE : deferred->literal == VALUE_FALSE ? LITERAL_FALSE : LITERAL_NULL);
+        evaluate_literal(state, deferred->path, 0, deferred->literal);
         break;
     }
 }

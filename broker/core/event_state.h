@@ -70,15 +70,17 @@ struct join_states {
     size_t count, capacity;
 };
 
+enum literal { LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
+
 /* A value whose evaluation waits until what it needs has come from memory (match_batch.c). */
 enum deferred_kind { DEFERRED_EXACT, DEFERRED_STRING, DEFERRED_NUMBER, DEFERRED_DOUBLE, DEFERRED_LITERAL };
 struct deferred {
     enum deferred_kind kind;
     uint32_t path;
-    uint64_t hash;            /* EXACT: of the text; the path has no other operator of strings */
+    uint64_t hash;            /* EXACT: of the text; the path has no other operator of strings, and its table most likely holds it */
     struct view text;
     double number;
-    enum value_type literal;
+    enum literal literal;
     uint32_t candidate;       /* EXACT, once looked for: the predicate that it may be, or IMAGE_NONE */
 };
 
@@ -138,6 +140,7 @@ struct match_scratch {
     void *watch_ctx;
 
     bool deferring;                /* match_batch.c: values are kept for later */
+    bool awake;                    /* one of them may lead to a rule */
     struct view deferred_from;     /* where texts need no copy: they stay */
     VEC(struct deferred) deferred;
     struct arena *deferred_texts;  /* and texts that were decoded, until all events of the batch are matched */
@@ -174,7 +177,6 @@ void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_N
 
 /* ---- values become true predicates: evaluate.c ---- */
 
-enum literal { LITERAL_TRUE, LITERAL_FALSE, LITERAL_NULL };
 static inline void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text); /* one that may make something true */
 /* One at a path with `exact`, whose table most likely holds it. */
@@ -185,7 +187,7 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
 
 /* ---- values that wait: defer.c ---- */
 
-/* With `attention`: the value is shown to who watches, or is kept for later; true: kept, and not to be evaluated now. */
+/* With `attention`: the value is shown to who watches, or is kept for later if it matters; true: not to be evaluated now. */
 bool defer_string(struct match_scratch *state, uint32_t path, struct view text);
 bool defer_value(struct match_scratch *state, uint32_t path, struct value value);
 /* Asks memory for what an EXACT one will need: first the predicate, then what is behind that. */
@@ -221,15 +223,16 @@ static inline struct path_state *state_touch(struct match_scratch *state, uint32
     return at;
 }
 
-/* A string that makes nothing true: all there is to note is that the path has one. */
+/* A string that makes nothing true: all there is to note is that the path has one, if that matters. */
 static inline void evaluate_nothing(struct match_scratch *state, uint32_t path, const struct image_path *tables)
 {
+    state->steps += VALUE_STEPS;
+    if ((tables->asks & PATH_COUNTS) == 0)
+        return;
     struct path_state *at = state_touch(state, path);
-
     at->leaves_count++;
     if (!state->record && tables->joined != PATH_ALONE)
         at->missed = true;
-    state->steps += VALUE_STEPS;
 }
 
 /* Mostly a value does not even look like one that would make something true. */

@@ -49,6 +49,13 @@ struct image_path {
                                     * 64 * place on, as bits */
     uint32_t absent, absent_count; /* the same for exists: false */
     uint32_t joined;               /* enum path_joined */
+    uint32_t asks;                 /* enum path_asks */
+};
+
+/* What a value of a path may lead to, beside the truth of a predicate. */
+enum path_asks {
+    PATH_TRIGGERS = 1,             /* a conjunction is looked at when some predicate is true */
+    PATH_COUNTS = 2,               /* how many values there are matters, to exists or anything-but */
 };
 
 /* Whether some conjunction shares arrays between a path and another, and then which of its values matter to that. */

@@ -23,6 +23,17 @@ static void put_paths(struct layout *layout)
     }
 }
 
+/* The accesses are known. */
+static void put_asks(struct layout *layout)
+{
+    for (uint32_t p = 0; p < layout->compile->predicates.count; p++) {
+        const struct predicate *predicate = layout_predicate(layout, p);
+        struct image_path *path = &layout->paths.items[predicate->path];
+        path->asks |= predicate->access != IMAGE_NONE ? PATH_TRIGGERS : 0;
+        path->asks |= predicate->kind >= KIND_EXISTS ? PATH_COUNTS : 0;
+    }
+}
+
 static void name_begins(struct layout *layout, unsigned char byte)
 {
     if (byte < 0x80)
@@ -165,6 +176,7 @@ enum sluice_err compile_finish(struct compile *compile, void **ret_base, size_t 
 
     put_paths(&layout);
     layout_accesses(&layout);
+    put_asks(&layout);
     layout_operators(&layout);
     put_nodes(&layout);
     price_exact(&layout);

@@ -1,7 +1,7 @@
-/* Several events at once. What one event costs on a large set is mostly waiting: for the line of the table, then for the predicate that it
- * names, then for the rule. So the values of all events are found first and asked for in memory; then what those lines name is asked for,
- * event by event, and at last the values are evaluated, with everything at hand. On a small set all is at hand anyway, and only the text of
- * the next events is asked for in advance. */
+/* Several events at once. Most events match none of many rules, and of those that might, most say so by one value alone. So the values of an event
+ * that may make something true are first only kept (defer.c), and evaluated only if one of them may lead to a rule: the event is *awake*. What that
+ * costs on a large set is mostly waiting, for the line of the table, then for the predicate that it names, then for the rule: these are asked for in
+ * memory while the other events are walked. */
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
 #include "broker/core/match_set.h"
@@ -10,9 +10,11 @@ enum {
     LINE_BYTES = 64,
     FETCH_AHEAD = 2,             /* events whose text is on its way while one is matched */
     FETCH_BYTES_MAX = 4096,      /* of the next event's text: beyond that the processor has seen where it goes */
-    DEFER_SLOTS_MIN = 1 << 18,   /* 2 MiB: of fewer slots what is used is in the core's own memory, and deferring costs more than it saves */
+    DEFER_RULES_MIN = 64,        /* of fewer an event costs little but its walk */
+    WAIT_SLOTS_MIN = 1 << 18,    /* 2 MiB: of fewer slots what is used is in the core's own memory, and deferring pays only where most events sleep */
     VALUES_MAX = 256,            /* of one event; with more it is matched as ever, and memory stays small */
-    PLAIN_EVENTS = 256,          /* after an event that was not fit for it so many are not deferred: what is deferred has no place in an array */
+    PLAIN_EVENTS = 256,          /* so many are not deferred after one that was not fit for it (what is deferred has no place in an array), or when
+                                  * most are awake */
 };
 
 static struct view text_of(const struct source *source)
@@ -56,6 +58,7 @@ static void match_plain(const struct match_set *set, struct match_scratch *state
 struct pending {
     size_t first, end;           /* in state->deferred */
     bool whole;                  /* to be matched in the ordinary way */
+    bool awake;                  /* a rule may match */
 };
 
 static struct pending defer_event(const struct image *image, struct match_scratch *state, const struct source *source)
@@ -66,9 +69,11 @@ static struct pending defer_event(const struct image *image, struct match_scratc
     state->deferred_from = text_of(source);
     state->deferred_left = VALUES_MAX;
     state->deferring = state->attention = true;
+    state->awake = image->always_count > 0 || image->absent_paths_count > 0;
     match_walk(state, source);
     state->deferring = state->attention = false;
     pending.whole = state->contexts.count > 1 || state->deferred_left == 0;
+    pending.awake = state->awake;
     if (pending.whole) {
         state->deferred.count = pending.first;
         state->plain_left = PLAIN_EVENTS;
@@ -96,6 +101,7 @@ static void match_deferred(const struct match_set *set, struct match_scratch *st
                            struct match_answer *ret_answers)
 {
     struct pending pending[MATCH_BATCH_MAX];
+    size_t awake_count = 0;
 
     state->deferred.count = 0;
     arena_reuse(state->deferred_texts);
@@ -104,23 +110,31 @@ static void match_deferred(const struct match_set *set, struct match_scratch *st
             fetch_text(&sources[i + FETCH_AHEAD]);
         pending[i] = defer_event(&set->base->image, state, &sources[i]);
     }
-    for (size_t i = 0; i < state->deferred.count; i++)
-        if (state->deferred.items[i].kind == DEFERRED_EXACT)
-            defer_fetch_predicate(state, &state->deferred.items[i]);
-    for (size_t i = 0; i < state->deferred.count; i++)
-        if (state->deferred.items[i].kind == DEFERRED_EXACT)
-            defer_fetch_access(state, &state->deferred.items[i]);
+    for (size_t i = 0; i < count; i++) {
+        state->awake = pending[i].awake;
+        for (size_t d = pending[i].first; d < pending[i].end; d++)
+            defer_fetch_predicate(state, &state->deferred.items[d]);
+        pending[i].awake = state->awake;
+        awake_count += state->awake;
+    }
+    for (size_t i = 0; i < count; i++)
+        for (size_t d = pending[i].first; pending[i].awake && d < pending[i].end; d++)
+            defer_fetch_access(state, &state->deferred.items[d]);
+    if (awake_count * 2 > count && set->base->image.slots_count < WAIT_SLOTS_MIN)
+        state->plain_left = PLAIN_EVENTS;
     for (size_t i = 0; i < count; i++) {
         if (pending[i].whole)
             match_plain(set, state, &sources[i], &ret_answers[i]);
-        else
+        else if (pending[i].awake)
             match_pending(set, state, &pending[i], &ret_answers[i]);
+        else
+            answer(state, SLUICE_OK, NULL, 0, &ret_answers[i]);
     }
 }
 
 static bool deferring_pays(const struct match_set *set, struct match_scratch *state, size_t count)
 {
-    if (set->delta != NULL || set->base->image.slots_count < DEFER_SLOTS_MIN || count < 2)
+    if (set->delta != NULL || set->base->image.rules_count < DEFER_RULES_MIN || count < 2)
         return false;
     if (state->plain_left == 0)
         return true;

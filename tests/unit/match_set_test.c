@@ -404,6 +404,106 @@ TEST(several_events_at_once_are_answered_as_each_alone)
     large_done(&large);
 }
 
+/* One field that tells the rules apart, and others that ask the same in many, of which only some are allowed. */
+static void put_sleeper(struct bytes *out, struct generator *generator, unsigned number, uint64_t allowed)
+{
+    static const char *const others[] = {
+        "\"m\":[\"x\",\"y\"]", "\"m\":[\"x\"]", "\"n\":[7]", "\"n\":[7,8,true]", "\"l\":[null]", "\"p\":[{\"prefix\":\"a\"}]", "\"d\":{\"q\":[\"x\"],\"r\":[1]}",
+        "\"d\":{\"q\":[\"x\"]}", "\"n\":[{\"numeric\":[\">\",5]}]", "\"m\":[{\"exists\":true}]", "\"m\":[{\"anything-but\":\"x\"}]", "\"p\":[{\"exists\":false}]",
+    };
+    enum { OTHERS = sizeof others / sizeof *others };
+    unsigned other = (unsigned)generator_next(generator, OTHERS + 4);
+
+    bytes_clear(out);
+    switch (number % 8) {
+    case 0: bytes_put_format(out, "{\"n\":[%u]", 100 + number); break;
+    case 1: bytes_put_format(out, "{\"d\":{\"k\":[\"u%u\"],\"q\":[\"x\"]}", number); break;
+    default: bytes_put_format(out, "{\"k\":[\"u%u\"%s]", number, number % 8 == 2 ? ",true" : ""); break;
+    }
+    bool taken = (allowed >> other & 1) == 0;
+    taken |= number % 8 == 0 ? other < OTHERS && others[other][1] == 'n' : number % 8 == 1 && other < OTHERS && others[other][1] == 'd'; /* a name once */
+    if (other < OTHERS && !taken)
+        bytes_put_format(out, ",%s", others[other]);
+    bytes_put_char(out, '}');
+}
+
+static void put_sleepers_event(struct bytes *out, struct generator *generator, unsigned rules_count)
+{
+    static const char *const others[] = { "\"m\":\"x\"", "\"m\":[\"y\",\"z\"]", "\"n\":7", "\"n\":[8.0,true]", "\"l\":null", "\"p\":\"ab\"", "\"p\":\"b\"",
+                                          "\"d\":{\"q\":\"x\",\"r\":1}", "\"d\":[{\"q\":\"x\"},{\"r\":1}]", "\"d\":{\"k\":\"u9\",\"q\":\"x\"}", "\"k\":true", "\"j\":5" };
+    enum { OTHERS = sizeof others / sizeof *others };
+
+    bytes_clear(out);
+    bytes_put_format(out, "{\"z\":0");
+    for (unsigned i = 0; i < OTHERS; i++)
+        if (generator_next(generator, strchr(others[i], '{') != strrchr(others[i], '{') ? 400 : 8) == 0) /* then it cannot wait, nor those after it */
+            bytes_put_format(out, ",%s", others[i]);
+    switch (generator_next(generator, 4)) {
+    case 0: bytes_put_format(out, ",\"k\":\"u%u\"", (unsigned)generator_next(generator, rules_count * 2)); break;
+    case 1: bytes_put_format(out, ",\"n\":%u", 100 + (unsigned)generator_next(generator, rules_count * 2)); break;
+    default: break;
+    }
+    bytes_put_char(out, '}');
+}
+
+/* So many that the values of a batch wait, of which mostly none wakes an event. */
+TEST(events_that_mostly_match_nothing_are_answered_at_once_as_by_the_oracle)
+{
+    enum { SETS = 160, RULES = 97, BATCHES = 12 };
+    static const char *const wakers[] = { /* by there being something, or nothing */
+        "{\"m\":[{\"exists\":true}]}", "{\"j\":[{\"exists\":true}]}", "{\"n\":[{\"exists\":true}]}", "{\"l\":[{\"exists\":true}]}", "{\"p\":[{\"anything-but\":\"b\"}]}", "{\"m\":[{\"exists\":false}]}",
+        "{\"d\":{\"q\":[{\"exists\":false}],\"r\":[{\"exists\":false}]}}",
+    };
+    struct generator generator = { .state = 4711 };
+    struct oracle_scratch *oracle_scratch = oracle_scratch_new();
+    struct bytes patterns[RULES] = { 0 }, texts[MATCH_BATCH_MAX] = { 0 };
+    size_t hits = 0, none = 0;
+
+    for (int s = 0; s < SETS; s++) {
+        struct match_scratch *scratch = match_scratch_new();
+        struct match_rule rules[RULES];
+        struct oracle_set *oracle = NULL;
+        uint64_t allowed = generator_next(&generator, 1 << 12) & (s % 2 == 0 ? 0x1FF : 0xFFF); /* without those that ask whether something is there */
+        for (unsigned r = 0; r < RULES - 1; r++) {
+            put_sleeper(&patterns[r], &generator, r, allowed);
+            rules[r] = (struct match_rule){ .pattern = bytes_view(&patterns[r]), .id = r };
+        }
+        bool last = s % 4 == 2;
+        rules[RULES - 1] = (struct match_rule){ .pattern = view_of(wakers[(unsigned)s / 4 % (sizeof wakers / sizeof *wakers)]), .id = RULES - 1 };
+        struct match_set *set = set_of(rules, RULES - !last);
+        EXPECT_EQ(SLUICE_OK, oracle_set_new(rules, RULES - !last, &oracle, NULL, NULL));
+        for (int b = 0; b < BATCHES; b++) {
+            struct view events[MATCH_BATCH_MAX];
+            struct match_answer answers[MATCH_BATCH_MAX];
+            const uint32_t *ids, *expected;
+            size_t expected_count = 0;
+            for (size_t e = 0; e < MATCH_BATCH_MAX; e++) {
+                put_sleepers_event(&texts[e], &generator, RULES);
+                events[e] = bytes_view(&texts[e]);
+            }
+            match_json_batch(set, scratch, events, MATCH_BATCH_MAX, answers, &ids);
+            for (size_t e = 0; e < MATCH_BATCH_MAX; e++) {
+                EXPECT_EQ(SLUICE_OK, oracle_json(oracle, oracle_scratch, events[e], &expected, &expected_count, NULL));
+                EXPECT_EQ(SLUICE_OK, answers[e].err);
+                if (answers[e].count != expected_count || (expected_count > 0 && memcmp(ids + answers[e].first, expected, expected_count * sizeof *ids) != 0))
+                    test_fail(__FILE__, __LINE__, "set %d: %zu rules, the oracle %zu, for %.*s", s, answers[e].count, expected_count, VIEW_ARGS(events[e]));
+                hits += expected_count;
+                none += expected_count == 0;
+            }
+        }
+        match_set_free(set);
+        match_scratch_free(scratch);
+        oracle_set_free(oracle);
+    }
+    EXPECT(hits > SETS * BATCHES);
+    EXPECT(none > SETS * BATCHES);
+    for (unsigned r = 0; r < RULES; r++)
+        bytes_done(&patterns[r]);
+    for (int e = 0; e < MATCH_BATCH_MAX; e++)
+        bytes_done(&texts[e]);
+    oracle_scratch_free(oracle_scratch);
+}
+
 TEST(envelopes_at_once_are_answered_as_each_alone)
 {
     static const uint8_t uuid[16] = { 0x01, 0x98, 0xC7, 0xD2, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0x2A };
