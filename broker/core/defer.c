@@ -1,5 +1,6 @@
-/* Values that wait until what they need has come from memory (match_batch.c): kept while an event is walked, asked for, and evaluated at last. What
- * is watched instead is shown on the way. */
+/* Values that wait (match_batch.c): those that may make a predicate true, or are counted, are kept while an event is walked; the lines of memory
+ * that they need are asked for; and if one of them may lead to a rule, all of the event's are evaluated. What is watched instead is shown on the
+ * way. */
 #include "broker/core/event_state.h"
 #include "broker/core/text_hash.h"
 
@@ -159,14 +160,12 @@ void defer_evaluate(struct match_scratch *state, const struct deferred *deferred
 {
     switch (deferred->kind) {
     case DEFERRED_EXACT:
-        if (deferred->candidate != IMAGE_NONE) /* nor does it count that it is there */
+        if (deferred->candidate != IMAGE_NONE) /* otherwise it makes nothing true, and is not counted */
             evaluate_exact(state, deferred->path, 0, deferred->text, deferred->hash);
         break;
     case DEFERRED_STRING: evaluate_tables(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_NUMBER: evaluate_number_text(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_DOUBLE: evaluate_double(state, deferred->path, 0, deferred->number); break;
-    case DEFERRED_LITERAL:
-        evaluate_literal(state, deferred->path, 0, deferred->literal);
-        break;
+    case DEFERRED_LITERAL: evaluate_literal(state, deferred->path, 0, deferred->literal); break;
     }
 }
