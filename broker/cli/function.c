@@ -333,6 +333,10 @@ enum cli_exit function_logs(struct cli *cli)
         if (result == NULL)
             return cli_failed("%s", error.text);
         struct view text = logs_new(result, printed);
+        if (!follow && !cli->json && text.len == 0 && member_int(result, "position") == 0) {
+            json_decref(result);
+            return cli_failed("function '%s' has written nothing yet", cli->arguments[0]);
+        }
         if (cli->json)
             call_print(result);
         else

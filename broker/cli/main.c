@@ -26,7 +26,7 @@ static const struct option_spec {
     [OPTION_BUS] = { "bus", 0, "BUS", "the bus; for event tail: only this one; for rule test: whose rules are tried" },
     [OPTION_ID] = { "id", 0, "ID", "the event's id; default: a UUIDv7, which is printed" },
     [OPTION_FILE] = { "file", 0, "FILE", "one event a line; - is stdin" },
-    [OPTION_TIMEOUT] = { "timeout", 0, "SECONDS", "give up when no answer comes for so long; default 30" },
+    [OPTION_TIMEOUT] = { "timeout", 0, "SECONDS", "give up when no answer comes for so long; default 30, of function invoke 930" },
     [OPTION_AFTER] = { "after", 0, "SEQ", "start after this sequence number; default: with the next event" },
     [OPTION_MAX] = { "max", 'n', "COUNT", "end after so many events" },
     [OPTION_DAYS] = { "days", 0, "DAYS", "show the cost of so many days; default 7" },

@@ -4,7 +4,10 @@
 #include "broker/core/event_state.h"
 #include "broker/core/text_hash.h"
 
-enum { FILTERED_MAX = 1 << 18 }; /* slots: the filter of a larger table would have to be waited for itself */
+enum {
+    FILTERED_MAX = 1 << 18, /* slots: the filter of a larger table would have to be waited for itself */
+    ASLEEP_BYTES_MAX = 64,  /* a longer text could be dear to look up: whether an event is refused must not depend on who looks */
+};
 
 static const struct image_operator *exact_of(const struct image *image, uint32_t path)
 {
@@ -31,7 +34,7 @@ static bool may_defer(struct match_scratch *state)
 }
 
 /* Room for one more, or NULL. Written in place: copying what was just written in parts would wait for all of it. */
-static struct deferred *keep(struct match_scratch *state, enum deferred_kind kind, uint32_t path)
+static struct deferred *keep(struct match_scratch *state, enum deferred_kind kind, uint32_t path, bool wakes)
 {
     if (!may_defer(state))
         return NULL;
@@ -40,29 +43,33 @@ static struct deferred *keep(struct match_scratch *state, enum deferred_kind kin
     struct deferred *deferred = &state->deferred.items[state->deferred.count++];
     deferred->kind = kind;
     deferred->path = path;
-    state->awake |= kind != DEFERRED_EXACT && state->image->paths[path].asks != 0;
+    state->awake |= wakes;
     return deferred;
 }
 
-static void keep_text(struct match_scratch *state, enum deferred_kind kind, uint32_t path, struct view text)
+/* `plain`: a few lookups are all that it could take. */
+static void keep_text(struct match_scratch *state, enum deferred_kind kind, uint32_t path, struct view text, bool plain)
 {
-    struct deferred *deferred = keep(state, kind, path);
+    bool wakes = !plain || text.len > ASLEEP_BYTES_MAX || state->image->paths[path].asks != 0;
+    struct deferred *deferred = keep(state, kind, path, wakes);
 
     if (deferred != NULL)
         deferred->text = text_that_stays(state, text);
 }
 
-/* Whether it is in the table is seen once the line of that is there. */
+/* Whether it is in the table, and so wakes the event, is seen once the line of that is there. */
 static void keep_exact(struct match_scratch *state, uint32_t path, struct view text)
 {
     const struct image *image = state->image;
     const struct image_operator *operator = exact_of(image, path);
     uint64_t hash = text_hash(text.data, text.len);
 
-    if (operator->slots_count < FILTERED_MAX && !image_may_hold(image, operator, hash))
+    if (operator->slots_count < FILTERED_MAX && !image_may_hold(image, operator, hash)) {
+        state->steps += VALUE_STEPS + OPERATOR_STEPS;
         return;
+    }
     __builtin_prefetch(&image->slots[operator->slots + image_slot_of(hash, operator->slots_count)]);
-    struct deferred *deferred = keep(state, DEFERRED_EXACT, path);
+    struct deferred *deferred = keep(state, DEFERRED_EXACT, path, false);
     if (deferred != NULL) {
         deferred->text = text_that_stays(state, text);
         deferred->hash = hash;
@@ -78,36 +85,55 @@ bool defer_string(struct match_scratch *state, uint32_t path, struct view text)
         return false;
     }
     bool counts = (tables->asks & PATH_COUNTS) != 0, may_be_true = (tables->shapes >> image_shape_of(text) & 1) != 0;
-    if (may_be_true && !counts && tables->exact != IMAGE_NONE && (tables->asks & PATH_TRIGGERS) != 0)
+    if (!may_be_true && !counts)
+        state->steps += VALUE_STEPS;
+    else if (tables->exact != IMAGE_NONE && tables->asks == PATH_TRIGGERS)
         keep_exact(state, path, text);
-    else if (may_be_true || counts)
-        keep_text(state, DEFERRED_STRING, path, text);
+    else
+        keep_text(state, DEFERRED_STRING, path, text, tables->exact != IMAGE_NONE);
     return true;
+}
+
+static void defer_literal(struct match_scratch *state, uint32_t path, enum literal literal)
+{
+    const struct image_path *tables = &state->image->paths[path];
+    struct deferred *deferred = NULL;
+
+    if (tables->literals[literal] == IMAGE_NONE && (tables->asks & PATH_COUNTS) == 0)
+        state->steps += VALUE_STEPS;
+    else
+        deferred = keep(state, DEFERRED_LITERAL, path, tables->asks != 0);
+    if (deferred != NULL)
+        deferred->literal = literal;
+}
+
+static void defer_number(struct match_scratch *state, uint32_t path, const struct value *value)
+{
+    const struct image_path *tables = &state->image->paths[path];
+    bool looked_up = tables->number_operators < tables->operators_end;
+    bool plain = !looked_up || state->image->operators[tables->operators_end - 1].kind != OPERATOR_RANGES; /* which come last */
+
+    if (!looked_up && (tables->asks & PATH_COUNTS) == 0) {
+        state->steps += VALUE_STEPS;
+    } else if (value->number_known) {
+        struct deferred *deferred = keep(state, DEFERRED_DOUBLE, path, !plain || tables->asks != 0);
+        if (deferred != NULL)
+            deferred->number = value->number.value;
+    } else {
+        keep_text(state, DEFERRED_NUMBER, path, value->text, plain);
+    }
 }
 
 bool defer_value(struct match_scratch *state, uint32_t path, struct value value)
 {
-    const struct image_path *tables = &state->image->paths[path];
-
     if (!state->deferring) {
         state->watch(state->watch_ctx, path, &value);
         return false;
     }
-    bool counts = (tables->asks & PATH_COUNTS) != 0;
-    if (value.type != VALUE_NUMBER) {
-        enum literal literal = value.type == VALUE_TRUE ? LITERAL_TRUE : value.type == VALUE_FALSE ? LITERAL_FALSE : LITERAL_NULL;
-        struct deferred *deferred = counts || tables->literals[literal] != IMAGE_NONE ? keep(state, DEFERRED_LITERAL, path) : NULL;
-        if (deferred != NULL)
-            deferred->literal = literal;
-    } else if (!counts && tables->number_operators == tables->operators_end) {
-        return true;
-    } else if (value.number_known) {
-        struct deferred *deferred = keep(state, DEFERRED_DOUBLE, path);
-        if (deferred != NULL)
-            deferred->number = value.number.value;
-    } else {
-        keep_text(state, DEFERRED_NUMBER, path, value.text);
-    }
+    if (value.type == VALUE_NUMBER)
+        defer_number(state, path, &value);
+    else
+        defer_literal(state, path, value.type == VALUE_TRUE ? LITERAL_TRUE : value.type == VALUE_FALSE ? LITERAL_FALSE : LITERAL_NULL);
     return true;
 }
 
@@ -159,10 +185,7 @@ void defer_fetch_access(struct match_scratch *state, const struct deferred *defe
 void defer_evaluate(struct match_scratch *state, const struct deferred *deferred)
 {
     switch (deferred->kind) {
-    case DEFERRED_EXACT:
-        if (deferred->candidate != IMAGE_NONE) /* otherwise it makes nothing true, and is not counted */
-            evaluate_exact(state, deferred->path, 0, deferred->text, deferred->hash);
-        break;
+    case DEFERRED_EXACT: evaluate_exact(state, deferred->path, 0, deferred->text, deferred->hash); break;
     case DEFERRED_STRING: evaluate_tables(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_NUMBER: evaluate_number_text(state, deferred->path, 0, deferred->text); break;
     case DEFERRED_DOUBLE: evaluate_double(state, deferred->path, 0, deferred->number); break;

@@ -10,7 +10,6 @@
 
 /* What is counted (match.h), so that a step is some six nanoseconds at the most, whatever is done in it (bench/match --worst). */
 enum {
-    OPERATOR_STEPS = 4,        /* for each table of its path: one lookup, or where a number falls */
     LOOKUP_STEPS = 3,          /* for each beyond that: to the line of the table and to the operand */
     GRAMS_STEPS = 6,           /* to note what a text holds, and find the buckets of that */
     WILDCARD_STEPS = 2,        /* to see that it cannot be, by what the text holds */

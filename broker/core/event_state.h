@@ -27,7 +27,7 @@ struct path_state {
     uint32_t leaves_count;
     uint32_t first, count;    /* of those recorded, in leaves_sorted, once sorted; until then first is the latest leaf */
     bool disordered;          /* contexts did not come ascending */
-    bool missed;              /* there was a value before recording began */
+    bool missed;              /* there was a value that matters to joins before recording began */
 };
 
 struct but_state {
@@ -77,7 +77,7 @@ enum deferred_kind { DEFERRED_EXACT, DEFERRED_STRING, DEFERRED_NUMBER, DEFERRED_
 struct deferred {
     enum deferred_kind kind;
     uint32_t path;
-    uint64_t hash;            /* EXACT: of the text; the path has no other operator of strings, and its table most likely holds it */
+    uint64_t hash;            /* EXACT: of the text; the path has no other operator of strings, and its table may hold it */
     struct view text;
     double number;
     enum literal literal;
@@ -106,7 +106,7 @@ struct match_scratch {
     VEC(struct path_state) paths;
     VEC(struct but_state) buts;
     VEC(uint32_t) nodes;           /* epoch: an array with an object or array in it was met there */
-    VEC(uint32_t) touched;         /* paths with values */
+    VEC(uint32_t) touched;         /* paths with values, as far as these count or were looked up */
     VEC(uint32_t) triggered;       /* access of predicates that are true */
     VEC(uint32_t) failed;          /* buts with a value that one of their others is true of */
     VEC(uint64_t) bulk;            /* one path's bits, while those of failed buts are taken out */
@@ -179,7 +179,7 @@ void walk_find_envelope(const struct image *image, uint32_t ret_nodes[ENVELOPE_N
 
 static inline void evaluate_string(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_tables(struct match_scratch *state, uint32_t path, uint32_t context, struct view text); /* one that may make something true */
-/* One at a path with `exact`, whose table most likely holds it. */
+/* One at a path with `exact`, whose filter need not be asked any more. */
 void evaluate_exact(struct match_scratch *state, uint32_t path, uint32_t context, struct view text, uint64_t hash);
 void evaluate_number_text(struct match_scratch *state, uint32_t path, uint32_t context, struct view text);
 void evaluate_double(struct match_scratch *state, uint32_t path, uint32_t context, double value);
@@ -190,7 +190,7 @@ void evaluate_literal(struct match_scratch *state, uint32_t path, uint32_t conte
 /* With `attention`: the value is shown to who watches, or is kept for later if it matters; true: not to be evaluated now. */
 bool defer_string(struct match_scratch *state, uint32_t path, struct view text);
 bool defer_value(struct match_scratch *state, uint32_t path, struct value value);
-/* Asks memory for what an EXACT one will need: first the predicate, then what is behind that. */
+/* Asks memory for what an EXACT one will need: first the predicate, which wakes the event if there is one, then what is behind that. */
 void defer_fetch_predicate(struct match_scratch *state, struct deferred *deferred);
 void defer_fetch_access(struct match_scratch *state, const struct deferred *deferred);
 /* As it would have been, at context 0. */
@@ -209,7 +209,8 @@ enum sluice_err match_part(const struct match_part *part, const uint64_t *dead, 
 enum sluice_err match_source(const struct match_set *set, struct match_scratch *state, const struct source *source,
                              const uint32_t **ret_ids, size_t *ret_count);
 
-enum { VALUE_STEPS = 3 };      /* for being there (evaluate.c) */
+/* For a value's being there, and for each table of its path: one lookup, or where a number falls (evaluate.c). */
+enum { VALUE_STEPS = 3, OPERATOR_STEPS = 4 };
 
 /* The path, as one that has a value in this event. state_begin() has seen to it that there is room. */
 static inline struct path_state *state_touch(struct match_scratch *state, uint32_t path)

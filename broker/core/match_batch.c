@@ -1,7 +1,9 @@
-/* Several events at once. Most events match none of many rules, and of those that might, most say so by one value alone. So the values of an event
- * that may make something true are first only kept (defer.c), and evaluated only if one of them may lead to a rule: the event is *awake*. What that
- * costs on a large set is mostly waiting, for the line of the table, then for the predicate that it names, then for the rule: these are asked for in
- * memory while the other events are walked. */
+/* Several events at once. Most events match none of many rules, and that is seen by a few of their values. So the values of an event that may make a
+ * predicate true are first only kept (defer.c), and evaluated only if one of them may lead to a rule: then the event is *awake*. One that is not
+ * matches nothing, and would not be over MATCH_STEPS_MAX: what is asleep costs little, by its length and kind, and the rest is counted.
+ *
+ * What an event costs on a large set is mostly waiting, for the line of a table, then for the predicate that it names, then for the rule: these are
+ * asked for in memory while the other events are walked. */
 #include "broker/base/assert.h"
 #include "broker/core/event_state.h"
 #include "broker/core/match_set.h"
@@ -12,9 +14,9 @@ enum {
     FETCH_BYTES_MAX = 4096,      /* of the next event's text: beyond that the processor has seen where it goes */
     DEFER_RULES_MIN = 64,        /* of fewer an event costs little but its walk */
     WAIT_SLOTS_MIN = 1 << 18,    /* 2 MiB: of fewer slots what is used is in the core's own memory, and deferring pays only where most events sleep */
-    VALUES_MAX = 256,            /* of one event; with more it is matched as ever, and memory stays small */
+    VALUES_MAX = 256,            /* of one event; with so many it is matched as ever, and memory stays small */
     PLAIN_EVENTS = 256,          /* so many are not deferred after one that was not fit for it (what is deferred has no place in an array), or when
-                                  * most are awake */
+                                  * most are awake and there is little to wait for */
 };
 
 static struct view text_of(const struct source *source)
@@ -59,6 +61,7 @@ struct pending {
     size_t first, end;           /* in state->deferred */
     bool whole;                  /* to be matched in the ordinary way */
     bool awake;                  /* a rule may match */
+    uint64_t steps;              /* those taken for values that were not kept */
 };
 
 static struct pending defer_event(const struct image *image, struct match_scratch *state, const struct source *source)
@@ -68,12 +71,14 @@ static struct pending defer_event(const struct image *image, struct match_scratc
     state_begin(state, image);
     state->deferred_from = text_of(source);
     state->deferred_left = VALUES_MAX;
+    state->steps = 0;
     state->deferring = state->attention = true;
     state->awake = image->always_count > 0 || image->absent_paths_count > 0;
     match_walk(state, source);
     state->deferring = state->attention = false;
     pending.whole = state->contexts.count > 1 || state->deferred_left == 0;
     pending.awake = state->awake;
+    pending.steps = state->steps;
     if (pending.whole) {
         state->deferred.count = pending.first;
         state->plain_left = PLAIN_EVENTS;
@@ -87,7 +92,7 @@ static void match_pending(const struct match_set *set, struct match_scratch *sta
     bool again = false;
 
     state->ids.count = 0;
-    state->steps = 0;
+    state->steps = pending->steps;
     state_begin(state, &set->base->image);
     state->dead = set->dead;
     for (size_t i = pending->first; i < pending->end; i++)

@@ -381,9 +381,7 @@ json_t *control_function_logs(struct call *call)
     const char *name = engine_function_name(control->broker->engine, id);
     enum sluice_err err = instances_log_tail(control->broker->instances, name, (size_t)call_number(call, "bytes_max"), &text);
     json_t *result = NULL;
-    if (err == SLUICE_ENOTFOUND)
-        (void)call_fail(call, err, "function '%s' has written nothing yet", name);
-    else if (err != SLUICE_OK)
+    if (err != SLUICE_OK && err != SLUICE_ENOTFOUND) /* there is none before the first line */
         (void)call_fail(call, err, "the captured output of function '%s' cannot be read: %s", name, strerror(errno));
     else
         result = json_pack("{s:o,s:o,s:I}", "name", json_text(name), "text", json_view(text.len == 0 ? VIEW_LITERAL("") : bytes_view(&text)),

@@ -190,6 +190,18 @@ class Functions(sluice_daemon.DaemonTest):
         printed()
         self.assertEqual(1, daemon.run("function", "logs", "nosuch").status)
 
+    def test_logs_can_be_followed_before_there_are_any(self):
+        daemon = self.start(CONFIGURATION)
+        silent = daemon.run("function", "logs", "keep")
+        self.assertEqual((1, True), (silent.status, "has written nothing yet" in silent.stderr))
+        follow = daemon.launch("function", "logs", "-f", "keep")
+        self.addCleanup(follow.stdout.close)
+        self.addCleanup(follow.wait, 30)
+        self.addCleanup(follow.terminate)
+        daemon.put(event("keep"))
+        daemon.wait_balance("keep", succeeded=1, pending=0)
+        self.assertTrue(any("kept one" in line for line in iter(follow.stdout.readline, "")))
+
     def test_rules_count_what_they_matched(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("wait"), event("wait"), event("nobody"))

@@ -504,6 +504,41 @@ TEST(events_that_mostly_match_nothing_are_answered_at_once_as_by_the_oracle)
     oracle_scratch_free(oracle_scratch);
 }
 
+/* It shares a field with many rules, which is dear to judge, and has none of their own. */
+TEST(an_event_over_the_limit_is_refused_among_others_as_alone)
+{
+    enum { RULES = 17000, TEXT_BYTES = 16000, AT_ONCE = 4 };
+    struct match_rule *rules = malloc(RULES * sizeof *rules);
+    struct bytes *patterns = calloc(RULES, sizeof *patterns), text = { 0 };
+    struct match_scratch *scratch = match_scratch_new();
+    struct match_answer answers[AT_ONCE];
+    const uint32_t *ids;
+    size_t count = 0;
+
+    for (unsigned r = 0; r < RULES; r++) {
+        bytes_put_format(&patterns[r], "{\"k\":[\"u%u\"],\"p\":[{\"wildcard\":\"*%c*%c*%c*\"}]}", r, 'a' + r % 26, 'a' + r / 26 % 26, 'a' + r / 676);
+        rules[r] = (struct match_rule){ .pattern = bytes_view(&patterns[r]), .id = r };
+    }
+    struct match_set *set = set_of(rules, RULES);
+    bytes_put_text(&text, "{\"k\":\"none\",\"p\":\"");
+    for (int i = 0; i < TEXT_BYTES; i++)
+        bytes_put_char(&text, (char)('z' - i / (TEXT_BYTES / 26 + 1)));
+    bytes_put_text(&text, "\"}");
+    EXPECT_EQ(SLUICE_ELIMIT, match_json(set, scratch, bytes_view(&text), &ids, &count, NULL));
+    struct view events[AT_ONCE] = { VIEW_LITERAL("{}"), bytes_view(&text), VIEW_LITERAL("{}"), VIEW_LITERAL("{\"k\":\"u7\",\"p\":\"hab\"}") };
+    match_json_batch(set, scratch, events, AT_ONCE, answers, &ids);
+    EXPECT_EQ(SLUICE_OK, answers[0].err);
+    EXPECT_EQ(SLUICE_ELIMIT, answers[1].err);
+    EXPECT_EQ(SLUICE_OK, answers[3].err);
+    for (unsigned r = 0; r < RULES; r++)
+        bytes_done(&patterns[r]);
+    free(patterns);
+    free(rules);
+    bytes_done(&text);
+    match_set_free(set);
+    match_scratch_free(scratch);
+}
+
 TEST(envelopes_at_once_are_answered_as_each_alone)
 {
     static const uint8_t uuid[16] = { 0x01, 0x98, 0xC7, 0xD2, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0x2A };
