@@ -208,6 +208,8 @@ static void instance_on_ended(void *ctx, uint64_t instance, const struct instanc
     end_reason(end, reason);
     struct instance_gone gone = gone_of(end, reason);
     broker_read(broker);
+    runtime_cut(broker->runtime, instance);
+    gone.output = instances_log(broker->instances, instance); /* that looked at it, too, and may have moved it */
     runtime_ended(broker->runtime, instance);
     invocations_ended(broker->invocations, instance, end);
     engine_instance_ended(broker->engine, instance, &gone, clock_now());
@@ -222,6 +224,7 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
     end_reason(end, reason);
     struct instance_gone gone = gone_of(end, reason);
     broker_read(broker);
+    runtime_cut(broker->runtime, instance);
     invocations_ended(broker->invocations, instance, end);
     broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);

@@ -1,21 +1,30 @@
 """Lambda functions on real runtimes: our node and python bootstraps, a runtime in bash and curl, and AWS's own clients where they are installed,
-each through the same list.
+each through the same list; tests/README.md has it as a table.
 
-After each test no process, socket or odd file is left (DaemonTest sees to it)."""
+After each test no process, socket or odd file is left (DaemonTest sees to it), and nothing of the function's in its temporary directory."""
 
 import base64
+import http.client
 import json
 import os
 import pathlib
 import shutil
+import struct
 import sys
 import threading
 import unittest
+import zlib
 
+import harness
+import runtime_api_server
 import sluice_daemon
 
 FUNCTIONS = pathlib.Path(__file__).parent / "lambda"
+BOOTSTRAPS = pathlib.Path(__file__).parents[2] / "consumers/runtimes"
 RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100
+CAUSE_HEADER = "lambda-runtime-function-xray-error-cause"
+CAUSE_BYTES_MAX = 1024 * 1024 - 1    # of its value: clients leave out what is longer
+CURL_CAUSE_BYTES_MAX = CAUSE_BYTES_MAX - 1024    # their libcurl sends no head of more than a mebibyte
 
 
 def function(**more):
@@ -27,13 +36,32 @@ class Runtime:
 
     keys = {}                    # of the function in the configuration
     code = ""                    # folder of FUNCTIONS; copied, so that what is left of its processes can be told by their place
+    handler = ""
+    killed_leave = 0             # files and folders of an instance that is killed at its timeout; they stay, as on Lambda /tmp outlives a reset
 
-    def start_function(self, rules="", name="f", **more):
-        keys = function(**{"code": "code", **self.keys, **more})
-        self.daemon = self.prepare(f"functions: {json.dumps({name: keys})}\n{rules}", http=True)
-        shutil.copytree(FUNCTIONS / self.code, self.daemon.folder / "code")
-        self.daemon.start()
-        return self.daemon
+    def function_keys(self, handler):
+        """`handler`: another than usual."""
+        return {**self.keys, "handler": handler or self.handler}
+
+    def start_function(self, rules="", environment=None, handler="", **more):
+        self.killed = 0          # instances, at their timeouts
+        self.daemon = daemon = self.prepare("", http=True)
+        files = daemon.folder / "tmp"
+        files.mkdir()
+        keys = function(**{"code": "code", **self.function_keys(handler), "environment": {"TMPDIR": str(files), **(environment or {})}, **more})
+        daemon.configure(f"functions: {json.dumps({'f': keys})}\n{rules}")
+        shutil.copytree(FUNCTIONS / self.code, daemon.folder / "code")
+        self.addCleanup(self.check_no_file_left, daemon, files)
+        daemon.start()
+        return daemon
+
+    def check_no_file_left(self, daemon, files):
+        if daemon.process is not None:
+            daemon.stop()
+            daemon.check_nothing_left()
+        self.assertEqual([path for path in daemon.folder.rglob("*") if path.is_socket()], [])
+        left = list(files.iterdir())
+        self.assertEqual(len(left), self.killed * self.killed_leave, left)
 
     def invoke(self, payload, **headers):
         return self.daemon.invoke("f", payload, **headers)
@@ -47,6 +75,17 @@ class Runtime:
         answer = self.invoke(payload, **headers)
         self.assertEqual((answer.status, answer.headers.get("X-Amz-Function-Error")), (200, "Unhandled"), answer.body)
         return json.loads(answer.body)
+
+    def as_sent(self, event):
+        """What the client posts of this event: a Runtime API of our own listens, beside the daemon."""
+        api = runtime_api_server.RuntimeApi()
+        self.addCleanup(api.close)
+        client = harness.Client(self.command(), self.daemon.folder / "code", self.handler, api)
+        try:
+            api.offer("request", json.dumps(event).encode())
+            return api.report("request")
+        finally:
+            client.close()
 
     def test_five_hundred_invokes(self):
         self.start_function()
@@ -88,18 +127,20 @@ class Runtime:
         self.assertTrue(error["errorMessage"].startswith("mmm"), error["errorMessage"][:50])
         self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
 
-    def test_exit_in_init(self):
-        self.start_function(environment={"INIT": "exit"})
-        error = self.invoke_failed({})
+    def assert_exited(self, error, status):
         self.assertEqual(error["errorType"], "Runtime.ExitError")
-        self.assertRegex(error["errorMessage"], "^RequestId: [0-9a-f-]{36} Error: Runtime exited with error: exit status 3$")
+        how = f"Runtime exited with error: exit status {status}" if status else "Runtime exited without providing a reason"
+        self.assertRegex(error["errorMessage"], f"^RequestId: [0-9a-f-]{{36}} Error: {how}$")
+
+    def test_exit_in_init(self):
+        for status in (0, 3):
+            self.start_function(environment={"INIT": "exit", "INIT_STATUS": str(status)})
+            self.assert_exited(self.invoke_failed({}), status)
 
     def test_exit_in_the_handler(self):
         self.start_function()
-        for status, text in ((0, "Runtime exited without providing a reason"), (5, "Runtime exited with error: exit status 5")):
-            error = self.invoke_failed({"do": "exit", "status": status})
-            self.assertEqual(error["errorType"], "Runtime.ExitError")
-            self.assertRegex(error["errorMessage"], f"^RequestId: [0-9a-f-]{{36}} Error: {text}$")
+        for status in (0, 5):
+            self.assert_exited(self.invoke_failed({"do": "exit", "status": status}), status)
         self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
 
     def test_answer_of_exactly_the_limit_and_one_byte_more(self):
@@ -120,6 +161,7 @@ class Runtime:
         error = self.invoke_failed({"do": "sleep", "ms": 60000})
         self.assertEqual(error["errorType"], "Sandbox.Timedout")
         self.assertRegex(error["errorMessage"], "^RequestId: [0-9a-f-]{36} Error: Task timed out after 2.00 seconds$")
+        self.killed = 1
         self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
 
     def test_the_daemon_stops_while_it_is_idle(self):
@@ -206,46 +248,195 @@ class SaysInitErrors:
         self.assertIn("no init today", error["errorMessage"])
 
 
-class Streams:
-    """A runtime whose handlers can answer bit by bit."""
+class DiesOfInitErrors:
+    """A runtime that posts nothing of an INIT that fails: its process ends, and says why in the log."""
 
-    stream_handler = ""
+    init_error_status = None
 
-    def stream(self, payload):
-        path = "/2021-11-15/functions/s/response-streaming-invocations"
-        return self.daemon.http("POST", path, json.dumps(payload).encode())
-
-    def test_streaming(self):
-        self.start_function(name="s", handler=self.stream_handler)
-        whole = self.stream({})
-        self.assertEqual((whole.status, whole.headers["Content-Type"]), (200, "application/vnd.amazon.eventstream"))
-        self.assertIn(b"first ", whole.body)
-        self.assertIn(b"second", whole.body)
-        self.assertIn(b"InvokeComplete", whole.body)
-        broken = self.stream({"do": "error"})
-        self.assertIn(b"first ", broken.body)
-        self.assertIn(b"ErrorCode", broken.body)
-        self.assertIn(b"in the middle", broken.body)
+    def test_init_error(self):
+        self.start_function(environment={"INIT": "throw"})
+        self.assert_exited(self.invoke_failed({}), self.init_error_status)
+        self.assertIn("no init today", self.daemon.sluice("function", "logs", "f"))
 
 
-class NodeTest(Runtime, SaysInitErrors, Streams, sluice_daemon.DaemonTest):
-    keys = {"runtime": "nodejs", "handler": "index.handler"}
-    code = "nodejs"
-    stream_handler = "index.stream"
+class SendsCauses:
+    """A runtime that tells X-Ray of an error, in a header as long as the error is."""
 
-
-class PythonTest(Runtime, SaysInitErrors, sluice_daemon.DaemonTest):
-    keys = {"runtime": "python", "handler": "app.handler"}
-    code = "python"
-
-
-class ProvidedTest(Runtime, SaysInitErrors, sluice_daemon.DaemonTest):
-    keys = {"runtime": "provided"}
-    code = "provided"
+    causes_max = CAUSE_BYTES_MAX
 
     def test_error_header_of_a_megabyte(self):
         self.start_function()
-        error = self.invoke_failed({"do": "error", "cause_bytes": 1000000})
+        short = self.as_sent({"do": "error", "message": "m"})
+        event = {"do": "error", "message": "m" * (self.causes_max - len(short.headers[CAUSE_HEADER]) + 1)}
+        self.assertEqual(len(self.as_sent(event).headers[CAUSE_HEADER]), self.causes_max)
+        error = self.invoke_failed(event)
+        self.assertEqual((error["errorType"], error["errorMessage"]), ("TypeError", event["message"]))
+        self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
+
+    def test_error_too_long_for_a_header(self):
+        self.start_function()
+        event = {"do": "error", "message": "m" * 2000000}
+        self.assertEqual(self.as_sent(event).headers.get(CAUSE_HEADER, ""), "")
+        self.assertEqual(self.invoke_failed(event)["errorMessage"], event["message"])
+        self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
+
+
+def stream_events(file):
+    """The (type, payload) of application/vnd.amazon.eventstream as they come, checked to the last byte."""
+    while head := file.read(12):
+        total, headers_len, head_sum = struct.unpack(">III", head)
+        rest = file.read(total - 12)
+        assert zlib.crc32(head[:8]) == head_sum and len(rest) == total - 12, (head, len(rest))
+        assert zlib.crc32(head + rest[:-4]) == struct.unpack(">I", rest[-4:])[0], head
+        headers, found = rest[:headers_len], {}
+        while headers:
+            name, headers = headers[1:1 + headers[0]], headers[1 + headers[0]:]
+            assert headers[0] == 7, headers  # a string
+            length, = struct.unpack(">H", headers[1:3])
+            found[name], headers = headers[3:3 + length], headers[3 + length:]
+        assert found[b":message-type"] == b"event", found
+        yield found[b":event-type"].decode(), rest[headers_len:-4]
+
+
+class StreamDoor:
+    """InvokeWithResponseStream."""
+
+    def stream(self, payload, on_first=lambda: None):
+        """What was streamed, and its end. on_first(): once the first piece is here."""
+        host, port = self.daemon.ready["http"].rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=sluice_daemon.DEADLINE_S)
+        self.addCleanup(connection.close)
+        connection.request("POST", "/2021-11-15/functions/f/response-streaming-invocations", json.dumps(payload).encode())
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "application/vnd.amazon.eventstream"))
+        body, end = b"", None
+        for kind, piece in stream_events(answer):
+            self.assertIsNone(end, "something comes behind the end")
+            if kind == "InvokeComplete":
+                end = json.loads(piece)
+                continue
+            self.assertEqual(kind, "PayloadChunk")
+            if not body:
+                on_first()
+            body += piece
+        connection.close()
+        self.assertIsNotNone(end, "the stream has no end")
+        return body, end
+
+
+class AnswersWhole(StreamDoor):
+    """A runtime without streaming: its answers are whole, to a caller who would take them bit by bit too."""
+
+    def test_it_has_no_streaming(self):
+        self.start_function(handler="app.stream")
+        self.assertEqual(self.invoke_failed({})["errorType"], "Runtime.MarshalError")
+
+    def test_whole_answers_by_the_streaming_door(self):
+        self.start_function()
+        self.assertEqual(self.stream({"n": 1}), (b'{"n": 1}', {}))
+        body, end = self.stream({"do": "error"})
+        self.assertEqual((body, end["ErrorCode"]), (b"", "TypeError"))
+        self.assertIn("said so", end["ErrorDetails"])
+        self.assertEqual(self.stream({"do": "exit", "status": 5})[1]["ErrorCode"], "Runtime.ExitError")
+
+
+class Streams(StreamDoor):
+    """A runtime whose handlers can answer bit by bit."""
+
+    stream_handler = "stream"
+    prelude = b""                # before what the handler streams
+
+    def start_stream(self, **more):
+        self.start_function(handler=self.stream_handler, **more)
+
+    def go(self):
+        """The function goes on behind its first piece."""
+        (self.daemon.folder / "code" / "go").touch()
+
+    def stream_failed(self, event):
+        """The ErrorCode and ErrorDetails of a stream that fails behind its first piece."""
+        (self.daemon.folder / "code" / "go").unlink(missing_ok=True)
+        body, end = self.stream({**event, "after": "go"}, self.go)
+        self.assertEqual(body, self.prelude + b"first ")
+        return end["ErrorCode"], end["ErrorDetails"]
+
+    def test_streaming(self):
+        self.start_stream()
+        self.assertEqual(self.stream({"after": "go"}, self.go), (self.prelude + b"first second", {}))
+
+    def test_a_stream_that_fails_in_the_middle(self):
+        self.start_stream()
+        for turn in range(3):    # by the same process
+            code, details = self.stream_failed({"do": "error"})
+            self.assertEqual(code, "TypeError")
+            self.assertIn("in the middle", details)
+        self.assertEqual(self.stream({}), (self.prelude + b"first second", {}))
+        self.assertEqual(len(self.daemon.json("function", "show", "f")["instances"]), 1)
+
+    def test_a_stream_whose_process_ends_in_the_middle(self):
+        self.start_stream()
+        for status in (0, 5):
+            code, details = self.stream_failed({"do": "exit", "status": status})
+            self.assertEqual(code, "Runtime.TruncatedResponse", details)
+        self.assertEqual(self.stream({}), (self.prelude + b"first second", {}))
+
+    def test_a_stream_that_takes_too_long(self):
+        self.start_stream(timeout="2s")
+        code, details = self.stream_failed({"do": "sleep", "ms": 60000})
+        self.killed = 1
+        self.assertEqual(code, "Sandbox.Timedout")
+        self.assertIn("Task timed out after 2.00 seconds", details)
+        self.assertEqual(self.stream({}), (self.prelude + b"first second", {}))
+
+    def test_a_stream_of_twenty_megabytes(self):
+        self.start_stream()
+        body, end = self.stream({"do": "big", "bytes": 20000000})
+        self.assertTrue(body == self.prelude + b"first " + b"x" * 20000000 + b"second", len(body))
+        self.assertEqual(end, {})
+
+    def test_a_stream_for_a_caller_of_whole_answers(self):
+        self.start_stream()
+        self.assertEqual(self.invoke({}).body, self.prelude + b"first second")
+        error = self.invoke_failed({"do": "big", "bytes": RESPONSE_BYTES_MAX})
+        self.assertEqual(error["errorType"], "Function.ResponseSizeTooLarge")
+        self.assertEqual(self.invoke({}).body, self.prelude + b"first second")
+
+    def test_a_stream_that_fails_for_a_caller_of_whole_answers(self):
+        self.start_stream()
+        error = self.invoke_failed({"do": "error"})
+        self.assertEqual((error["errorType"], error["errorMessage"]), ("TypeError", "in the middle"))
+        self.assertEqual(self.invoke({}).body, self.prelude + b"first second")
+
+
+class NodeTest(Runtime, SaysInitErrors, SendsCauses, Streams, sluice_daemon.DaemonTest):
+    keys = {"runtime": "nodejs"}
+    handler = "index.handler"
+    code = "nodejs"
+    stream_handler = "index.stream"
+
+    def command(self):
+        return [shutil.which("node"), str(BOOTSTRAPS / "nodejs/bootstrap.cjs")]
+
+
+class PythonTest(Runtime, SaysInitErrors, SendsCauses, AnswersWhole, sluice_daemon.DaemonTest):
+    keys = {"runtime": "python"}
+    handler = "app.handler"
+    code = "python"
+
+    def command(self):
+        return [shutil.which("python3"), str(BOOTSTRAPS / "python/bootstrap.py")]
+
+
+class ProvidedTest(Runtime, SaysInitErrors, Streams, sluice_daemon.DaemonTest):
+    keys = {"runtime": "provided"}
+    handler = "any"
+    code = "provided"
+
+    killed_leave = 1             # its folder
+
+    def test_error_header_of_a_megabyte(self):
+        self.start_function()
+        error = self.invoke_failed({"do": "error", "cause_bytes": CAUSE_BYTES_MAX})
         self.assertEqual((error["errorType"], error["errorMessage"]), ("TypeError", "said so"))
         self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
 
@@ -254,26 +445,37 @@ class Official(Runtime):
     """AWS's own runtime clients, installed by tests/runtimes/official/install.sh into $SLUICE_OFFICIAL_RUNTIMES."""
 
     client = ""                  # its name there
-    handler = []                 # what its command takes besides
 
-    def start_function(self, **more):
-        command = official_client(self.client)
-        return super().start_function(**{"command": command + self.handler, "handler": "".join(self.handler) or "any", **more})
+    def command(self):
+        return official_client(self.client)
+
+    def function_keys(self, handler):
+        return {"command": self.command() + [handler or self.handler], "handler": handler or self.handler}
 
 
-class OfficialNodeTest(Official, SaysInitErrors, sluice_daemon.DaemonTest):
+class OfficialNodeTest(Official, SaysInitErrors, SendsCauses, Streams, sluice_daemon.DaemonTest):
+    causes_max = CURL_CAUSE_BYTES_MAX
     client = "node"
-    handler = ["index.handler"]
+    handler = "index.handler"
+    stream_handler = "index.stream"
     code = "nodejs"
 
+    def test_error_too_long_for_a_header(self):
+        """Its client leaves nothing out: libcurl refuses, nothing is posted, and it takes the same event again until the time is over."""
+        self.start_function(timeout="2s")
+        self.assertEqual(self.invoke_failed({"do": "error", "message": "m" * 2000000})["errorType"], "Sandbox.Timedout")
+        self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
 
-class OfficialPythonTest(Official, SaysInitErrors, sluice_daemon.DaemonTest):
+
+class OfficialPythonTest(Official, SaysInitErrors, SendsCauses, AnswersWhole, sluice_daemon.DaemonTest):
+    causes_max = CURL_CAUSE_BYTES_MAX
     client = "python"
-    handler = ["app.handler"]
+    handler = "app.handler"
     code = "python"
 
 
-class Compiled(Official):
+class Compiled(Official, DiesOfInitErrors, Streams):
+    handler = "any"              # it looks at _HANDLER for "stream" and at no argument
     code = "provided"            # not looked at: the function is in the program
 
     def test_panic_in_the_handler(self):
@@ -283,12 +485,42 @@ class Compiled(Official):
         self.assertEqual(self.invoke_ok({"after": 1}), {"after": 1})
 
 
-class OfficialGoTest(Compiled, sluice_daemon.DaemonTest):
+class OfficialGoTest(Compiled, SendsCauses, sluice_daemon.DaemonTest):
     client = "go"
+    init_error_status = 2        # of a panic
+
+    def test_a_stream_of_twenty_megabytes(self):
+        """Its client does not say that it streams: the limit of whole responses holds."""
+        self.start_stream()
+        body, end = self.stream({"do": "big", "bytes": 20000000})
+        self.assertTrue(body.startswith(b"first xxx") and len(body) <= RESPONSE_BYTES_MAX, len(body))
+        self.assertEqual(end["ErrorCode"], "Function.ResponseSizeTooLarge")
+        self.assertEqual(self.stream({}), (b"first second", {}))
 
 
 class OfficialRustTest(Compiled, sluice_daemon.DaemonTest):
     client = "rust"
+    init_error_status = 1        # of main() that returns Err
+    prelude = b'{"statusCode":200,"headers":{"content-type":"application/octet-stream"},"cookies":[]}' + bytes(8)
+    # Its client writes what should be trailers into the body, which then ends as if it were whole.
+    failed = (prelude + b"first Lambda-Runtime-Function-Error-Type: Runtime.StreamError\r\nLambda-Runtime-Function-Error-Body: "
+              + base64.b64encode(b"user body write aborted") + b"\r\n")
+
+    def test_a_stream_that_fails_in_the_middle(self):
+        self.start_stream()
+        for turn in range(3):
+            self.assertEqual(self.stream({"do": "error", "after": "go"}, self.go), (self.failed, {}))
+        self.assertEqual(self.stream({}), (self.prelude + b"first second", {}))
+
+    def test_a_stream_that_fails_for_a_caller_of_whole_answers(self):
+        self.start_stream()
+        self.assertEqual(self.invoke({"do": "error"}).body, self.failed)
+        self.assertEqual(self.invoke({}).body, self.prelude + b"first second")
+
+    def test_it_tells_xray_nothing(self):
+        """So there is no long header of it."""
+        self.start_function()
+        self.assertNotIn(CAUSE_HEADER, self.as_sent({"do": "error", "message": "m" * 1000}).headers)
 
 
 def official_client(name):

@@ -483,6 +483,10 @@ static const struct { const char *label; bool streams; const char *request, *hea
     { "pieces as they come, then the end", true, STREAMED_RESPONSE "5\r\nhello\r\n0\r\n\r\n", "begin7:text/event-stream piece7:hello ok7:[text/event-stream]", 202 },
     { "an error in the trailers", true, STREAMED_RESPONSE "5\r\nhello\r\n0\r\n" FAILED_TRAILERS "\r\n",
       "begin7:text/event-stream piece7:hello fail7:Boom:{\"errorType\":\"Boom\"}", 202 },
+    { "chunks without the mode's header, as Go sends what it reads", true, CHUNKED_RESPONSE "Content-Type: application/octet-stream\r\n\r\n5\r\nhello\r\n0\r\n" FAILED_TRAILERS "\r\n",
+      "begin7:application/octet-stream piece7:hello fail7:Boom:{\"errorType\":\"Boom\"}", 202 },
+    { "but JSON, which Go has whole, comes whole", true, CHUNKED_RESPONSE "Content-Type: application/json\r\n\r\n1\r\n[\r\n1\r\n]\r\n0\r\n\r\n",
+      "ok7:[]", 202 },
     { "a caller of a whole response gets it whole", false, STREAMED_RESPONSE "5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", "ok7:[text/event-stream]hello!", 202 },
     { "or the error, and nothing before it", false, STREAMED_RESPONSE "5\r\nhello\r\n0\r\n" FAILED_TRAILERS "\r\n", "fail7:Boom:{\"errorType\":\"Boom\"}", 202 },
     { "trailers count without the mode's header, as Go sends them", false, CHUNKED_RESPONSE "\r\n1\r\nx\r\n0\r\n" FAILED_TRAILERS "\r\n", "fail7:Boom:{\"errorType\":\"Boom\"}", 202 },
@@ -573,6 +577,54 @@ TEST(a_stream_that_is_forgotten_while_it_waits_is_read_to_its_end)
     EXPECT_TEXT("begin7:text/event-stream piece7:hello", bench_heard(bench));
     client_close(&client);
     bench_close(bench);
+}
+
+TEST(a_stream_whose_runtime_does_not_call_it_one_ends_where_whole_responses_do)
+{
+    struct client client;
+    struct bench *bench = given_streamed(&client);
+    struct view most = filled(RUNTIME_RESPONSE_BYTES_MAX);
+
+    client_send_text(&client, CHUNKED_RESPONSE "\r\n");
+    client_chunk(&client, most);
+    bench_pass(bench);
+    EXPECT(memmem(bench->heard.data, bench->heard.len, "fail7", 5) == NULL);
+    client_send_text(&client, "1\r\nx\r\n0\r\n\r\n");
+    EXPECT_EQ(413, client_answer(&client).status);
+    EXPECT(bench_until_heard(bench, TOO_LARGE));
+    EXPECT_EQ(RUNTIME_RESPONSE_BYTES_MAX, bench->pieces_bytes);
+    free((char *)most.data);
+    client_close(&client);
+    bench_close(bench);
+}
+
+/* What was posted whole before is as it was; a parked request is none of this. */
+TEST(what_a_process_was_posting_as_it_ended_is_not_whole)
+{
+    static const struct { const char *label, *request, *heard; bool streams; } cases[] = {
+        { "nothing", "", "", false },
+        { "a response", "POST " RESPONSE_PATH("id-7") " HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhello", TRUNCATED, false },
+        { "an error", "POST " ERROR_PATH("id-7") " HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhello", TRUNCATED, false },
+        { "in chunks", CHUNKED_RESPONSE "\r\n5\r\nhello\r\n", TRUNCATED, false },
+        { "streamed", STREAMED_RESPONSE "5\r\nhello\r\n", TRUNCATED, true },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct client client;
+        struct bench *bench = cases[i].streams ? given_streamed(&client) : given_invocation(&client, 1);
+        test_label(cases[i].label);
+        client_send_text(&client, cases[i].request);
+        bench_pass(bench);
+        (void)bench_heard(bench);
+        runtime_cut(bench->api, BENCH_INSTANCE);
+        EXPECT_TEXT(cases[i].heard, bench_heard(bench));
+        runtime_cut(bench->api, BENCH_INSTANCE);
+        client_close(&client);
+        bench_pass(bench);
+        EXPECT_TEXT("", bench_heard(bench)); /* once */
+        bench_close(bench);
+    }
+    test_label(NULL);
 }
 
 TEST(a_stream_ends_at_two_hundred_mebibytes)

@@ -81,6 +81,7 @@ struct call {
     struct http_exchange *exchange;
     enum call_kind kind : 8;
     enum body_mode mode : 8;
+    bool unnamed;                            /* BODY_STREAMED, and its runtime did not say so: it may be as long as a whole one, not longer */
     unsigned refusal;                        /* status to answer with once the body is read; 0: none */
     struct invocation *invocation;           /* handed over, or being answered; NULL: none, or forgotten meanwhile */
     struct extension *extension;             /* CALL_EXTENSION_NEXT: it waits for its next event */

@@ -12,6 +12,7 @@
 #include "broker/api/runtime/instance.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
 #include "broker/base/assert.h"
 #include "schemas/codec/base64.h"
@@ -37,7 +38,7 @@ _Static_assert(RUNTIME_RESPONSE_BYTES_MAX == 6291556, "the limit stands in a mes
 static void settle_too_large(struct runtime_instance *instance, struct call *call)
 {
     struct invocation *invocation = call->invocation;
-    bool streamed = call->mode == BODY_STREAMED;
+    bool streamed = call->mode == BODY_STREAMED && !call->unnamed;
 
     call->mode = BODY_DROPPED;
     call->refusal = 413;
@@ -55,6 +56,17 @@ static bool mode_read(struct http_exchange *exchange, bool *ret_streaming)
 
     *ret_streaming = view_is(mode, "streaming");
     return mode.len == 0 || *ret_streaming;
+}
+
+/* To a caller who takes responses bit by bit goes what its runtime calls streaming, and, as on Lambda, what only is: Go's client posts readers in
+ * chunks and names no mode. JSON in chunks is an answer that Go's client and others have whole. */
+static bool comes_in_pieces(struct http_exchange *exchange, bool streaming, bool sized)
+{
+    static const char json[] = "application/json";
+    struct view type = http_header(exchange, "Content-Type");
+    bool is_json = type.len >= sizeof json - 1 && strncasecmp(type.data, json, sizeof json - 1) == 0;
+
+    return streaming || (!sized && !is_json);
 }
 
 /* What Content-Length says, or 0 if there is no body; false: it is chunked. The server has checked that it is a number. */
@@ -104,9 +116,10 @@ void response_head(struct runtime_instance *instance, struct call *call, struct 
     invocation->posting = call;
     call->invocation = invocation;
     bool sized = length_read(exchange, &len);
-    if (streaming && invocation->streams) {
+    if (invocation->streams && !error && comes_in_pieces(exchange, streaming, sized)) {
         const struct runtime_events *events = &instance->api->events;
         call->mode = BODY_STREAMED;
+        call->unnamed = !streaming;
         http_stream_body(exchange);
         if (!events->on_stream_begin(events->ctx, instance->id, invocation->lease, http_header(exchange, "Content-Type")) &&
             !instance->closed)
@@ -139,7 +152,7 @@ void response_piece(struct runtime_instance *instance, struct call *call, struct
     case BODY_STREAMED:
         if (call->invocation == NULL)
             call->mode = BODY_DROPPED;
-        else if (call->body_bytes > RUNTIME_STREAM_BYTES_MAX)
+        else if (call->body_bytes > (call->unnamed ? (size_t)RUNTIME_RESPONSE_BYTES_MAX : (size_t)RUNTIME_STREAM_BYTES_MAX))
             settle_too_large(instance, call);
         else if (!events->on_stream_piece(events->ctx, instance->id, call->invocation->lease, piece) && !instance->closed)
             http_pause_body(call->exchange, true);

@@ -279,6 +279,32 @@ void runtime_resume(struct runtime_api *api, uint64_t id, uint64_t lease)
         http_pause_body(invocation->posting->exchange, false);
 }
 
+static struct call *posting_first(const struct runtime_instance *instance)
+{
+    LIST_EACH(at, &instance->invocations) {
+        struct invocation *invocation = LIST_OWNER(at, struct invocation, link);
+        if (invocation->posting != NULL)
+            return invocation->posting;
+    }
+    return NULL;
+}
+
+void runtime_cut(struct runtime_api *api, uint64_t id)
+{
+    struct runtime_instance *instance = instance_find(api, id);
+    struct call *posting;
+
+    if (instance == NULL)
+        return;
+    instance_pin(instance);
+    while (!instance->closed && (posting = posting_first(instance)) != NULL) {
+        if (posting->mode == BODY_STREAMED) /* as in invocation_lost() */
+            http_pause_body(posting->exchange, false);
+        response_end(instance, posting);
+    }
+    instance_unpin(instance);
+}
+
 void runtime_ended(struct runtime_api *api, uint64_t id)
 {
     struct runtime_instance *instance = instance_find(api, id);

@@ -6,7 +6,7 @@
  *
  * One port an instance: clients need host:port, and the port says who speaks. A connection is admitted only from a process of the instance's
  * process group. An id belongs to the instance, never to a connection: runtimes use one to five of them.
- * Translates and bounds; decides nothing. On the loop's thread; callbacks come from the loop, never from inside a call. */
+ * Translates and bounds; decides nothing. On the loop's thread; callbacks come from the loop, never from inside a call but runtime_cut(). */
 #ifndef SLUICE_API_RUNTIME_API_H
 #define SLUICE_API_RUNTIME_API_H
 
@@ -70,6 +70,9 @@ void runtime_deliver(struct runtime_api *api, uint64_t instance, const struct ru
 /* The lease is over without the runtime's word (timeout): its id is no longer current. */
 void runtime_forget(struct runtime_api *api, uint64_t instance, uint64_t lease);
 void runtime_resume(struct runtime_api *api, uint64_t instance, uint64_t lease);
+/* Its process has ended, and is the first to be heard of, or its connections are: what it was still posting is not whole, and ends so now, by on_result
+ * from inside this call. */
+void runtime_cut(struct runtime_api *api, uint64_t instance);
 /* Its process has ended, extensions live: what it had been handed has failed, and runtime_shutdown() comes next. */
 void runtime_ended(struct runtime_api *api, uint64_t instance);
 /* The instance is to end: extensions get SHUTDOWN (reason "spindown", "timeout", "failure"). Those that hear of it work until they ask for their next

@@ -8,7 +8,7 @@ import time
 if os.environ.get("INIT") == "throw":
     raise IndexError("no init today")
 if os.environ.get("INIT") == "exit":
-    sys.exit(3)
+    sys.exit(int(os.environ["INIT_STATUS"]))
 
 
 def handler(event, context):
@@ -34,3 +34,9 @@ def handler(event, context):
         print(event["message"])
         return "logged"
     return event
+
+
+def stream(event, context):
+    """What other languages would take for an answer bit by bit."""
+    yield "first "
+    yield "second"

@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,8 +18,8 @@ import (
 )
 
 type event struct {
-	Do, Message       string
-	Status, Bytes, Ms int
+	Do, Message, After string
+	Status, Bytes, Ms  int
 }
 
 // TypeError: the name is what callers see as errorType.
@@ -25,9 +27,44 @@ type TypeError struct{ message string }
 
 func (e TypeError) Error() string { return e.message }
 
+// pieces is an answer bit by bit; what comes behind the first waits for a file, by which the test says that it has read that.
+type pieces struct {
+	asked event
+	begun bool
+	rest  io.Reader
+}
+
+func (p *pieces) Read(into []byte) (int, error) {
+	if !p.begun {
+		p.begun = true
+		return copy(into, "first "), nil
+	}
+	if p.rest == nil {
+		for p.asked.After != "" {
+			if _, err := os.Stat(p.asked.After); err == nil {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		switch p.asked.Do {
+		case "error":
+			return 0, TypeError{"in the middle"}
+		case "exit":
+			os.Exit(p.asked.Status)
+		case "sleep":
+			time.Sleep(time.Duration(p.asked.Ms) * time.Millisecond)
+		}
+		p.rest = io.MultiReader(strings.NewReader(strings.Repeat("x", p.asked.Bytes)), strings.NewReader("second"))
+	}
+	return p.rest.Read(into)
+}
+
 func handle(ctx context.Context, raw json.RawMessage) (any, error) {
 	var asked event
 	_ = json.Unmarshal(raw, &asked) // an event that is no object is echoed
+	if os.Getenv("_HANDLER") == "stream" {
+		return &pieces{asked: asked}, nil
+	}
 	switch asked.Do {
 	case "error":
 		if asked.Message == "" {
@@ -62,8 +99,12 @@ func handle(ctx context.Context, raw json.RawMessage) (any, error) {
 }
 
 func main() {
-	if os.Getenv("INIT") == "exit" {
-		os.Exit(3)
+	switch os.Getenv("INIT") {
+	case "throw":
+		panic("no init today")
+	case "exit":
+		status, _ := strconv.Atoi(os.Getenv("INIT_STATUS"))
+		os.Exit(status)
 	}
 	lambda.Start(handle)
 }
