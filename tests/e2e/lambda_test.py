@@ -394,6 +394,12 @@ class Streams(StreamDoor):
         self.assertTrue(body == self.prelude + b"first " + b"x" * 20000000 + b"second", len(body))
         self.assertEqual(end, {})
 
+    def test_a_stream_by_the_functions_url(self):
+        self.start_stream(url={"stream": True})
+        answer = self.daemon.http("GET", "/url/f/")
+        self.assertEqual((answer.status, answer.body), (200, b"first second"))
+        self.assertEqual(answer.headers["Content-Type"], "application/octet-stream")
+
     def test_a_stream_for_a_caller_of_whole_answers(self):
         self.start_stream()
         self.assertEqual(self.invoke({}).body, self.prelude + b"first second")
@@ -488,6 +494,12 @@ class Compiled(Official, DiesOfInitErrors, Streams):
 class OfficialGoTest(Compiled, SendsCauses, sluice_daemon.DaemonTest):
     client = "go"
     init_error_status = 2        # of a panic
+
+    def test_its_own_form_of_a_streamed_http_response(self):
+        for stream in (True, False):
+            self.start_function(handler="url", url={"stream": stream})
+            answer = self.daemon.http("GET", "/url/f/")
+            self.assertEqual((answer.status, answer.headers["X-A"], answer.body), (207, "b", b"first second"))
 
     def test_a_stream_of_twenty_megabytes(self):
         """Its client does not say that it streams: the limit of whole responses holds."""

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 )
@@ -62,8 +63,11 @@ func (p *pieces) Read(into []byte) (int, error) {
 func handle(ctx context.Context, raw json.RawMessage) (any, error) {
 	var asked event
 	_ = json.Unmarshal(raw, &asked) // an event that is no object is echoed
-	if os.Getenv("_HANDLER") == "stream" {
+	switch os.Getenv("_HANDLER") {
+	case "stream":
 		return &pieces{asked: asked}, nil
+	case "url":
+		return &events.LambdaFunctionURLStreamingResponse{StatusCode: 207, Headers: map[string]string{"X-A": "b"}, Body: &pieces{asked: asked}}, nil
 	}
 	switch asked.Do {
 	case "error":
