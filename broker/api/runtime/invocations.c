@@ -49,8 +49,14 @@ const char *invocation_state_name(const struct invocation *invocation)
     case INVOCATION_RUNNING: return "Running";
     case INVOCATION_RESPONDING: return invocation->error_posted ? "InvocationErrorResponse" : "InvocationResponse";
     case INVOCATION_SPENT: return "ResponseSent";
+    case INVOCATION_LATE: return "Late";
     }
     return "?";
+}
+
+bool invocation_is_open(const struct invocation *invocation)
+{
+    return invocation->state == INVOCATION_RUNNING || invocation->state == INVOCATION_RESPONDING;
 }
 
 void invocation_free(struct runtime_instance *instance, struct invocation *invocation)
@@ -59,8 +65,7 @@ void invocation_free(struct runtime_instance *instance, struct invocation *invoc
         invocation->handing->invocation = NULL;
     if (invocation->posting != NULL)
         invocation->posting->invocation = NULL;
-    if (invocation->state != INVOCATION_SPENT)
-        instance->running--;
+    instance->running -= invocation_is_open(invocation);
     list_remove(&invocation->link);
     free(invocation);
 }
@@ -274,7 +279,7 @@ void invocation_settle(struct runtime_instance *instance, struct invocation *inv
     const struct runtime_events *events = &instance->api->events;
 
     ASSERT(instance->pins > 0);
-    ASSERT(invocation->state != INVOCATION_SPENT);
+    ASSERT(invocation_is_open(invocation));
     size_t produced_bytes = result.len;
     if (invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED)
         produced_bytes = invocation->posting->body_bytes;
