@@ -38,7 +38,6 @@ struct runtime_api {
     struct map instances;                    /* id -> struct runtime_instance * */
     struct peer_finder *peers;
     struct http_server *http;                /* whose listeners the instances have */
-    uint64_t trace_key, traces;              /* for made trace ids */
     struct list resting;                     /* instances that have used up their looks of this second: see admit() */
     ev_timer rested;
 };

@@ -49,8 +49,6 @@ enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_event
         free(api);
         return sluice_fail(reterr, SLUICE_ENOMEM, "Runtime API: out of memory");
     }
-    if (getrandom(&api->trace_key, sizeof api->trace_key, 0) != sizeof api->trace_key)
-        api->trace_key = (uint64_t)(ev_time() * 1e6); /* trace ids need to be unique, not secret */
     list_init(&api->resting);
     ev_timer_init(&api->rested, on_rested, 1., 0.);
     api->rested.data = api;

@@ -29,7 +29,7 @@ struct runtime_invocation {
     uint64_t lease;
     const char *request_id;          /* UUID text */
     const char *arn;                 /* as invoked */
-    const char *trace_id;            /* "Root=1-...;Parent=...;Sampled=0"; NULL: one is made */
+    const char *trace_id;            /* "Root=1-...;Parent=...;Sampled=0"; NULL: the request id's (broker/base/trace_id.h) */
     int64_t deadline_ms;             /* wall */
     struct view payload;             /* a JSON text */
     struct view client_context;      /* JSON; data NULL: none */
