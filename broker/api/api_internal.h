@@ -16,6 +16,7 @@
 #include "broker/base/histogram.h"
 #include "broker/base/list.h"
 #include "broker/base/map.h"
+#include "broker/base/trace_id.h"
 #include "broker/base/vec.h"
 #include "schemas/codec/bytes.h"
 #include "schemas/codec/ids.h"
@@ -27,6 +28,7 @@ enum {
     INVOKE_ASYNC_BYTES_MAX = EVENT_BYTES_MAX - 256, /* of an asynchronous one: with its envelope it is one event */
     INVOKE_ASYNC_OLD_BYTES_MAX = 256 << 10, /* of InvokeAsync, the call of 2014 */
     LOG_TAIL_BYTES = 4 << 10,
+    TRACE_ID_BYTES_MAX = 1024,           /* of a request; one that is longer is none */
     ANSWER_FIELDS_MAX = 120,             /* header fields of one answer: a function may bring HTTP_HEADERS_MAX of them */
 };
 
@@ -92,6 +94,8 @@ static inline void answer_put(struct answer *answer, const char *name, struct vi
 
 /* answer.c */
 const char *call_request_id(struct call *call);                           /* made when it is first asked for */
+/* The request's X-Amzn-Trace-Id, or the one of its request id, in `made`. */
+struct view call_trace_id(struct call *call, char made[TRACE_ID_LEN + 1]);
 void call_respond(struct call *call, unsigned status, const struct answer *answer, struct view body);
 void call_begin(struct call *call, unsigned status, const struct answer *answer);
 void call_respond_text(struct call *call, unsigned status, const char *text); /* a line for people; a line break is added */
@@ -99,7 +103,7 @@ void call_respond_json(struct call *call, unsigned status, struct view json);
 /* {"message": ...}, of the doors that are not AWS's. */
 void call_refuse(struct call *call, unsigned status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void call_refuse_method(struct call *call, const char *allowed);          /* 405 */
-/* What an error of the engine is on HTTP: 429, 503, 404, 400 or 500. */
+/* What an error is on HTTP: 429, 503, 404, 409, 403, 400 or 500. */
 unsigned status_of(enum sluice_err err);
 bool status_is_later(unsigned status);                                    /* ask again after a pause: Retry-After */
 
@@ -134,6 +138,7 @@ struct invoke_request {
     struct view arn;                     /* as invoked */
     struct view payload, client_context, trace_id;
     bool streams, tail;
+    const char *door;                    /* whose requests may come several times and are executed once (once.h); NULL: each is executed */
 };
 /* Begins the invocation for the call, or lets the call wait for the one that an earlier try of the same request began. Copies all. */
 void invocation_begin(struct call *call, const struct invoke_request *request);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "broker/base/assert.h"
+#include "broker/base/trace_id.h"
 
 /* ---- RequestResponse ---- */
 
@@ -36,6 +37,32 @@ TEST(an_invoke_is_answered_with_what_the_function_returned)
     EXPECT_TEXT("", reply_header(&reply, "x-amz-function-error"));
     EXPECT_TEXT("", reply_header(&reply, "x-amz-log-result"));
     reply_done(&reply);
+    client_close(&client);
+    bench_close(&bench);
+}
+
+/* Of one that came without: the function sees the one that the caller is told, and who asks twice has the same. */
+TEST(an_invoke_without_a_trace_id_is_given_one)
+{
+    struct bench bench;
+    struct client client;
+    struct reply reply;
+    char made[2][128];
+    static const char *const headers[] = { "", "X-Amzn-Trace-Id: \r\n" };
+
+    bench_open(&bench);
+    client_open(&client, &bench);
+    for (unsigned i = 0; i < 2; i++) {
+        client_ask(&client, INVOKE, headers[i], VIEW_LITERAL("{}"));
+        bench_wait_invokes(&bench, 1);
+        (void)snprintf(made[i], sizeof made[i], "%.*s", VIEW_ARGS(bench_invocation(&bench)->trace_id));
+        bench_answer(&bench, "1");
+        client_answer(&client, &reply);
+        EXPECT_EQ(TRACE_ID_LEN, strlen(made[i]));
+        EXPECT_TEXT(made[i], reply_header(&reply, "x-amzn-trace-id"));
+        reply_done(&reply);
+    }
+    EXPECT(strcmp(made[0], made[1]) != 0);
     client_close(&client);
     bench_close(&bench);
 }
@@ -346,23 +373,6 @@ TEST(a_second_try_gets_the_answer_of_the_first)
     EXPECT_EQ(0, bench.invokes.count);
     client_close(&second);
     client_close(&third);
-    bench_close(&bench);
-}
-
-TEST(streamed_responses_are_not_given_twice)
-{
-    struct bench bench;
-    struct client first, second;
-
-    bench_open(&bench);
-    client_open(&first, &bench);
-    client_open(&second, &bench);
-    client_ask(&first, "POST /2021-11-15/functions/f/response-streaming-invocations", "amz-sdk-invocation-id: a\r\n", VIEW_LITERAL("{}"));
-    client_ask(&second, "POST /2021-11-15/functions/f/response-streaming-invocations", "amz-sdk-invocation-id: a\r\n", VIEW_LITERAL("{}"));
-    bench_wait_invokes(&bench, 2);
-    client_close(&first);
-    bench_wait_cancelled(&bench, 1);
-    client_close(&second);
     bench_close(&bench);
 }
 
