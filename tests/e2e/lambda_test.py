@@ -76,17 +76,6 @@ class Runtime:
         self.assertEqual((answer.status, answer.headers.get("X-Amz-Function-Error")), (200, "Unhandled"), answer.body)
         return json.loads(answer.body)
 
-    def as_sent(self, event):
-        """What the client posts of this event: a Runtime API of our own listens, beside the daemon."""
-        api = runtime_api_server.RuntimeApi()
-        self.addCleanup(api.close)
-        client = harness.Client(self.command(), self.daemon.folder / "code", self.handler, api)
-        try:
-            api.offer("request", json.dumps(event).encode())
-            return api.report("request")
-        finally:
-            client.close()
-
     def test_five_hundred_invokes(self):
         self.start_function()
         for number in range(500):
@@ -259,7 +248,22 @@ class DiesOfInitErrors:
         self.assertIn("no init today", self.daemon.sluice("function", "logs", "f"))
 
 
-class SendsCauses:
+class Overheard:
+    """A client that is told of a Runtime API of our own, too: command() starts it."""
+
+    def as_sent(self, event):
+        """What the client posts of this event: a Runtime API of our own listens, beside the daemon."""
+        api = runtime_api_server.RuntimeApi()
+        self.addCleanup(api.close)
+        client = harness.Client(self.command(), self.daemon.folder / "code", self.handler, api)
+        try:
+            api.offer("request", json.dumps(event).encode())
+            return api.report("request")
+        finally:
+            client.close()
+
+
+class SendsCauses(Overheard):
     """A runtime that tells X-Ray of an error, in a header as long as the error is."""
 
     causes_max = CAUSE_BYTES_MAX
@@ -510,7 +514,7 @@ class OfficialGoTest(Compiled, SendsCauses, sluice_daemon.DaemonTest):
         self.assertEqual(self.stream({}), (b"first second", {}))
 
 
-class OfficialRustTest(Compiled, sluice_daemon.DaemonTest):
+class OfficialRustTest(Compiled, Overheard, sluice_daemon.DaemonTest):
     client = "rust"
     init_error_status = 1        # of main() that returns Err
     prelude = b'{"statusCode":200,"headers":{"content-type":"application/octet-stream"},"cookies":[]}' + bytes(8)

@@ -284,10 +284,15 @@ static void step(struct storm *storm)
     case 4:
     case 5: deliver(storm); break;
     case 6:
-        if (pick(storm, 60) == 0) {
+        switch (pick(storm, 60)) {
+        case 0:
             storm->shut = true;
             storm->wants = 0;
             (void)runtime_shutdown(storm->api, INSTANCE, "spindown", 0);
+            break;
+        case 1:
+        case 2: runtime_cut(storm->api, INSTANCE); break;
+        default: break;
         }
         break;
     default: client_act(storm, &storm->clients[pick(storm, CLIENTS)]);
