@@ -202,6 +202,20 @@ class Functions(sluice_daemon.DaemonTest):
         daemon.wait_balance("keep", succeeded=1, pending=0)
         self.assertTrue(any("kept one" in line for line in iter(follow.stdout.readline, "")))
 
+    def test_invoke_waits_no_longer_than_it_was_told_and_what_runs_is_left_to_end(self):
+        daemon = self.start("""
+functions:
+  slow: {command: [sh, -c, 'until [ -e go ]; do sleep 0.05; done; echo done > ended'], protocol: stdio, timeout: 20s, scale: {max: 1}}
+""")
+        late = daemon.run("function", "invoke", "slow", "--timeout", "1")
+        self.assertEqual((1, ""), (late.status, late.stdout))
+        self.assertIn("function 'slow': no answer within 1 s", late.stderr)
+        self.assertEqual(1, late.stderr.count("\n"), late.stderr)
+        (daemon.folder / "go").touch()
+        daemon.wait_for((daemon.folder / "ended").exists, "the end of the invocation that nobody waits for any more")
+        # An answer in time is not held up by the time there was for it.
+        self.assertEqual(0, daemon.run("function", "invoke", "slow", "--timeout", "86400").status)
+
     def test_rules_count_what_they_matched(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("wait"), event("wait"), event("nobody"))
