@@ -178,6 +178,8 @@ class Functions(sluice_daemon.DaemonTest):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("keep"))
         daemon.wait_for(lambda: "kept one" in daemon.run("function", "logs", "keep").stdout, "the line in the log")
+        end = daemon.sluice("function", "logs", "keep", "--bytes", "4")   # less than its last line: the end of that
+        self.assertEqual((4, "\n"), (len(end), end[-1]))
         follow = daemon.launch("function", "logs", "-f", "keep")
         self.addCleanup(follow.stdout.close)
         self.addCleanup(follow.wait, 30)
