@@ -167,6 +167,19 @@ class Functions(sluice_daemon.DaemonTest):
         self.assertEqual(5, daemon.json("status")["pending"])
         self.assertEqual(1, daemon.run("function", "show", "nosuch").status)
 
+    def test_show_tells_the_retry_policy_of_asynchronous_invocations(self):
+        daemon = self.start("""
+functions:
+  lambdas: {command: [cat], protocol: stdio}
+  own: {command: [cat], protocol: stdio, retry: {attempts: 5, backoff: 2s..8s, max-age: 1h}}
+""")
+        def policies(function):
+            configuration = daemon.json("function", "show", function)["configuration"]
+            return [tuple(configuration[of][name] for name in ("attempts", "backoff_min_ms", "backoff_max_ms", "max_age_ms"))
+                    for of in ("retry", "retry_invoke")]
+        self.assertEqual([(3, 1000, 60000, 21600000), (3, 60000, 120000, 21600000)], policies("lambdas"))
+        self.assertEqual([(5, 2000, 8000, 3600000)] * 2, policies("own"))
+
     def test_ends_of_instances_are_kept_with_their_reason(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("fail"))
