@@ -31,6 +31,8 @@ def web(event, context):
         return {"statusCode": 42}
     if event["rawPath"].endswith("/error"):
         raise ValueError("secret")
+    if event["rawPath"].endswith("/names"):
+        return sorted(event["headers"])
     return {"statusCode": 201, "headers": {"x-id": event.get("pathParameters", {}).get("id", "-")}, "cookies": ["a=1", "b=2"],
             "body": event["requestContext"]["http"]["method"] + " " + event.get("body", "")}
 """
@@ -187,6 +189,16 @@ class DoorsTest(sluice_daemon.DaemonTest):
         self.assertIn(f"function=web event=bad-http-response request={bad.headers['x-amzn-RequestId']} text=", self.daemon.wait_log("bad-http-response"))
         self.assertEqual(self.daemon.http("GET", "/url/none").status, 404)
         self.assertEqual(self.daemon.http("GET", "/url/web/a", headers={"Host": "rebound.example"}).status, 403)
+
+    def test_what_is_about_the_connection_alone_does_not_reach_the_function(self):
+        host, port = self.daemon.ready["http"].rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=sluice_daemon.DEADLINE_S)
+        self.addCleanup(connection.close)
+        connection.request("POST", "/url/web/names", iter([b"in ", b"chunks"]), {
+            "Transfer-Encoding": "chunked", "Connection": "keep-alive, x-hop", "Keep-Alive": "timeout=5", "TE": "trailers", "x-hop": "1", "x-end": "2"},
+            encode_chunked=True)
+        self.assertEqual(json.loads(connection.getresponse().read()), [
+            "accept-encoding", "host", "x-amzn-trace-id", "x-end", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto"])
 
     def streamed(self, path):
         """A response of which the beginning is read while the function still runs."""
