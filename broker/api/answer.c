@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "broker/edge/log.h"
+
 const char *call_request_id(struct call *call)
 {
     uint8_t id[UUID_BYTES];
@@ -13,6 +15,16 @@ const char *call_request_id(struct call *call)
         uuid_to_text(id, call->request_id);
     }
     return call->request_id;
+}
+
+struct view call_trace_id(struct call *call, char made[TRACE_ID_LEN + 1])
+{
+    struct view came = http_header(call->exchange, "x-amzn-trace-id");
+
+    if (came.len >= 1 && came.len <= TRACE_ID_BYTES_MAX)
+        return came;
+    trace_id_make(view_of(call_request_id(call)), clock_now().wall_ms, made);
+    return (struct view){ made, TRACE_ID_LEN };
 }
 
 static void call_answered(struct call *call, unsigned status)

@@ -24,7 +24,7 @@ struct api_invocation {
     const char *arn;                 /* as invoked */
     struct view payload;             /* JSON text; never empty: {} stands for none */
     struct view client_context;      /* decoded JSON; data NULL: none */
-    struct view trace_id;            /* data NULL: none came */
+    struct view trace_id;            /* that came, or was made; NUL-terminated */
     bool streams;                    /* response may be streamed as it comes */
     bool tail;                       /* wants the last 4 KiB of its log */
 };

@@ -16,6 +16,7 @@
 #include "broker/base/histogram.h"
 #include "broker/base/list.h"
 #include "broker/base/map.h"
+#include "broker/base/trace_id.h"
 #include "broker/base/vec.h"
 #include "schemas/codec/bytes.h"
 #include "schemas/codec/ids.h"
@@ -27,6 +28,7 @@ enum {
     INVOKE_ASYNC_BYTES_MAX = EVENT_BYTES_MAX - 256, /* of an asynchronous one: with its envelope it is one event */
     INVOKE_ASYNC_OLD_BYTES_MAX = 256 << 10, /* of InvokeAsync, the call of 2014 */
     LOG_TAIL_BYTES = 4 << 10,
+    TRACE_ID_BYTES_MAX = 1024,           /* of a request; one that is longer is none */
     ANSWER_FIELDS_MAX = 120,             /* header fields of one answer: a function may bring HTTP_HEADERS_MAX of them */
 };
 
@@ -92,6 +94,8 @@ static inline void answer_put(struct answer *answer, const char *name, struct vi
 
 /* answer.c */
 const char *call_request_id(struct call *call);                           /* made when it is first asked for */
+/* The request's X-Amzn-Trace-Id, or the one of its request id, in `made`. */
+struct view call_trace_id(struct call *call, char made[TRACE_ID_LEN + 1]);
 void call_respond(struct call *call, unsigned status, const struct answer *answer, struct view body);
 void call_begin(struct call *call, unsigned status, const struct answer *answer);
 void call_respond_text(struct call *call, unsigned status, const char *text); /* a line for people; a line break is added */

@@ -93,7 +93,7 @@ struct world {
     /* One synchronous invocation, by the handle it came with. */
     void (*invoke)(void *ctx, uint64_t instance, uint64_t lease, int64_t deadline_wall_ms, uint64_t invoke);
     void (*invoke_answered)(void *ctx, uint64_t invoke, const struct invoke_answer *answer);
-    /* The lease, whoever's it is, has had its time; it fails, or its answer goes, right after this, and kill() comes then. */
+    /* The lease, whoever's it is, has had its time; it fails, or its answer goes, right after this, and kill() comes then, or when others have ended. */
     void (*timed_out)(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms);
     void (*stop)(void *ctx, uint64_t instance, const char *reason); /* attached: the engine has forgotten it */
     void (*kill)(void *ctx, uint64_t instance, const char *reason); /* attached: its connection, then engine_attached_lost() */
@@ -257,6 +257,11 @@ bool engine_drained(const struct engine *engine);
  *   the synchronous invocation that waits longest, if one waits: INVOKE_FAILED, with the body posted (this holds for every protocol);
  *   else, if no instance is up, the delivery at the front of the queue: an attempt, so that a function that can never start ends in dead letters.
  * Where it differs from Lambda: an invocation has its whole timeout after INIT, not what INIT has left of it. */
+
+/* ---- timeouts ----
+ * What an instance was handed and has not answered within its function's timeout has failed, and the instance is killed. A native or lambda
+ * instance of ours that works on other things beside it (`concurrency`) gets nothing new and is killed when these have ended, by their answers or
+ * their own timeouts: nobody fails because of a neighbour. Lines of a pipe wait for the one that hangs: they go back untouched. */
 
 /* ---- instances that fall silent ----
  * Once up, a lambda instance holds an invocation or asks for the next. One that does neither for its function's timeout (it answered, or its

@@ -85,6 +85,7 @@ struct instance {
     struct mono started, idle_since;
     int64_t cpu_us;              /* last sample */
     bool killed;                 /* the end is ours: a timeout or a drain */
+    bool timed_out;              /* one of its leases was: it is killed, at once or when the others have ended */
     bool ended;                  /* its process has; others of it have their time */
     bool up, overran;            /* its start is over; has taken too long */
     bool provisioned, repeats_init;
@@ -375,6 +376,7 @@ struct instance *instance_find(const struct engine *engine, uint64_t id);
 struct instance *instance_new(struct engine *engine, struct function *function, struct now now);
 void instance_free(struct engine *engine, struct instance *instance);
 void instance_drain(struct engine *engine, struct instance *instance, const char *reason);
+void instance_kill(struct engine *engine, struct instance *instance, const char *reason); /* ours; it drains */
 void instance_stop(struct engine *engine, struct instance *instance, const char *reason); /* it drains and holds nothing; frees an attached one */
 void instance_overran(struct engine *engine, struct instance *instance, struct now now); /* its start has taken too long */
 void instance_set_state(struct instance *instance, enum instance_state state);

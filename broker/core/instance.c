@@ -153,6 +153,12 @@ void instance_stop(struct engine *engine, struct instance *instance, const char 
         instance_free(engine, instance);
 }
 
+void instance_kill(struct engine *engine, struct instance *instance, const char *reason)
+{
+    instance->killed = true;
+    engine->world.kill(engine->world.ctx, instance->id, reason);
+}
+
 /* No new work. Idle: it is stopped now; else when its last lease has ended. */
 void instance_drain(struct engine *engine, struct instance *instance, const char *reason)
 {
@@ -179,7 +185,7 @@ static void instance_is_up(struct engine *engine, struct instance *instance, str
     if (instance->state != INSTANCE_STARTING)
         return;
     instance->up = true;
-    if (instance->repeats_init && !instance->provisioned) {
+    if (instance->protocol == PROTOCOL_LAMBDA && instance->repeats_init && !instance->provisioned) {
         int64_t left_ms = instance->start_limit_ms - (now.mono.us - instance->started.us) / 1000;
         instance->init_left_ms = left_ms > 1 ? (unsigned)left_ms : 1;
     }
@@ -333,8 +339,7 @@ void instance_was_silent(struct engine *engine, struct instance *instance, struc
                   instance->done > 0 ? "answered or closed its request" : "closed its request", (double)function->config->timeout_ms / 1000);
     instance_set_state(instance, INSTANCE_DRAINING);
     instance_update_free(instance);
-    instance->killed = true;
-    engine->world.kill(engine->world.ctx, instance->id, "silent");
+    instance_kill(engine, instance, "silent");
 }
 
 /* Once in its life. It stands for no work from here on. */

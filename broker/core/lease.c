@@ -253,6 +253,15 @@ enum sluice_err engine_result_batch(struct engine *engine, uint64_t instance, ui
     return lease == NULL ? SLUICE_OK : lease_result(engine, lease, 0, total, NULL, nothing, us, now);
 }
 
+/* A process that works on several things at once goes on with the others, which have their own time, and is killed after them (schedule.c).
+ * Not that of a pipe, where those behind wait for the one that hangs; and an attached consumer's connection is cut: it is for the consumer to
+ * begin anew. */
+static bool works_on_others(const struct instance *instance)
+{
+    bool several = instance->leases.next != instance->leases.previous;
+    return several && instance->protocol != PROTOCOL_STDIO_LINES && !instance->attached;
+}
+
 void lease_timeouts(struct engine *engine, struct function *function, struct now now)
 {
     while (!list_empty(&function->leases)) {
@@ -265,15 +274,17 @@ void lease_timeouts(struct engine *engine, struct function *function, struct now
         (void)snprintf(message, sizeof message, "Task timed out after %.2f seconds", seconds);
         struct failure failure = { .type = VIEW_LITERAL("Sandbox.Timedout"), .message = view_of(message), .output = VIEW_LITERAL("") };
         uint64_t id = instance->id;
-        function_note(engine, function, LOG_WARN, now, "event=timeout instance=%llu seconds=%.2f action=kill", (unsigned long long)id,
-                      seconds);
+        bool others = works_on_others(instance);
+        function_note(engine, function, LOG_WARN, now, "event=timeout instance=%llu seconds=%.2f action=%s", (unsigned long long)id, seconds,
+                      others ? "kill-after-others" : "kill");
         if (instance->state != INSTANCE_DRAINING) {
             instance_set_state(instance, INSTANCE_DRAINING);
             instance->slots = 0;
             instance_update_free(instance);
         }
         engine->world.timed_out(engine->world.ctx, id, lease->id, lease->timeout_ms);
-        instance->killed = true;
+        instance->timed_out = true;
+        instance->killed = !others;
         instance->done++; /* it worked, too long: no crashing start */
         if (instance->protocol == PROTOCOL_STDIO_LINES && lease->invoke == NULL) {
             /* Only the line it hangs on has timed out. What waits behind it in the pipe comes back when the process is gone. */
@@ -291,6 +302,7 @@ void lease_timeouts(struct engine *engine, struct function *function, struct now
         } else {
             lease_lost(engine, lease, true, &failure, now);
         }
-        engine->world.kill(engine->world.ctx, id, "timeout");
+        if (!others)
+            engine->world.kill(engine->world.ctx, id, "timeout");
     }
 }

@@ -277,7 +277,11 @@ static void function_stop_drained(struct engine *engine, struct function *functi
         return;
     LIST_EACH(at, &function->instances) {
         struct instance *instance = LIST_OWNER(at, struct instance, in_function);
-        if (instance->state == INSTANCE_DRAINING && !instance->killed && !instance->overran && !instance->ended && list_empty(&instance->leases))
+        if (instance->state != INSTANCE_DRAINING || instance->killed || instance->overran || instance->ended || !list_empty(&instance->leases))
+            continue;
+        if (instance->timed_out)
+            instance_kill(engine, instance, "timeout");
+        else
             instance_stop(engine, instance, "drained");
     }
 }

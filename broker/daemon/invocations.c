@@ -209,14 +209,20 @@ static int64_t memory_look(struct invocations *invocations, struct runner *runne
 
 static struct report report_of(struct runner *runner, const struct invocation *invocation, int64_t now_us, int64_t memory_bytes)
 {
-    int64_t from_us = invocation->begun_us > runner->busy_until_us ? invocation->begun_us : runner->busy_until_us;
+    /* What was begun behind others (lines of a pipe, deliveries that a native function asked for ahead) runs when they have ended; what a Lambda
+     * function has at once runs at once. */
+    int64_t free_us = invocation->begun_us > runner->busy_until_us ? invocation->begun_us : runner->busy_until_us;
+    int64_t from_us = runner->protocol == PROTOCOL_LAMBDA ? invocation->begun_us : free_us;
     int64_t timeout_us = invocation->timeout_ms * 1000;
 
     if (timeout_us > 0 && now_us + 1000 > from_us + timeout_us && runner->protocol != PROTOCOL_STDIO_LINES) /* of which each line has its time */
         now_us = from_us + timeout_us; /* what comes on top is our being late, and up to a millisecond less is how the engine counts */
+    if (now_us < from_us)
+        now_us = from_us;
     return (struct report){
         .request_id = invocation->request_id,
-        .duration_us = now_us > from_us ? now_us - from_us : 0,
+        .duration_us = now_us - from_us,
+        .shared_us = (free_us < now_us ? free_us : now_us) - from_us,
         .init_us = runner->cold ? runner->init_us : -1,
         .memory_limit_bytes = runner->memory_limit_bytes,
         .memory_used_bytes = memory_bytes,
@@ -231,7 +237,7 @@ static struct report report_of(struct runner *runner, const struct invocation *i
 static struct usage_sums sums_of(const struct report *report, bool reported)
 {
     int64_t init_us = report->init_us > 0 ? report->init_us : 0;
-    int64_t billed_us = reported ? report_billed_ms(report) * 1000 : report->duration_us + init_us;
+    int64_t billed_us = reported ? report_billed_ms(report) * 1000 : report->duration_us - report->shared_us + init_us;
 
     return (struct usage_sums){
         .invocations = 1,

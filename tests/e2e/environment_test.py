@@ -63,7 +63,10 @@ class EnvironmentTest(sluice_daemon.DaemonTest):
         daemon.start()
         for function, its_own in EACH.items():
             with self.subTest(function):
-                answer = json.loads(daemon.invoke(function).body)
+                told = daemon.invoke(function)
+                answer = json.loads(told.body)
+                if function in ("node", "python"):
+                    self.assertEqual(answer["env"]["_X_AMZN_TRACE_ID"], told.headers["X-Amzn-Trace-Id"])
                 wanted = {**ALL, **its_own, "AWS_LAMBDA_FUNCTION_NAME": function, "SLUICE_FUNCTION": function, "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function}"}
                 found = answer["env"]
                 found.pop("LC_CTYPE", None)     # python's own, where the host has no such LANG
@@ -74,6 +77,15 @@ class EnvironmentTest(sluice_daemon.DaemonTest):
                     else:
                         self.assertRegex(found[name], f"^(?:{value.pattern})$", name)
                 self.assertEqual(answer.get("own"), answer.get("found"))
+
+    def test_an_event_has_the_trace_id_that_its_caller_was_told(self):
+        daemon = self.prepare('functions: {f: {runtime: python, handler: app.handler, code: code, retry: {attempts: 1}}}', http=True)
+        (daemon.folder / "code").mkdir()
+        (daemon.folder / "code" / "app.py").write_text("import os\ndef handler(event, context): print(os.environ['_X_AMZN_TRACE_ID'])\n")
+        daemon.start()
+        told = daemon.invoke("f", x_amz_invocation_type="Event", x_amzn_trace_id="Root=1-5759e988-bd862e3fe1be46a994272793")
+        daemon.wait_balance("f", succeeded=1, pending=0)
+        self.assertIn(told.headers["X-Amzn-Trace-Id"], daemon.sluice("function", "logs", "f"))
 
 
 if __name__ == "__main__":

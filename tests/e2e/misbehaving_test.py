@@ -3,9 +3,12 @@
 SLUICE_LONG=1: floods of 1 GB instead of 200 MB."""
 
 import contextlib
+import json
 import os
+import re
 import signal
 import sys
+import threading
 import unittest
 
 import sluice_daemon
@@ -88,6 +91,52 @@ while True:
     api.request("POST", path + answer.headers["Lambda-Runtime-Aws-Request-Id"] + "/response", str(os.getpid()))
     api.getresponse().read()
 """
+
+
+# Half of its time over, it says so; it answers when it is too late.
+LATE_NODE = """const nap = (ms) => new Promise((done) => setTimeout(done, ms));
+exports.handler = async (event) => {
+    if (event.late) { await nap(1000); console.log('half'); await nap(1300); return 'late'; }
+    await nap(1500); return process.pid;
+};
+"""
+LATE_PYTHON = """import os, time
+def handler(event, context):
+    if event.get("late"):
+        time.sleep(1); print("half", flush=True); time.sleep(1.3); return "late"
+    time.sleep(1.5); return os.getppid()
+"""
+
+
+class AmongOthers(MisbehavingTest):
+    def test_a_timeout_fails_one_invocation_and_those_beside_it_go_on(self):
+        for runtime, handler, file, code in (("nodejs", "index.handler", "index.js", LATE_NODE), ("python", "app.handler", "app.py", LATE_PYTHON)):
+            with self.subTest(runtime):
+                daemon = self.prepare(configuration({"f": {"runtime": runtime, "handler": handler, "code": "code", "concurrency": 2, "timeout": "2s",
+                                                           "scale": {"max": 1}}}), http=True, environment=ENVIRONMENT)
+                (daemon.folder / "code").mkdir()
+                (daemon.folder / "code" / file).write_text(code)
+                daemon.start()
+                answers = {}
+                def ask(name, payload):
+                    answers[name] = daemon.invoke("f", payload)
+                late = threading.Thread(target=ask, args=("late", {"late": True}))
+                late.start()
+                daemon.wait_for(lambda: "half" in daemon.sluice("function", "logs", "f"), "half of the late one's time is over")
+                leader = daemon.json("function", "show", "f")["instances"][0]["pid"]
+                ask("beside", {})
+                late.join()
+                self.assertEqual("Sandbox.Timedout", json.loads(answers["late"].body)["errorType"])
+                self.assertEqual((200, None, leader),
+                                 (answers["beside"].status, answers["beside"].headers.get("X-Amz-Function-Error"), json.loads(answers["beside"].body)))
+                daemon.wait_show("f", lambda shown: all(row["pid"] != leader for row in shown["instances"]), "its process has ended")
+                log = daemon.sluice("function", "logs", "f")
+                self.assertIn("Status: timeout", log)
+                took, billed = next((float(took), float(billed)) for took, billed, status in re.findall(
+                    r"REPORT RequestId: \S+\tDuration: (\S+) ms\tBilled Duration: (\S+) ms\t(.*)", log) if "timeout" not in status)
+                self.assertTrue(1400 < took and billed < took - 500, (took, billed))  # a second of it was the late one's
+                self.assertNotIn("InvalidRequestID", log)
+                self.assertIn("action=kill-after-others", daemon.log())
 
 
 class Starting(MisbehavingTest):

@@ -71,7 +71,8 @@ static void bench_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_
 static void bench_stop(void *ctx, uint64_t instance, const char *reason)
 {
     struct bench *bench = ctx;
-    (void)instance, (void)reason;
+    (void)instance;
+    (void)snprintf(bench->reason, sizeof bench->reason, "%s", reason);
     bench->stops++;
 }
 

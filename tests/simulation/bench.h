@@ -28,6 +28,7 @@ struct bench {
     int64_t deadline_wall_ms, waited_us, ran_us;
     enum invoke_outcome outcome;
     char result[64], type[64], message[96];
+    char reason[32];             /* of the last stop */
 };
 
 extern const struct config_rule bench_rule; /* every event of source "s" to function "f" */

@@ -152,6 +152,56 @@ TEST(an_invocation_ends_with_its_timeout_and_its_process_with_it)
     bench_close(&bench);
 }
 
+/* One process, two things at once: the one that is in time has its answer, whichever of them it is, and the process ends after it. */
+TEST(a_timeout_is_of_one_invocation_and_the_process_ends_after_the_others)
+{
+    static const struct { const char *label; bool in_time; } cases[] = {
+        { "the other one answers", true }, { "the other one times out, too", false },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench bench;
+        uint64_t first, instance;
+        test_label(cases[i].label);
+        given_protocol(&bench, PROTOCOL_LAMBDA);
+        bench.function.concurrency = 2;
+        bench_configure(&bench, true);
+        EXPECT_EQ(SLUICE_OK, ask(&bench, 1));
+        wants(&bench);
+        first = bench.lease;
+        instance = bench.instance;
+        advance_ms(&bench, 1000);
+        EXPECT_EQ(SLUICE_OK, ask(&bench, 2));
+        bench.instance = instance;
+        wants(&bench);
+        EXPECT_EQ(2, bench.invokes);
+        advance_ms(&bench, 2000);
+        EXPECT_EQ(1, bench.told);
+        EXPECT_EQ(1, bench.told_invoke);
+        EXPECT_EQ(INVOKE_FAILED, bench.outcome);
+        EXPECT_TEXT("Sandbox.Timedout", bench.type);
+        EXPECT_EQ(0, bench.stops);
+        EXPECT_EQ(1, info_of(&bench).instances[INSTANCE_DRAINING]);
+        EXPECT_EQ(SLUICE_ESTALE, engine_result(bench.engine, instance, first, 0, 1, NULL, no_result, bench.now));
+        EXPECT_EQ(SLUICE_EUNAVAILABLE, engine_instance_wants(bench.engine, instance, 1, bench.now)); /* no new work */
+        advance_ms(&bench, 999);
+        bench.instance = instance; /* and not of the one that takes its place */
+        if (cases[i].in_time)
+            answers(&bench);
+        else
+            advance_ms(&bench, 1);
+        tick(&bench);
+        EXPECT_EQ(2, bench.told);
+        EXPECT_EQ(2, bench.told_invoke);
+        EXPECT_EQ(cases[i].in_time ? INVOKE_DONE : INVOKE_FAILED, bench.outcome);
+        EXPECT_EQ(1, bench.stops);
+        EXPECT_TEXT("timeout", bench.reason);
+        bench.instance = instance;
+        ended(&bench, "signal: killed");
+        EXPECT_EQ(0, info_of(&bench).crashes);
+        bench_close(&bench);
+    }
+}
+
 /* Nothing is stopped for being idle. */
 static void given_patience(struct bench *bench, enum function_protocol protocol)
 {
@@ -369,6 +419,27 @@ TEST(an_invocation_has_what_the_repeated_init_has_left_of_its_timeout)
     EXPECT_EQ(1, bench.told);
     EXPECT_TEXT("Sandbox.Timedout", bench.type);
     EXPECT_TEXT("Task timed out after 3.00 seconds", bench.message);
+    bench_close(&bench);
+}
+
+/* Not the 10 s of its start: only Lambda's INIT is part of the invocation. */
+TEST(a_line_of_a_process_that_was_started_again_has_the_timeout_of_its_function)
+{
+    struct bench bench;
+    given_protocol(&bench, PROTOCOL_STDIO_LINES);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(1, bench.starts);
+    ended(&bench, "exit status 1");
+    advance_ms(&bench, 1000); /* the circuit's pause */
+    EXPECT_EQ(2, bench.starts);
+    engine_instance_started(bench.engine, bench.instance, 99, bench.now);
+    tick(&bench);
+    EXPECT_EQ(1, bench.delivers);
+    advance_ms(&bench, 2999);
+    EXPECT_EQ(0, bench.timed_out);
+    advance_ms(&bench, 1);
+    EXPECT_EQ(1, bench.timed_out);
     bench_close(&bench);
 }
 

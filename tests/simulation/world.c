@@ -304,7 +304,7 @@ void world_run(const struct world_options *options, struct world_report *ret_rep
     VEC_DONE(&sim.batches);
     VEC_DONE(&sim.replies);
     VEC_DONE(&sim.processes);
-    VEC_DONE(&sim.killed);
+    VEC_DONE(&sim.timed_out);
     oracle_free(sim.oracle);
     model_store_free(sim.store);
     running = NULL;

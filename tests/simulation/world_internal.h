@@ -65,7 +65,7 @@ struct process {
     enum function_protocol protocol;
     unsigned batch_size;
     int64_t timeout_ms;
-    bool partial, started, up, overran, ending, killed, gone, hangs, clean_end;
+    bool partial, started, up, overran, ending, timed_out, killed, gone, hangs, clean_end;
     unsigned parked;             /* native, lambda: requests the engine holds */
     int64_t began_us;
     bool attached, leaving;      /* a consumer; leaving: it has said so */
@@ -118,7 +118,7 @@ struct world_sim {
     VEC(struct reply) replies;
     struct producer_sim producers[SIM_PRODUCERS];
     VEC(struct process) processes; /* of this life */
-    VEC(uint64_t) killed;        /* by timeout, in this turn */
+    VEC(uint64_t) timed_out;     /* instances, in this turn */
     int64_t waiting_since_ms[SIM_FUNCTIONS];
     struct world_report report;
 };
@@ -157,7 +157,7 @@ bool world_start(void *ctx, uint64_t instance, const struct config_function *fun
 void world_stop(void *ctx, uint64_t instance, const char *reason);
 void world_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms);
 void world_kill(void *ctx, uint64_t instance, const char *reason);
-void timeouts_check(struct world_sim *sim);                      /* of those that were killed in this turn */
+void timeouts_check(struct world_sim *sim);                      /* of what timed out in this turn */
 void process_started(struct world_sim *sim, struct process *process);
 void process_init_error(struct world_sim *sim, struct process *process);
 void process_wants(struct world_sim *sim, struct process *process);

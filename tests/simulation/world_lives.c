@@ -57,7 +57,7 @@ void life_end(struct world_sim *sim)
     for (size_t i = 0; i < sim->processes.count; i++)
         VEC_DONE(&sim->processes.items[i].work);
     sim->processes.count = 0;
-    sim->killed.count = 0;
+    sim->timed_out.count = 0;
     callers_crashed(sim->callers);
 }
 

@@ -70,7 +70,7 @@ static void start_timeout(struct world_sim *sim, struct process *process)
         oracle_start_failed(sim->oracle, process->function);
 }
 
-/* The first piece of that lease has had its time, and the kill comes in the same turn: timeouts_check(). */
+/* The first piece of that lease has had its time: timeouts_check(). */
 void world_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeout_ms)
 {
     struct world_sim *sim = ctx;
@@ -85,6 +85,12 @@ void world_timed_out(void *ctx, uint64_t instance, uint64_t lease, int64_t timeo
         sim_fail("lease %" PRIu64 " timed out at instance %" PRIu64 ", which has it not", lease, instance);
     if (process->work.items[at].since_us + process->work.items[at].time_ms * 1000 > sim->now.mono.us || timeout_ms <= 0)
         sim_fail("lease %" PRIu64 " timed out before its time, of %" PRId64 " ms", lease, timeout_ms);
+    process->timed_out = true;
+    for (size_t i = 0; i < sim->timed_out.count; i++) {
+        if (sim->timed_out.items[i] == instance)
+            return;
+    }
+    VEC_PUSH(&sim->timed_out, instance);
 }
 
 void world_kill(void *ctx, uint64_t instance, const char *reason)
@@ -98,15 +104,13 @@ void world_kill(void *ctx, uint64_t instance, const char *reason)
     if (silent && (process->protocol != PROTOCOL_LAMBDA || !process->up || process->parked > 0 || process->work.count > 0))
         sim_fail("instance %" PRIu64 " was killed for its silence, with %u requests and %zu pieces of work", instance, process->parked,
                  process->work.count);
-    bool known = strcmp(reason, "timeout") != 0; /* it is killed once for each of its leases */
-    if (known && !silent)
+    bool timeout = strcmp(reason, "timeout") == 0;
+    if (timeout && !process->timed_out)
+        sim_fail("instance %" PRIu64 " was killed for a timeout, and nothing of it had timed out", instance);
+    if (!timeout && !silent)
         start_timeout(sim, process);
-    for (size_t i = 0; i < sim->killed.count; i++)
-        known |= sim->killed.items[i] == instance;
-    if (!known)
-        VEC_PUSH(&sim->killed, instance);
     if (process->killed)
-        return;
+        return; /* those of a pipe, and consumers, are killed for each of their leases */
     process->killed = process->ending = process->hangs = true;
     act_after(sim, 1 + (int64_t)below(sim, 5000), ACT_GONE, instance, 0);
 }
@@ -135,11 +139,11 @@ static void work_failed(struct world_sim *sim, const struct work *work)
         oracle_failed(sim->oracle, work->delivery, sim->now);
 }
 
-/* The engine killed it for a timeout: what did it fail, and had that had its time? */
+/* A lease of it timed out: what did that fail, had that had its time, and is it killed? */
 void timeouts_check(struct world_sim *sim)
 {
-    for (size_t k = 0; k < sim->killed.count; k++) {
-        struct process *process = process_find(sim, sim->killed.items[k]);
+    for (size_t k = 0; k < sim->timed_out.count; k++) {
+        struct process *process = process_find(sim, sim->timed_out.items[k]);
         unsigned failed = 0;
         for (size_t i = 0; i < process->work.count;) {
             const struct work *work = &process->work.items[i];
@@ -157,9 +161,13 @@ void timeouts_check(struct world_sim *sim)
                 process->work.items[0].since_us = sim->now.mono.us;
         }
         if (failed == 0)
-            sim_fail("instance %" PRIu64 " was killed for a timeout, and nothing of it failed", process->id);
+            sim_fail("a lease of instance %" PRIu64 " timed out, and nothing of it failed", process->id);
+        bool at_once = process->protocol == PROTOCOL_STDIO_LINES || process->attached || process->work.count == 0;
+        if (process->killed != at_once)
+            sim_fail("instance %" PRIu64 " timed out, has %zu other pieces of work, and was%s killed", process->id, process->work.count,
+                     process->killed ? "" : " not");
     }
-    sim->killed.count = 0;
+    sim->timed_out.count = 0;
 }
 
 /* ---- their end ---- */

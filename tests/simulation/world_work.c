@@ -18,7 +18,7 @@ void work_drop(struct process *process, size_t at)
 /* Has it room for so many more? */
 static void room_check(struct world_sim *sim, struct process *process, uint64_t lease, unsigned count, int64_t deadline_wall_ms)
 {
-    if (process == NULL || process->gone || process->ending)
+    if (process == NULL || process->gone || process->ending || process->timed_out)
         sim_fail("lease %" PRIu64 " was delivered to an instance that is gone or ending", lease);
     if (deadline_wall_ms < sim->now.wall_ms || count == 0)
         sim_fail("lease %" PRIu64 ": %u deliveries, deadline %" PRId64 " ms", lease, count, deadline_wall_ms - sim->now.wall_ms);
@@ -197,8 +197,8 @@ void process_works_on(struct world_sim *sim, struct process *process, uint64_t l
 
     if (!process_works(process) || process->work.count == 0)
         return;
-    if (percent(sim, flaky / 8)) { /* never again, until it is killed */
-        process->hangs = true;
+    if (percent(sim, flaky / 8)) { /* never again, until it is killed: the process, or one of its threads */
+        process->hangs = !asks_for_work(process) || percent(sim, 50);
         return;
     }
     if (percent(sim, flaky / 6)) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "broker/base/assert.h"
+#include "broker/base/trace_id.h"
 
 /* ---- RequestResponse ---- */
 
@@ -36,6 +37,32 @@ TEST(an_invoke_is_answered_with_what_the_function_returned)
     EXPECT_TEXT("", reply_header(&reply, "x-amz-function-error"));
     EXPECT_TEXT("", reply_header(&reply, "x-amz-log-result"));
     reply_done(&reply);
+    client_close(&client);
+    bench_close(&bench);
+}
+
+/* Of one that came without: the function sees the one that the caller is told, and who asks twice has the same. */
+TEST(an_invoke_without_a_trace_id_is_given_one)
+{
+    struct bench bench;
+    struct client client;
+    struct reply reply;
+    char made[2][128];
+    static const char *const headers[] = { "", "X-Amzn-Trace-Id: \r\n" };
+
+    bench_open(&bench);
+    client_open(&client, &bench);
+    for (unsigned i = 0; i < 2; i++) {
+        client_ask(&client, INVOKE, headers[i], VIEW_LITERAL("{}"));
+        bench_wait_invokes(&bench, 1);
+        (void)snprintf(made[i], sizeof made[i], "%.*s", VIEW_ARGS(bench_invocation(&bench)->trace_id));
+        bench_answer(&bench, "1");
+        client_answer(&client, &reply);
+        EXPECT_EQ(TRACE_ID_LEN, strlen(made[i]));
+        EXPECT_TEXT(made[i], reply_header(&reply, "x-amzn-trace-id"));
+        reply_done(&reply);
+    }
+    EXPECT(strcmp(made[0], made[1]) != 0);
     client_close(&client);
     bench_close(&bench);
 }

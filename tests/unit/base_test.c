@@ -1,4 +1,5 @@
 #include "broker/base/arena.h"
+#include "broker/base/trace_id.h"
 #include "broker/base/vec.h"
 #include "tests/test.h"
 
@@ -145,4 +146,33 @@ TEST(histogram_counts_each_sample_in_the_bucket_that_bounds_it)
     EXPECT_EQ(3 * sizeof cases / sizeof *cases + 2, histogram.count);
     EXPECT_EQ(2, histogram.buckets[13]);
     EXPECT(sums.sum_s > 2.999 && sums.sum_s < 3.001);
+}
+
+TEST(a_trace_id_follows_from_the_request_id)
+{
+    static const struct { const char *label, *id; int64_t unix_ms; const char *begin; } cases[] = {
+        { "version 7 has its own time", "01234567-89ab-7fff-bfff-ffffffffffff", 5000, "Root=1-4a90be58-" }, /* 0x0123456789ab ms */
+        { "version 4 has none", "01234567-89ab-4fff-bfff-ffffffffffff", 5000, "Root=1-00000005-" },
+        { "nor has what is no UUID", "", 1732500000000, "Root=1-6743da20-" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[TRACE_ID_LEN + 1], again[TRACE_ID_LEN + 1];
+        unsigned fields[5], sampled;
+        int end = 0;
+        test_label(cases[i].label);
+        trace_id_make(view_of(cases[i].id), cases[i].unix_ms, text);
+        trace_id_make(view_of(cases[i].id), cases[i].unix_ms, again);
+        EXPECT_TEXT(text, again);
+        EXPECT_EQ(0, strncmp(text, cases[i].begin, strlen(cases[i].begin)));
+        EXPECT_EQ(6, sscanf(text, "Root=1-%*8x-%8x%8x%8x;Parent=%8x%8x;Sampled=%1u%n", fields, fields + 1, fields + 2, fields + 3, fields + 4, &sampled, &end));
+        EXPECT_EQ(TRACE_ID_LEN, end);
+        EXPECT_EQ(';', text[TRACE_ID_ROOT_LEN]);
+        EXPECT_EQ(0, sampled);
+        EXPECT(fields[0] != fields[3] && fields[0] != fields[1] && fields[2] != 0);
+        char other_id[64], other[TRACE_ID_LEN + 1];
+        (void)snprintf(other_id, sizeof other_id, "%s1", cases[i].id);
+        trace_id_make(view_of(other_id), cases[i].unix_ms, other);
+        EXPECT(strcmp(text, other) != 0);
+    }
+    test_label(NULL);
 }

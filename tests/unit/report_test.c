@@ -15,6 +15,8 @@ static const struct { const char *label; struct report report; const char *text;
       { .request_id = ID, .duration_us = 2900, .init_us = 120110, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB },
       "REPORT RequestId: " ID "\tDuration: 2.90 ms\tBilled Duration: 124 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\t"
       "Init Duration: 120.11 ms\t" },
+    { "what others are billed for is not billed again", { .request_id = ID, .duration_us = 2900, .shared_us = 1950, .init_us = -1, .memory_limit_bytes = MIB },
+      "REPORT RequestId: " ID "\tDuration: 2.90 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
     { "a whole millisecond is not two", { .request_id = ID, .duration_us = 1000, .init_us = -1, .memory_limit_bytes = MIB },
       "REPORT RequestId: " ID "\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
     { "a microsecond more is", { .request_id = ID, .duration_us = 1001, .init_us = -1, .memory_limit_bytes = MIB },

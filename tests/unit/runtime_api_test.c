@@ -33,6 +33,10 @@ static const struct { const char *label; unsigned concurrency; const char *scrip
       "wants wants wants ok8:{\"r\":8} fail9:Oops:{\"errorMessage\":\"m\",\"errorType\":\"Oops\"} ok7:{\"r\":7}" },
     { "no more are asked for than there is room", 2, "N N N D7 D8 R7=202 D9 R9=202 R8=202", "wants wants ok7:{\"r\":7} wants ok9:{\"r\":9} ok8:{\"r\":8}" },
     { "a lost one among several is given again first", 2, "N L7 N=200 N D8 R8=202 R7=202", "wants wants ok8:{\"r\":8} ok7:{\"r\":7}" },
+    { "what is late among several is taken, once, and goes nowhere", 2, "N N D7 D8 F7 R7=202 R7=400 R8=202", "wants wants ok8:{\"r\":8}" },
+    { "an error, too", 2, "N N D7 D8 F8 E8=202 E8=400 R7=202", "wants wants ok7:{\"r\":7}" },
+    { "and its place is not asked for again before its thread does", 2, "N N D7 D8 F7 R8=202 N D9 R9=202 R7=202",
+      "wants wants ok8:{\"r\":8} wants ok9:{\"r\":9}" },
     { "with all places taken the last is read again", 2, "N N D7 D8 N=200 R8=202 R7=202", "wants wants ok8:{\"r\":8} ok7:{\"r\":7}" },
 };
 

@@ -4,7 +4,7 @@
 #include "broker/api/aws/lambda.h"
 #include "broker/api/once.h"
 
-enum { CLIENT_CONTEXT_BYTES_MAX = 3583, TRACE_ID_BYTES_MAX = 1024 };
+enum { CLIENT_CONTEXT_BYTES_MAX = 3583 };
 
 enum invoke_type { INVOKE_REQUEST_RESPONSE, INVOKE_EVENT, INVOKE_DRY_RUN };
 static const struct {
@@ -100,17 +100,16 @@ static bool client_context_of(struct call *call, struct bytes *out, struct view 
     return true;
 }
 
-static struct view trace_id_of(const struct call *call)
-{
-    struct view trace = http_header(call->exchange, "x-amzn-trace-id");
-    return trace.len >= 1 && trace.len <= TRACE_ID_BYTES_MAX ? trace : (struct view){ 0 };
-}
-
 static void respond_empty(struct call *call, unsigned status)
 {
     struct answer answer = { .count = 0 };
+    char trace_id[TRACE_ID_LEN + 1];
 
     aws_answer_put(call, &answer, NULL);
+    if (status == 202) { /* an event keeps none that came: this is what the function will see */
+        trace_id_make(view_of(call_request_id(call)), 0, trace_id);
+        answer_put(&answer, "x-amzn-trace-id", view_of(trace_id));
+    }
     answer_put(&answer, "x-amzn-remapped-content-length", VIEW_LITERAL("0"));
     call_respond(call, status, &answer, VIEW_LITERAL(""));
 }
@@ -121,6 +120,7 @@ static void invoke_done(struct call *call, const struct invoke_result *result)
 {
     struct answer answer = { .count = 0 };
     struct bytes *log = &call->api->text;
+    char trace_id[TRACE_ID_LEN + 1];
 
     aws_answer_put(call, &answer, "application/json");
     answer_put(&answer, "x-amzn-remapped-content-length", VIEW_LITERAL("0"));
@@ -132,8 +132,7 @@ static void invoke_done(struct call *call, const struct invoke_result *result)
         put_base64(log, result->log_tail);
         answer_put(&answer, "x-amz-log-result", bytes_view(log));
     }
-    if (trace_id_of(call).data != NULL)
-        answer_put(&answer, "x-amzn-trace-id", trace_id_of(call));
+    answer_put(&answer, "x-amzn-trace-id", call_trace_id(call, trace_id));
     call_respond(call, 200, &answer, result->body);
 }
 
@@ -143,6 +142,7 @@ static void invoke_wait(struct call *call, const struct lambda_target *target, s
 {
     struct bytes decoded = { 0 };
     struct view context;
+    char trace_id[TRACE_ID_LEN + 1];
 
     if (client_context_of(call, &decoded, &context))
         invocation_begin(call, &(struct invoke_request){
@@ -151,7 +151,7 @@ static void invoke_wait(struct call *call, const struct lambda_target *target, s
                                    .arn = target->arn,
                                    .payload = payload,
                                    .client_context = context,
-                                   .trace_id = trace_id_of(call),
+                                   .trace_id = call_trace_id(call, trace_id),
                                    .streams = form->begin != NULL,
                                    .tail = view_is(http_header(call->exchange, "x-amz-log-type"), "Tail"),
                                });
@@ -238,10 +238,12 @@ void invoke_async_old_serve(struct call *call)
 static void stream_begin(struct call *call, struct view content_type)
 {
     struct answer answer = { .count = 0 };
+    char trace_id[TRACE_ID_LEN + 1];
 
     (void)content_type; /* of the function's response; the frames are told nothing of it */
     aws_answer_put(call, &answer, "application/vnd.amazon.eventstream");
     answer_put(&answer, "x-amz-executed-version", VIEW_LITERAL("$LATEST"));
+    answer_put(&answer, "x-amzn-trace-id", call_trace_id(call, trace_id));
     call_begin(call, 200, &answer);
 }
 

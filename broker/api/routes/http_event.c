@@ -52,23 +52,6 @@ static void forwarded_for(struct call *call, struct bytes *out)
         bytes_put_text(out, peer);
 }
 
-struct view web_trace_id(const struct call *call)
-{
-    struct view came = http_header(call->exchange, "x-amzn-trace-id");
-    uint8_t id[UUID_BYTES];
-    char text[UUID_TEXT_LEN + 1];
-
-    if (came.len > 0)
-        return came;
-    if (call->web->trace_id[0] == '\0') {
-        api_uuid(call->api, id);
-        uuid_to_text(id, text);
-        (void)snprintf(call->web->trace_id, sizeof call->web->trace_id, "Root=1-%08" PRIx64 "-%.8s%.4s%.12s",
-                       (uint64_t)(clock_now().wall_ms / 1000) & 0xffffffff, text, text + 9, text + 24);
-    }
-    return view_of(call->web->trace_id);
-}
-
 static bool is_listed(struct view name, const char *const *names)
 {
     for (; *names != NULL; names++) {
@@ -143,7 +126,9 @@ static void put_headers(struct call *call, struct bytes *out)
         json_put_string(out, bytes_view(&value));
         bytes_put_char(out, ',');
     }
-    put_member(out, "x-amzn-trace-id", web_trace_id(call));
+    char made[TRACE_ID_LEN + 1];
+    struct view trace_id = call_trace_id(call, made);
+    put_member(out, "x-amzn-trace-id", trace_id.data != made ? trace_id : (struct view){ made, TRACE_ID_ROOT_LEN }); /* as AWS's say it */
     bytes_clear(&value);
     forwarded_for(call, &value);
     put_member(out, "x-forwarded-for", bytes_view(&value));

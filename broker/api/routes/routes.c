@@ -297,6 +297,7 @@ static void web_invoke(struct call *call, const struct web_target *target, struc
 {
     struct function_name name = { .name = view_of(target->function) };
     struct bytes *arn = &call->api->scratch;
+    char trace_id[TRACE_ID_LEN + 1];
     bool streams = target->web->stream;
     uint32_t function;
 
@@ -312,7 +313,7 @@ static void web_invoke(struct call *call, const struct web_target *target, struc
                                .function = function,
                                .arn = bytes_view(arn),
                                .payload = payload,
-                               .trace_id = web_trace_id(call),
+                               .trace_id = call_trace_id(call, trace_id),
                                .streams = streams,
                            });
 }

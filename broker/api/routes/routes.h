@@ -39,13 +39,11 @@ struct web {
     uint32_t function;                       /* that is asked */
     bool cors;                               /* the configuration's, not the function's, headers for browsers */
     bool streaming, begun;                   /* a streamed response: comes; its head was sent */
-    char trace_id[48];                       /* made here when the request has none */
     struct bytes fields;                     /* name NUL value LF, of `cors` */
     struct bytes prelude;                    /* of a streamed response, until it is whole */
 };
 
 /* http_event.c */
-struct view web_trace_id(const struct call *call);
 /* The payload, format 2.0, appended. false: refused, answered. */
 bool http_event_put(struct call *call, const struct web_target *target, struct bytes *out);
 

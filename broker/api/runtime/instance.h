@@ -14,7 +14,8 @@
  *      └──init/error──> INIT_FAILED             └── its id is current from hand-over to here ──────────┘
  *
  * A SPENT invocation keeps its id current until the runtime asks for the next one: a second answer is a wrong state (403), not
- * a wrong id (400). */
+ * a wrong id (400). With more than one, the process goes on when the time of one of them is over, which is LATE from then on: its answer is
+ * taken (202) and dropped, since most runtimes die of a refusal, and the others with them. */
 #ifndef SLUICE_API_RUNTIME_INSTANCE_H
 #define SLUICE_API_RUNTIME_INSTANCE_H
 
@@ -37,13 +38,12 @@ struct runtime_api {
     struct map instances;                    /* id -> struct runtime_instance * */
     struct peer_finder *peers;
     struct http_server *http;                /* whose listeners the instances have */
-    uint64_t trace_key, traces;              /* for made trace ids */
     struct list resting;                     /* instances that have used up their looks of this second: see admit() */
     ev_timer rested;
 };
 
 enum runtime_state { RUNTIME_STARTED, RUNTIME_READY, RUNTIME_INIT_FAILED };
-enum invocation_state { INVOCATION_RUNNING, INVOCATION_RESPONDING, INVOCATION_SPENT };
+enum invocation_state { INVOCATION_RUNNING, INVOCATION_RESPONDING, INVOCATION_SPENT, INVOCATION_LATE };
 
 struct call;
 struct extensions;
@@ -108,7 +108,7 @@ struct runtime_instance {
     int64_t opened_us;                       /* mono: INIT began */
     unsigned looks;
     unsigned concurrency;
-    unsigned running;                        /* invocations not SPENT */
+    unsigned running;                        /* invocations RUNNING and RESPONDING */
     unsigned parked_count, announced;        /* `next` requests that wait; how many of them the engine was told of */
     struct list parked, invocations;
     struct extensions *extensions;           /* NULL: none registered */
@@ -134,6 +134,7 @@ void answer_accepted(struct http_exchange *exchange);                   /* 202 {
 void answer_json(struct http_exchange *exchange, unsigned status, const struct http_answer_field *more, struct view body);
 
 /* ---- invocations.c ---- */
+bool invocation_is_open(const struct invocation *invocation);    /* RUNNING or RESPONDING */
 void invocation_free(struct runtime_instance *instance, struct invocation *invocation);
 struct invocation *invocation_by_lease(const struct runtime_instance *instance, uint64_t lease);
 /* id: as it stands in the path, percent-encoded. */
@@ -154,6 +155,7 @@ void response_head(struct runtime_instance *instance, struct call *call, struct 
 void response_piece(struct runtime_instance *instance, struct call *call, struct view piece);
 void response_request(struct runtime_instance *instance, struct call *call);
 void response_end(struct runtime_instance *instance, struct call *call);
+void response_drop(struct call *call);       /* its invocation is LATE: what is being posted has come in vain */
 void init_error_head(struct runtime_instance *instance, struct call *call);
 void init_error_request(struct runtime_instance *instance, struct call *call);
 

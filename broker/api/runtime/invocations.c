@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "broker/base/assert.h"
+#include "broker/base/trace_id.h"
 #include "broker/edge/log.h"
 
 struct invocation *invocation_by_lease(const struct runtime_instance *instance, uint64_t lease)
@@ -49,8 +50,14 @@ const char *invocation_state_name(const struct invocation *invocation)
     case INVOCATION_RUNNING: return "Running";
     case INVOCATION_RESPONDING: return invocation->error_posted ? "InvocationErrorResponse" : "InvocationResponse";
     case INVOCATION_SPENT: return "ResponseSent";
+    case INVOCATION_LATE: return "Late";
     }
     return "?";
+}
+
+bool invocation_is_open(const struct invocation *invocation)
+{
+    return invocation->state == INVOCATION_RUNNING || invocation->state == INVOCATION_RESPONDING;
 }
 
 void invocation_free(struct runtime_instance *instance, struct invocation *invocation)
@@ -59,8 +66,7 @@ void invocation_free(struct runtime_instance *instance, struct invocation *invoc
         invocation->handing->invocation = NULL;
     if (invocation->posting != NULL)
         invocation->posting->invocation = NULL;
-    if (invocation->state != INVOCATION_SPENT)
-        instance->running--;
+    instance->running -= invocation_is_open(invocation);
     list_remove(&invocation->link);
     free(invocation);
 }
@@ -88,38 +94,13 @@ static struct view put_value(char **at, struct view value)
     return put;
 }
 
-static uint64_t trace_random(struct runtime_api *api)
-{
-    return hash_mix(api->trace_key + ++api->traces * UINT64_C(0x9e3779b97f4a7c15));
-}
-
-/* The lowest `digits` of it, at `at`. */
-static void put_hex(char *at, uint64_t number, unsigned digits)
-{
-    for (; digits > 0; number >>= 4)
-        at[--digits] = "0123456789abcdef"[number & 15];
-}
-
-/* X-Ray's own form: Root=1-8 hex of the time-24 hex;Parent=16 hex;Sampled=0. Unique, not secret. */
-static const char trace_form[] = "Root=1-tttttttt-rrrrrrrrrrrrrrrrrrrrrrrr;Parent=pppppppppppppppp;Sampled=0";
-enum { TRACE_TIME = 7, TRACE_RANDOM = 16, TRACE_PARENT = 48 };       /* where they are in it */
-
-static void trace_make(struct runtime_api *api, char ret_text[sizeof trace_form])
-{
-    memcpy(ret_text, trace_form, sizeof trace_form);
-    put_hex(ret_text + TRACE_TIME, (uint64_t)ev_now(api->loop), 8);
-    put_hex(ret_text + TRACE_RANDOM, trace_random(api), 16);
-    put_hex(ret_text + TRACE_RANDOM + 16, trace_random(api), 8);
-    put_hex(ret_text + TRACE_PARENT, trace_random(api), 16);
-}
-
 struct invocation *invocation_add(struct runtime_instance *instance, const struct runtime_invocation *from)
 {
-    char made[sizeof trace_form];
+    char made[TRACE_ID_LEN + 1];
     struct view trace = view_of(from->trace_id), id = view_of(from->request_id), arn = view_of(from->arn);
 
     if (trace.len == 0) {
-        trace_make(instance->api, made);
+        trace_id_make(id, clock_now().wall_ms, made);
         trace = view_of(made);
     }
     struct invocation *invocation =
@@ -274,7 +255,7 @@ void invocation_settle(struct runtime_instance *instance, struct invocation *inv
     const struct runtime_events *events = &instance->api->events;
 
     ASSERT(instance->pins > 0);
-    ASSERT(invocation->state != INVOCATION_SPENT);
+    ASSERT(invocation_is_open(invocation));
     size_t produced_bytes = result.len;
     if (invocation->posting != NULL && invocation->posting->mode == BODY_STREAMED)
         produced_bytes = invocation->posting->body_bytes;

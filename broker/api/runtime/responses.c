@@ -85,6 +85,13 @@ void response_head(struct runtime_instance *instance, struct call *call, struct 
         answer_status(exchange, 400);
         return;
     }
+    if (invocation->state == INVOCATION_LATE && invocation->posting == NULL) {
+        invocation->posting = call;
+        call->invocation = invocation;
+        call->mode = BODY_DROPPED;
+        http_stream_body(exchange);
+        return;
+    }
     if (invocation->state != INVOCATION_RUNNING) {
         call->kind = CALL_ANSWERED;
         answer_error(exchange, 403, "InvalidStateTransition",
@@ -196,10 +203,23 @@ static void settle_error(struct runtime_instance *instance, struct call *call, s
     bytes_done(&scratch);
 }
 
+/* true: what came was of an invocation whose time is over. */
+static bool end_late(struct runtime_instance *instance, struct call *call)
+{
+    if (call->invocation == NULL || call->invocation->state != INVOCATION_LATE)
+        return false;
+    invocation_free(instance, call->invocation);
+    return true;
+}
+
 void response_request(struct runtime_instance *instance, struct call *call)
 {
     struct http_exchange *exchange = call->exchange;
 
+    if (end_late(instance, call)) {
+        answer_accepted(exchange);
+        return;
+    }
     if (call->refusal == 0 && call->invocation == NULL)
         call->refusal = 400; /* its time ended while it was being read */
     if (call->refusal != 0) {
@@ -221,12 +241,22 @@ void response_request(struct runtime_instance *instance, struct call *call)
         answer_accepted(exchange);
 }
 
+void response_drop(struct call *call)
+{
+    if (call->mode == BODY_COLLECTED) /* the server has most of it */
+        return;
+    call->mode = BODY_DROPPED;
+    bytes_done(&call->body);
+}
+
 /* However it ended: what is still being posted is not whole. */
 void response_end(struct runtime_instance *instance, struct call *call)
 {
     if (call->invocation == NULL)
         return;
     ASSERT(call->invocation->posting == call);
+    if (end_late(instance, call))
+        return;
     if (instance->closed) { /* nobody listens any more */
         call->invocation->posting = NULL;
         return;

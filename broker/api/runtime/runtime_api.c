@@ -49,8 +49,6 @@ enum sluice_err runtime_api_new(struct ev_loop *loop, const struct runtime_event
         free(api);
         return sluice_fail(reterr, SLUICE_ENOMEM, "Runtime API: out of memory");
     }
-    if (getrandom(&api->trace_key, sizeof api->trace_key, 0) != sizeof api->trace_key)
-        api->trace_key = (uint64_t)(ev_time() * 1e6); /* trace ids need to be unique, not secret */
     list_init(&api->resting);
     ev_timer_init(&api->rested, on_rested, 1., 0.);
     api->rested.data = api;
@@ -256,9 +254,8 @@ static void invocation_lost(struct runtime_instance *instance, struct invocation
     if (invocation->posting != NULL &&
         invocation->posting->mode == BODY_STREAMED) /* it may be paused, and nobody will resume it now */
         http_pause_body(invocation->posting->exchange, false);
-    if (invocation->state != INVOCATION_SPENT)
+    if (invocation_is_open(invocation))
         platform_runtime_done(instance, invocation, status, error_type, 0);
-    invocation_free(instance, invocation);
 }
 
 void runtime_forget(struct runtime_api *api, uint64_t id, uint64_t lease)
@@ -266,8 +263,17 @@ void runtime_forget(struct runtime_api *api, uint64_t id, uint64_t lease)
     struct runtime_instance *instance = instance_find(api, id);
     struct invocation *invocation = instance != NULL ? invocation_by_lease(instance, lease) : NULL;
 
-    if (invocation != NULL)
-        invocation_lost(instance, invocation, "timeout", (struct view){ 0 });
+    if (invocation == NULL)
+        return;
+    invocation_lost(instance, invocation, "timeout", (struct view){ 0 });
+    if (instance->concurrency == 1 || !invocation_is_open(invocation)) {
+        invocation_free(instance, invocation);
+        return;
+    }
+    invocation->state = INVOCATION_LATE;
+    instance->running--;
+    if (invocation->posting != NULL)
+        response_drop(invocation->posting);
 }
 
 void runtime_resume(struct runtime_api *api, uint64_t id, uint64_t lease)
@@ -288,8 +294,11 @@ void runtime_ended(struct runtime_api *api, uint64_t id)
     instance->ended = true;
     if (instance->state == RUNTIME_STARTED)
         platform_init_done(instance, "error");
-    LIST_EACH(at, &instance->invocations)
-        invocation_lost(instance, LIST_OWNER(at, struct invocation, link), "error", VIEW_LITERAL("Runtime.ExitError"));
+    LIST_EACH(at, &instance->invocations) {
+        struct invocation *invocation = LIST_OWNER(at, struct invocation, link);
+        invocation_lost(instance, invocation, "error", VIEW_LITERAL("Runtime.ExitError"));
+        invocation_free(instance, invocation);
+    }
 }
 
 enum runtime_ending runtime_shutdown(struct runtime_api *api, uint64_t id, const char *reason, int64_t deadline_ms)

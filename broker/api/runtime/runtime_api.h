@@ -29,7 +29,7 @@ struct runtime_invocation {
     uint64_t lease;
     const char *request_id;          /* UUID text */
     const char *arn;                 /* as invoked */
-    const char *trace_id;            /* "Root=1-...;Parent=...;Sampled=0"; NULL: one is made */
+    const char *trace_id;            /* "Root=1-...;Parent=...;Sampled=0"; NULL: the request id's (broker/base/trace_id.h) */
     int64_t deadline_ms;             /* wall */
     struct view payload;             /* a JSON text */
     struct view client_context;      /* JSON; data NULL: none */
@@ -67,7 +67,7 @@ enum sluice_err runtime_open(struct runtime_api *api, uint64_t instance, const s
 void runtime_started(struct runtime_api *api, uint64_t instance, pid_t pid);    /* leader of its process group */
 /* Answers a parked `next` of the instance; there is one (the engine counts them). */
 void runtime_deliver(struct runtime_api *api, uint64_t instance, const struct runtime_invocation *invocation);
-/* The lease is over without the runtime's word (timeout): its id is no longer current. */
+/* The lease is over without the runtime's word (timeout): its id is no longer current. Where others run beside it, its answer is taken and dropped. */
 void runtime_forget(struct runtime_api *api, uint64_t instance, uint64_t lease);
 void runtime_resume(struct runtime_api *api, uint64_t instance, uint64_t lease);
 /* Its process has ended, extensions live: what it had been handed has failed, and runtime_shutdown() comes next. */
