@@ -205,16 +205,21 @@ static void put_runs(const struct told *told)
     for (size_t f = 0; f < told->count; f++) {
         const struct invoke_counters *invokes = &told->infos[f].invokes;
         const struct function_ran *ran = told_ran(told, f);
-        const struct { const char *kind, *outcome; uint64_t count; } rows[] = {
-            { "invoke", "succeeded", invokes->done },
-            { "invoke", "failed", invokes->failed },
-            { "invoke", "throttled", invokes->throttled },
-            { "delivery", "succeeded", ran->attempts.count - ran->attempts_failed },
-            { "delivery", "failed", ran->attempts_failed },
+        const struct { const char *labels; uint64_t count; } rows[] = {
+            { "kind=\"invoke\",outcome=\"succeeded\"} ", invokes->done },
+            { "kind=\"invoke\",outcome=\"failed\"} ", invokes->failed },
+            { "kind=\"invoke\",outcome=\"throttled\"} ", invokes->throttled },
+            { "kind=\"delivery\",outcome=\"succeeded\"} ", ran->attempts.count - ran->attempts_failed },
+            { "kind=\"delivery\",outcome=\"failed\"} ", ran->attempts_failed },
         };
-        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-            bytes_put_format(told->out, "sluice_function_runs_total{function=\"%s\",kind=\"%s\",outcome=\"%s\"} %" PRIu64 "\n", told->infos[f].name,
-                             rows[i].kind, rows[i].outcome, rows[i].count);
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            bytes_put_text(told->out, "sluice_function_runs_total{function=\"");
+            bytes_put_text(told->out, told->infos[f].name);
+            bytes_put_text(told->out, "\",");
+            bytes_put_text(told->out, rows[i].labels);
+            bytes_put_number(told->out, rows[i].count, 10);
+            bytes_put_char(told->out, '\n');
+        }
     }
 }
 
