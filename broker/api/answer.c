@@ -112,9 +112,9 @@ unsigned status_of(enum sluice_err err)
     case SLUICE_EINVAL:
     case SLUICE_EPROTO: return 400;
     case SLUICE_EACCESS: return 403;
+    case SLUICE_EEXISTS: return 409;
     case SLUICE_ENOMEM:
     case SLUICE_EIO:
-    case SLUICE_EEXISTS:
     case SLUICE_ETIMEDOUT:
     case SLUICE_ESTALE:
     case SLUICE_ECORRUPT: return 500;

@@ -103,7 +103,7 @@ void call_respond_json(struct call *call, unsigned status, struct view json);
 /* {"message": ...}, of the doors that are not AWS's. */
 void call_refuse(struct call *call, unsigned status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void call_refuse_method(struct call *call, const char *allowed);          /* 405 */
-/* What an error of the engine is on HTTP: 429, 503, 404, 400 or 500. */
+/* What an error is on HTTP: 429, 503, 404, 409, 403, 400 or 500. */
 unsigned status_of(enum sluice_err err);
 bool status_is_later(unsigned status);                                    /* ask again after a pause: Retry-After */
 
@@ -138,6 +138,7 @@ struct invoke_request {
     struct view arn;                     /* as invoked */
     struct view payload, client_context, trace_id;
     bool streams, tail;
+    const char *door;                    /* whose requests may come several times and are executed once (once.h); NULL: each is executed */
 };
 /* Begins the invocation for the call, or lets the call wait for the one that an earlier try of the same request began. Copies all. */
 void invocation_begin(struct call *call, const struct invoke_request *request);

@@ -86,11 +86,20 @@ static struct invocation *invocation_new(struct call *call, const struct invoke_
     return invocation;
 }
 
-/* An earlier try of the same request was seen: the call gets its answer, now or when it comes. */
+/* An earlier try of the same request was seen: the call gets its answer, now or as it comes. */
 static void call_repeat(struct call *call, const struct invoke_request *request, struct once_entry *entry)
 {
     call->api->counts.attached++;
     memcpy(call->request_id, entry->request_id, sizeof call->request_id);
+    if (entry->too_long) {
+        request->form->refused(call, SLUICE_EEXISTS, "this request (amz-sdk-invocation-id) was executed already, and its streamed response was too long "
+                               "to be kept for a second time; to have the function run again, send it as a new request");
+        return;
+    }
+    if (entry->streams) {
+        request->form->begin(call, bytes_view(&entry->content_type));
+        request->form->piece(call, bytes_view(&entry->stream));
+    }
     if (entry->invocation != NULL) {
         invocation_attach(entry->invocation, call);
         return;
@@ -111,8 +120,7 @@ void invocation_begin(struct call *call, const struct invoke_request *request)
     struct once_key key;
 
     ASSERT(request->payload.len > 0);
-    /* A response that streams is gone once it was sent: there is nothing to give to a second try. */
-    bool has_key = !request->streams && once_key_of(call, "invoke", request->function, request->payload, &key);
+    bool has_key = request->door != NULL && once_key_of(call, request->door, request->function, request->payload, &key);
     if (has_key)
         entry = once_find(api->once, &key);
     if (entry != NULL) {
@@ -138,16 +146,35 @@ void invocation_begin(struct call *call, const struct invoke_request *request)
     request->form->refused(call, err, error.text);
 }
 
+/* Its slowest reader sets the pace; with none left it goes as fast as it can. */
+static bool is_clogged(const struct invocation *invocation)
+{
+    LIST_EACH(at, &invocation->calls) {
+        if (http_unsent(LIST_OWNER(at, struct call, waiting)->exchange) >= HTTP_UNSENT_HIGH_BYTES)
+            return true;
+    }
+    return false;
+}
+
+static void invocation_look(struct invocation *invocation)
+{
+    struct api *api = invocation->api;
+
+    if (!invocation->paused || is_clogged(invocation))
+        return;
+    invocation->paused = false;
+    api->hands.resume(api->hands.ctx, invocation->is.invoke);
+}
+
 void invocation_leave(struct call *call)
 {
     struct invocation *invocation = call->invocation;
     struct api *api = call->api;
 
     (void)invocation_detach(call);
+    invocation_look(invocation);
     if (!list_empty(&invocation->calls) || (invocation->running && invocation->once != NULL))
         return;
-    if (invocation->paused)
-        api->hands.resume(api->hands.ctx, invocation->is.invoke); /* nobody else will say so: what comes is dropped */
     if (invocation->once != NULL)
         once_forget(api->once, invocation->once);
     uint64_t invoke = invocation->is.invoke;
@@ -157,12 +184,7 @@ void invocation_leave(struct call *call)
 
 void invocation_drained(struct call *call)
 {
-    struct invocation *invocation = call->invocation;
-
-    if (!invocation->paused)
-        return;
-    invocation->paused = false;
-    call->api->hands.resume(call->api->hands.ctx, invocation->is.invoke);
+    invocation_look(call->invocation);
 }
 
 void invocations_close(struct api *api)
@@ -269,23 +291,28 @@ void api_invoke_answered(struct api *api, uint64_t invoke, const struct invoke_a
 bool api_stream_begin(struct api *api, uint64_t invoke, struct view content_type)
 {
     struct invocation *invocation = invocation_find(api, invoke);
-    struct call *call = invocation == NULL ? NULL : first_call(invocation);
 
-    if (call == NULL || invocation->form->begin == NULL)
+    if (invocation == NULL || invocation->form->begin == NULL)
         return false;
+    ASSERT(invocation->once != NULL || !list_empty(&invocation->calls)); /* else it was cancelled */
     invocation->streaming = true;
-    invocation->form->begin(call, content_type);
+    if (invocation->once != NULL)
+        once_stream_begin(api->once, invocation->once, content_type);
+    LIST_EACH(at, &invocation->calls)
+        invocation->form->begin(LIST_OWNER(at, struct call, waiting), content_type);
     return true;
 }
 
 bool api_stream_piece(struct api *api, uint64_t invoke, struct view piece)
 {
     struct invocation *invocation = invocation_find(api, invoke);
-    struct call *call = invocation == NULL ? NULL : first_call(invocation);
 
-    if (call == NULL || !invocation->streaming)
+    if (invocation == NULL || !invocation->streaming)
         return true; /* nobody is left: it is dropped, as fast as it comes */
-    invocation->form->piece(call, piece);
-    invocation->paused = http_unsent(call->exchange) >= HTTP_UNSENT_HIGH_BYTES;
+    if (invocation->once != NULL)
+        once_stream_piece(api->once, invocation->once, piece);
+    LIST_EACH(at, &invocation->calls)
+        invocation->form->piece(LIST_OWNER(at, struct call, waiting), piece);
+    invocation->paused = is_clogged(invocation);
     return !invocation->paused;
 }

@@ -19,7 +19,7 @@ static uint64_t slot_of(const struct once_key *key)
 
 static size_t entry_bytes(const struct once_entry *entry)
 {
-    return entry->body.len + entry->type.len + entry->log_tail.len;
+    return entry->body.len + entry->type.len + entry->log_tail.len + entry->stream.len + entry->content_type.len;
 }
 
 void once_forget(struct once *once, struct once_entry *entry)
@@ -31,6 +31,8 @@ void once_forget(struct once *once, struct once_entry *entry)
     bytes_done(&entry->body);
     bytes_done(&entry->type);
     bytes_done(&entry->log_tail);
+    bytes_done(&entry->stream);
+    bytes_done(&entry->content_type);
     free(entry);
 }
 
@@ -121,12 +123,37 @@ struct once_entry *once_put(struct once *once, const struct once_key *key)
     return entry;
 }
 
+void once_stream_begin(struct once *once, struct once_entry *entry, struct view content_type)
+{
+    entry->streams = true;
+    once->bytes -= entry_bytes(entry);
+    bytes_put_view(&entry->content_type, content_type);
+    once->bytes += entry_bytes(entry);
+}
+
+void once_stream_piece(struct once *once, struct once_entry *entry, struct view piece)
+{
+    ASSERT(entry->streams);
+    if (entry->too_long)
+        return;
+    once_age(once, piece.len, 0);
+    entry->too_long = entry->stream.len + piece.len > ONCE_STREAM_BYTES_MAX || once->bytes + piece.len > ONCE_BYTES_MAX;
+    once->bytes -= entry_bytes(entry);
+    if (!entry->too_long)
+        bytes_put_view(&entry->stream, piece);
+    entry->too_long |= entry->stream.failed;
+    if (entry->too_long)
+        bytes_done(&entry->stream);
+    once->bytes += entry_bytes(entry);
+}
+
 void once_ended(struct once *once, struct once_entry *entry, const struct invoke_result *result)
 {
     entry->invocation = NULL;
     entry->publishing = NULL;
     if (result != NULL) {
         once_age(once, result->body.len + result->type.len + result->log_tail.len, 0);
+        once->bytes -= entry_bytes(entry);
         bytes_put_view(&entry->body, result->body);
         bytes_put_view(&entry->type, result->type);
         bytes_put_view(&entry->log_tail, result->log_tail);

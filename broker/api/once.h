@@ -5,7 +5,9 @@
  * answer of the first: the one it still waits for, or the one that was given within the last ONCE_KEPT_MS.
  *
  * An entry is found by that id, the door, the function and a hash of the payload: an id used again for something else is something else.
- * Only answers that speak of an execution are kept; refusals (429, 503) are not, for what was refused shall be tried. PutEvents is kept with what it
+ * Only answers that speak of an execution are kept; refusals (429, 503) are not, for what was refused shall be tried. A streamed response is
+ * kept as it comes, and a later try gets all of it from its beginning; of one that became too long only that is kept, and a later try is refused:
+ * better no answer than a second execution. PutEvents is kept with what it
  * said of each entry, in a table of its own with the same bounds. */
 #ifndef SLUICE_API_ONCE_H
 #define SLUICE_API_ONCE_H
@@ -16,6 +18,7 @@ enum {
     ONCE_ENTRIES_MAX = 4096,             /* the oldest ended goes first; if all still run, a further request is not held against them */
     ONCE_KEPT_MS = 60000,                /* after the answer */
     ONCE_BYTES_MAX = 32 << 20,           /* of answers kept; one that does not fit is not kept */
+    ONCE_STREAM_BYTES_MAX = 6 << 20,     /* of one streamed response: as much as one that comes whole may have */
     ONCE_ID_BYTES_MAX = 64,              /* SDKs send a UUID; anything longer is not an id */
 };
 
@@ -32,6 +35,8 @@ struct once_entry {
     char request_id[UUID_TEXT_LEN + 1];  /* of the first try: what the function saw */
     bool failed;
     struct bytes body, type, log_tail;
+    bool streams, too_long;              /* a streamed response has begun; is not kept any more */
+    struct bytes stream, content_type;   /* what has come of it */
 };
 
 struct once *once_new(struct ev_loop *loop);
@@ -40,6 +45,8 @@ struct once *once_free(struct once *once);
 bool once_key_of(const struct call *call, const char *door, uint32_t function, struct view payload, struct once_key *ret_key);
 struct once_entry *once_find(struct once *once, const struct once_key *key);     /* NULL: not seen */
 struct once_entry *once_put(struct once *once, const struct once_key *key);      /* NULL: no room */
+void once_stream_begin(struct once *once, struct once_entry *entry, struct view content_type);
+void once_stream_piece(struct once *once, struct once_entry *entry, struct view piece);
 /* It ended with `result` (NULL: accepted, there is nothing to give). */
 void once_ended(struct once *once, struct once_entry *entry, const struct invoke_result *result);
 void once_forget(struct once *once, struct once_entry *entry);

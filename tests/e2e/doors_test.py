@@ -246,6 +246,28 @@ class DoorsTest(sluice_daemon.DaemonTest):
             self.assertEqual((answer.status, json.loads(answer.body)["id"]), (200, seen[0]))
         self.assertEqual(len(answers), 2)
 
+    def test_a_streamed_request_that_comes_twice_is_run_once(self):
+        host, port = self.daemon.ready["http"].rsplit(":", 1)
+        path, headers = "/2021-11-15/functions/stream/response-streaming-invocations", {"amz-sdk-invocation-id": "27c9a0d4-0000-4000-8000-000000000003"}
+        first = http.client.HTTPConnection(host, int(port), timeout=sluice_daemon.DEADLINE_S)
+        first.request("POST", path, b"{}", headers)
+        answer, begun = first.getresponse(), b""
+        while b"first " not in begun:
+            begun += answer.read1()
+        first.close()            # in the middle of it
+        answers = []
+        second = threading.Thread(target=lambda: answers.append(self.daemon.http("POST", path, b"{}", headers)))
+        second.start()
+        self.daemon.wait_for(lambda: "sluice_http_repeated_requests_total 1\n" in self.daemon.http("GET", "/metrics").body.decode(), "the second try waits")
+        self.go()                # once: a second execution would wait for another
+        second.join(sluice_daemon.DEADLINE_S)
+        answers.append(self.daemon.http("POST", path, b"{}", headers))
+        for answer in answers:
+            self.assertEqual(answer.status, 200)
+            self.assertTrue(answer.body.index(b"first ") < answer.body.index(b"last") < answer.body.index(b"InvokeComplete"), answer.body)
+        self.assertEqual(len(answers), 2)
+        self.assertEqual(self.daemon.json("function", "show", "stream")["invokes"]["done"], 1)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -376,23 +376,6 @@ TEST(a_second_try_gets_the_answer_of_the_first)
     bench_close(&bench);
 }
 
-TEST(streamed_responses_are_not_given_twice)
-{
-    struct bench bench;
-    struct client first, second;
-
-    bench_open(&bench);
-    client_open(&first, &bench);
-    client_open(&second, &bench);
-    client_ask(&first, "POST /2021-11-15/functions/f/response-streaming-invocations", "amz-sdk-invocation-id: a\r\n", VIEW_LITERAL("{}"));
-    client_ask(&second, "POST /2021-11-15/functions/f/response-streaming-invocations", "amz-sdk-invocation-id: a\r\n", VIEW_LITERAL("{}"));
-    bench_wait_invokes(&bench, 2);
-    client_close(&first);
-    bench_wait_cancelled(&bench, 1);
-    client_close(&second);
-    bench_close(&bench);
-}
-
 TEST(what_waits_for_a_place_is_cancelled_though_it_may_come_again)
 {
     struct bench bench;

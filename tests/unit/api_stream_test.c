@@ -156,3 +156,152 @@ TEST(a_stream_without_a_reader_is_dropped)
     EXPECT(!api_stream_begin(bench.api, invoke, (struct view){ 0 }));
     bench_close(&bench);
 }
+
+/* ---- the same request again ---- */
+
+#define SAME "amz-sdk-invocation-id: a\r\n"
+
+static void ask_again(struct client *client, struct bench *bench)
+{
+    client_open(client, bench);
+    client_ask(client, STREAM, SAME, VIEW_LITERAL("{}"));
+}
+
+struct coming { const struct client *client; size_t least; };
+
+static bool has_come(void *ctx)
+{
+    const struct coming *coming = ctx;
+    return coming->client->in.len >= coming->least;
+}
+
+static void wait_bytes(const struct client *client, size_t least)
+{
+    bench_run(client->bench, has_come, &(struct coming){ client, least });
+}
+
+static void expect_answer(const char *frames, struct client *client)
+{
+    struct reply reply;
+
+    client_answer(client, &reply);
+    EXPECT_EQ(200, reply.status);
+    expect_frames(frames, reply.body);
+    reply_done(&reply);
+    client_close(client);
+}
+
+/* One execution: who asks while it streams, and who asks afterwards, has all of it from its beginning. */
+TEST(a_second_try_gets_the_streamed_response_from_its_beginning)
+{
+    static const struct { const char *label; bool first_leaves, fails; const char *live, *afterwards; } cases[] = {
+        { "it ends well", false, false, "PayloadChunk:one ;PayloadChunk:two;InvokeComplete:{};", "PayloadChunk:one two;InvokeComplete:{};" },
+        { "the first caller hangs up in the middle", true, false, "PayloadChunk:one ;PayloadChunk:two;InvokeComplete:{};",
+          "PayloadChunk:one two;InvokeComplete:{};" },
+        { "it breaks", false, true, "PayloadChunk:one ;PayloadChunk:two;InvokeComplete:{\"ErrorCode\":\"Error\",\"ErrorDetails\":\"{}\"};",
+          "PayloadChunk:one two;InvokeComplete:{\"ErrorCode\":\"Error\",\"ErrorDetails\":\"{}\"};" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench bench;
+        struct client first, second, third;
+        test_label(cases[i].label);
+        bench_open(&bench);
+        ask_again(&first, &bench);
+        bench_wait_invokes(&bench, 1);
+        (void)bench_invocation(&bench); /* it runs */
+        uint64_t invoke = bench.invokes.items[0];
+        EXPECT(api_stream_begin(bench.api, invoke, VIEW_LITERAL("text/plain")));
+        EXPECT(api_stream_piece(bench.api, invoke, VIEW_LITERAL("one ")));
+        if (cases[i].first_leaves)
+            client_close(&first);
+        ask_again(&second, &bench);
+        wait_bytes(&second, 1);
+        EXPECT(api_stream_piece(bench.api, invoke, VIEW_LITERAL("two")));
+        if (cases[i].fails)
+            bench_fail(&bench, "Error", "broke", "{}");
+        else
+            bench_answer(&bench, "");
+        if (!cases[i].first_leaves)
+            expect_answer(cases[i].live, &first);
+        expect_answer(cases[i].live, &second);
+        ask_again(&third, &bench);
+        expect_answer(cases[i].afterwards, &third);
+        EXPECT_EQ(0, bench.invokes.count + bench.cancelled.count);
+        bench_close(&bench);
+    }
+    test_label(NULL);
+}
+
+/* Better no answer than a second execution. */
+TEST(a_streamed_response_that_is_too_long_is_not_given_again_and_not_made_again)
+{
+    struct bench bench;
+    struct client first, again;
+    struct reply reply;
+    char *piece = calloc(1, 100000);
+
+    ASSERT(piece != NULL);
+    bench_open(&bench);
+    ask_again(&first, &bench);
+    bench_wait_invokes(&bench, 1);
+    (void)bench_invocation(&bench);
+    uint64_t invoke = bench.invokes.items[0];
+    EXPECT(api_stream_begin(bench.api, invoke, (struct view){ 0 }));
+    for (unsigned pieces = 0; pieces <= (6 << 20) / 100000; pieces++)
+        (void)api_stream_piece(bench.api, invoke, (struct view){ piece, 100000 });
+    for (unsigned ended = 0; ended < 2; ended++) {
+        ask_again(&again, &bench);
+        client_answer(&again, &reply);
+        EXPECT_EQ(409, reply.status);
+        EXPECT_TEXT("ResourceConflictException", reply_header(&reply, "x-amzn-errortype"));
+        reply_done(&reply);
+        client_close(&again);
+        if (ended == 0)
+            bench_answer(&bench, "");
+    }
+    client_answer(&first, &reply);
+    EXPECT(reply.body.len > 6 << 20);
+    reply_done(&reply);
+    client_close(&first);
+    EXPECT_EQ(0, bench.invokes.count);
+    free(piece);
+    bench_close(&bench);
+}
+
+/* The slowest of them sets the pace, until it leaves. */
+TEST(of_two_readers_the_slow_one_is_waited_for)
+{
+    enum { PIECE_BYTES = 1 << 20, PIECES_MAX = 60 }; /* more at once than the kernel takes */
+    struct bench bench;
+    struct client slow, quick;
+    struct reply reply;
+    char *piece = calloc(1, PIECE_BYTES);
+    unsigned pieces = 0;
+
+    ASSERT(piece != NULL);
+    bench_open(&bench);
+    ask_again(&slow, &bench);
+    bench_wait_invokes(&bench, 1);
+    (void)bench_invocation(&bench);
+    uint64_t invoke = bench.invokes.items[0];
+    EXPECT(api_stream_begin(bench.api, invoke, (struct view){ 0 }));
+    ask_again(&quick, &bench);
+    wait_bytes(&quick, 1);
+    ev_io_stop(bench.loop, &slow.watcher);
+    do { /* until the kernel's buffers of the slow one are full, too */
+        bench.resumed.count = 0;
+        EXPECT(!api_stream_piece(bench.api, invoke, (struct view){ piece, PIECE_BYTES }));
+        wait_bytes(&quick, (size_t)++pieces * PIECE_BYTES);
+    } while (bench.resumed.count > 0 && pieces < PIECES_MAX);
+    EXPECT(pieces < PIECES_MAX);
+    EXPECT_EQ(0, bench.resumed.count);
+    client_close(&slow);
+    bench_run(&bench, is_resumed, &bench);
+    bench_answer(&bench, "");
+    client_answer(&quick, &reply);
+    EXPECT(reply.body.len > (size_t)pieces * PIECE_BYTES);
+    reply_done(&reply);
+    client_close(&quick);
+    free(piece);
+    bench_close(&bench);
+}

@@ -15,6 +15,7 @@ static const struct {
     [AWS_VALIDATION] = { "ValidationException", NULL, "message", 400 },
     [AWS_TOO_MANY_REQUESTS] = { "TooManyRequestsException", "User", "message", 429 },
     [AWS_REQUEST_TOO_LARGE] = { "RequestEntityTooLargeException", "User", "message", 413 },
+    [AWS_RESOURCE_CONFLICT] = { "ResourceConflictException", "User", "message", 409 },
     [AWS_ACCESS_DENIED] = { "AccessDeniedException", "User", "Message", 403 },
     [AWS_SERVICE] = { "ServiceException", "Service", "Message", 500 },
     [AWS_UNKNOWN_OPERATION] = { "UnknownOperationException", NULL, "message", 404 },
@@ -69,6 +70,7 @@ void lambda_refuse_as(struct call *call, enum sluice_err err, const char *text)
     case 429: lambda_throttle(call, "ReservedFunctionConcurrentInvocationLimitExceeded", "Rate Exceeded."); return;
     case 404: refuse(call, AWS_RESOURCE_NOT_FOUND, 404, NULL, text); return;
     case 400: refuse(call, AWS_INVALID_PARAMETER_VALUE, 400, NULL, text); return;
+    case 409: refuse(call, AWS_RESOURCE_CONFLICT, 409, NULL, text); return;
     case 503: refuse(call, AWS_SERVICE, 503, NULL, text); return;
     default: refuse(call, AWS_SERVICE, 500, NULL, text); return;
     }

@@ -8,13 +8,13 @@
 
 enum aws_error {
     AWS_RESOURCE_NOT_FOUND, AWS_INVALID_REQUEST_CONTENT, AWS_INVALID_PARAMETER_VALUE, AWS_VALIDATION, AWS_TOO_MANY_REQUESTS,
-    AWS_REQUEST_TOO_LARGE, AWS_ACCESS_DENIED, AWS_SERVICE, AWS_UNKNOWN_OPERATION, AWS_ERRORS,
+    AWS_REQUEST_TOO_LARGE, AWS_RESOURCE_CONFLICT, AWS_ACCESS_DENIED, AWS_SERVICE, AWS_UNKNOWN_OPERATION, AWS_ERRORS,
 };
 
 void lambda_refuse(struct call *call, enum aws_error error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* 429, with the Reason that SDKs and people read. */
 void lambda_throttle(struct call *call, const char *reason, const char *text);
-/* What the engine or the daemon refused. */
+/* What the engine, the daemon or once.h refused. */
 void lambda_refuse_as(struct call *call, enum sluice_err err, const char *text);
 
 void json_service_refuse(struct call *call, unsigned status, const char *type, const char *format, ...) __attribute__((format(printf, 4, 5)));

@@ -154,6 +154,7 @@ static void invoke_wait(struct call *call, const struct lambda_target *target, s
                                    .trace_id = call_trace_id(call, trace_id),
                                    .streams = form->begin != NULL,
                                    .tail = view_is(http_header(call->exchange, "x-amz-log-type"), "Tail"),
+                                   .door = form->begin != NULL ? "stream" : "invoke",
                                });
     bytes_done(&decoded);
 }
