@@ -19,6 +19,14 @@ void histogram_add(struct histogram *histogram, int64_t us, uint64_t times)
     histogram->sum_s += (double)us / 1e6 * (double)times;
 }
 
+void histogram_sum(struct histogram *histogram, const struct histogram *more)
+{
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+        histogram->buckets[i] += more->buckets[i];
+    histogram->count += more->count;
+    histogram->sum_s += more->sum_s;
+}
+
 double histogram_bound_s(unsigned index)
 {
     return index < HISTOGRAM_BUCKETS - 1 ? (double)bounds_us[index] / 1e6 : INFINITY;

@@ -14,6 +14,8 @@ struct histogram {
 
 /* `times` samples of `us` each. */
 void histogram_add(struct histogram *histogram, int64_t us, uint64_t times);
+/* Adds all samples of another. */
+void histogram_sum(struct histogram *histogram, const struct histogram *more);
 /* Upper bound of bucket `index`, seconds, its own value included; of the last one: infinity. */
 double histogram_bound_s(unsigned index);
 

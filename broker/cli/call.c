@@ -6,8 +6,7 @@
 
 #include "sluice/producer.h"
 
-/* A control call may have parked for wait_ms by agreement; the rest is for the daemon and the wire. */
-json_t *call_try(const struct cli *cli, const char *command, json_t *arguments, int wait_ms, struct sluice_error *reterr)
+json_t *call_try(const struct cli *cli, const char *command, json_t *arguments, int timeout_ms, struct sluice_error *reterr)
 {
     char *arguments_text = arguments == NULL ? NULL : json_dumps(arguments, JSON_COMPACT);
     bool no_memory = arguments != NULL && arguments_text == NULL;
@@ -18,7 +17,7 @@ json_t *call_try(const struct cli *cli, const char *command, json_t *arguments, 
     }
     char *text;
     enum sluice_err err = sluice_control(cli->url, command, arguments_text == NULL ? "{}" : arguments_text,
-                                         CALL_TIMEOUT_MS + wait_ms, &text, reterr);
+                                         timeout_ms == 0 ? CALL_TIMEOUT_MS : timeout_ms, &text, reterr);
     free(arguments_text);
     if (err != SLUICE_OK)
         return NULL;
@@ -33,10 +32,10 @@ json_t *call_try(const struct cli *cli, const char *command, json_t *arguments, 
     return NULL;
 }
 
-json_t *call(const struct cli *cli, const char *command, json_t *arguments, int wait_ms)
+json_t *call(const struct cli *cli, const char *command, json_t *arguments, int timeout_ms)
 {
     struct sluice_error error;
-    json_t *result = call_try(cli, command, arguments, wait_ms, &error);
+    json_t *result = call_try(cli, command, arguments, timeout_ms, &error);
     if (result == NULL)
         (void)cli_failed("%s", error.text);
     return result;

@@ -92,11 +92,15 @@ struct completion_option { const char *name; char letter; const char *value; };
 void completion_print(const struct command *commands, unsigned commands_count, const struct completion_option *options, uint32_t common);
 
 /* ---- call.c ---- */
-enum { CALL_TIMEOUT_MS = 30000, RELOAD_WAIT_MS = 570000 }; /* one reload may be under way, and a million rules take half a minute each */
-/* Calls the daemon. `arguments` is taken over (NULL: none). The result is an object, to be json_decref'ed; NULL: it failed, and
- * the reason was said. call_try() says nothing but fills the error, for callers that expect one. */
-json_t *call(const struct cli *cli, const char *command, json_t *arguments, int wait_ms);
-json_t *call_try(const struct cli *cli, const char *command, json_t *arguments, int wait_ms, struct sluice_error *reterr);
+enum {
+    CALL_TIMEOUT_MS = 30000,     /* for the daemon and the wire; where the daemon parks a call by agreement, that comes on top */
+    RELOAD_TIMEOUT_MS = 600000,  /* one reload may be under way, and a million rules take half a minute each */
+};
+/* Calls the daemon and waits `timeout_ms` for the answer, no longer; 0: CALL_TIMEOUT_MS. `arguments` is taken over (NULL: none). The
+ * result is an object, to be json_decref'ed; NULL: it failed, and the reason was said. call_try() says nothing but fills the error,
+ * for callers that expect one; SLUICE_ETIMEDOUT: the time has passed. */
+json_t *call(const struct cli *cli, const char *command, json_t *arguments, int timeout_ms);
+json_t *call_try(const struct cli *cli, const char *command, json_t *arguments, int timeout_ms, struct sluice_error *reterr);
 
 /* All pages of a list. With --json one object {"rows_name":[...]} is printed as the pages come, so that a list of any length
  * takes the memory of one page; else `on_row` is called for each row and `on_page` after each page. */

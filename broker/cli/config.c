@@ -62,7 +62,7 @@ enum cli_exit config_check(struct cli *cli)
 
 enum cli_exit config_reload(struct cli *cli)
 {
-    json_t *result = call(cli, "reload", NULL, RELOAD_WAIT_MS);
+    json_t *result = call(cli, "reload", NULL, RELOAD_TIMEOUT_MS);
     if (result == NULL)
         return CLI_FAILED;
     bool loaded = member_bool(result, "loaded");

@@ -47,7 +47,7 @@ enum cli_exit event_tail(struct cli *cli)
         json_t *arguments = json_pack("{s:i,s:i}", "max", max, "wait_ms", TAIL_WAIT_MS);
         if (after >= 0)
             json_object_set_new(arguments, "after_seq", json_integer(after));
-        json_t *result = call(cli, "event.tail", arguments, TAIL_WAIT_MS);
+        json_t *result = call(cli, "event.tail", arguments, TAIL_WAIT_MS + CALL_TIMEOUT_MS);
         if (result == NULL) {
             exit = CLI_FAILED;
             break;

@@ -64,9 +64,30 @@ enum cli_exit function_list(struct cli *cli)
 
 /* ---- function show ---- */
 
+static void show_retry(struct table *table, const char *title, const json_t *retry, const char *note)
+{
+    table_text(table, title);
+    table_format(table, "%" PRId64 " attempts, backoff %s to %s, max age %s%s", member_int(retry, "attempts"),
+                 format_span(member_int(retry, "backoff_min_ms")).text, format_span(member_int(retry, "backoff_max_ms")).text,
+                 format_span(member_int(retry, "max_age_ms")).text, note);
+}
+
+/* One line where one policy holds for all that is queued. */
+static void show_retries(struct table *table, const json_t *configuration)
+{
+    const json_t *of_events = json_object_get(configuration, "retry"), *of_invokes = json_object_get(configuration, "retry_invoke");
+
+    if (of_invokes == NULL || json_equal(of_events, of_invokes)) {
+        show_retry(table, "retry", of_events, "");
+        return;
+    }
+    show_retry(table, "retry of events", of_events, "");
+    show_retry(table, "retry of invokes", of_invokes, ": asynchronous ones, as on Lambda");
+}
+
 static void show_configuration(struct table *table, const json_t *configuration)
 {
-    const json_t *scale = json_object_get(configuration, "scale"), *retry = json_object_get(configuration, "retry");
+    const json_t *scale = json_object_get(configuration, "scale");
     const json_t *batch = json_object_get(configuration, "batch");
     size_t index;
     json_t *word;
@@ -99,10 +120,7 @@ static void show_configuration(struct table *table, const json_t *configuration)
     table_format(table, "%" PRId64 " to %" PRId64 ", idle %s, drain target %s", member_int(scale, "min"),
                  member_int(scale, "max"), format_span(member_int(scale, "idle_ms")).text,
                  format_span(member_int(scale, "drain_target_ms")).text);
-    table_text(table, "retry");
-    table_format(table, "%" PRId64 " attempts, backoff %s to %s, max age %s", member_int(retry, "attempts"),
-                 format_span(member_int(retry, "backoff_min_ms")).text, format_span(member_int(retry, "backoff_max_ms")).text,
-                 format_span(member_int(retry, "max_age_ms")).text);
+    show_retries(table, configuration);
 }
 
 static void show_counts(struct table *table, const char *title, const json_t *counts)

@@ -55,6 +55,14 @@ static char *payload_of(const struct cli *cli)
     return given[0] == '@' ? file_read(given + 1) : strdup(given);
 }
 
+static enum cli_exit invoke_failed(const struct cli *cli, const struct sluice_error *error, int64_t wait_s)
+{
+    if (error->code != SLUICE_ETIMEDOUT)
+        return cli_failed("%s", error->text);
+    return cli_failed("function '%s': no answer within %lld s (--timeout); %s", cli->arguments[0], (long long)wait_s,
+                      cli->options[OPTION_ASYNC] != NULL ? "the invocation may be on disk or not" : "if it runs, it is left to end");
+}
+
 enum cli_exit function_invoke(struct cli *cli)
 {
     bool async = cli->options[OPTION_ASYNC] != NULL, log = cli->options[OPTION_LOG] != NULL;
@@ -71,9 +79,10 @@ enum cli_exit function_invoke(struct cli *cli)
     free(payload);
     if (arguments == NULL)
         return cli_failed("the payload is no JSON: it is not UTF-8");
-    json_t *result = call(cli, "function.invoke", arguments, (int)(wait_s * 1000));
+    struct sluice_error error;
+    json_t *result = call_try(cli, "function.invoke", arguments, (int)(wait_s * 1000), &error);
     if (result == NULL)
-        return CLI_FAILED;
+        return invoke_failed(cli, &error, wait_s);
     struct view text = member_text(result, "payload"), log_text = member_text(result, "log"), outcome = member_text(result, "outcome");
     bool failed = view_is(outcome, "failed");
     if (cli->json) {

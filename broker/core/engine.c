@@ -89,6 +89,7 @@ static void function_free(struct function *function)
     VEC_DONE(&function->due);
     VEC_DONE(&function->row.runs);
     free(function->restored_holes);
+    free(function->ran);
     free(function->notes);
     free(function);
 }

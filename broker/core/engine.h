@@ -14,6 +14,7 @@
 #define SLUICE_CORE_ENGINE_H
 
 #include "broker/base/clock.h"
+#include "broker/base/histogram.h"
 #include "broker/core/autoscale.h"
 #include "broker/core/config.h"
 #include "broker/core/match.h"
@@ -323,8 +324,16 @@ struct function_info {
     int64_t circuit_left_ms;
     int64_t oldest_ms;           /* wall time of the oldest ready delivery's commit; 0: none */
 };
+/* How long its work took, since the start. An attempt is a delivery handed over once, from then to its result, whatever the batch; what goes
+ * back unread is none. Those that failed because no instance could be started took no time. */
+struct function_ran {
+    struct histogram invokes;    /* synchronous invocations: invokes.done + invokes.failed of them */
+    struct histogram attempts;
+    uint64_t attempts_failed;    /* of these */
+};
 size_t engine_functions_count(const struct engine *engine);        /* ids are 1 .. count */
 void engine_function_info(const struct engine *engine, uint32_t function, struct now now, struct function_info *ret_info);
+const struct function_ran *engine_function_ran(const struct engine *engine, uint32_t function); /* NULL: nothing yet */
 bool engine_function_find(const struct engine *engine, struct view name, uint32_t *ret_function);
 const char *engine_function_name(const struct engine *engine, uint32_t function); /* as long as the engine */
 /* Newest first; returns how many there are. */

@@ -145,6 +145,7 @@ struct function {
     unsigned invokes_waiting, invokes_running;
     struct invoke_counters invoke_counters;
     uint32_t invoke_target;      /* of asynchronous invocations; 0: not looked up yet */
+    struct function_ran *ran;    /* NULL until something has run */
     struct function_note *notes; /* ring of FUNCTION_NOTES, NULL until the first */
     size_t notes_count;
 };
@@ -351,6 +352,10 @@ void settle_undeliverable(struct engine *engine, struct function *function, cons
                           struct now now);
 void settle_success(struct engine *engine, struct function *function, struct leased *item);
 void settle_failure(struct engine *engine, struct function *function, struct leased *item, const struct failure *failure, struct now now);
+/* Of a function that runs something: made when it is first asked for. */
+struct function_ran *function_ran(struct function *function);
+/* `count` attempts have had their result `took_us` after they were handed over. */
+void attempts_ended(struct function *function, unsigned count, bool failed, int64_t took_us);
 /* The delivery at the front of the queue has failed, though no instance was there that could take it. */
 void settle_front(struct engine *engine, struct function *function, const struct failure *failure, struct now now);
 void settle_expired(struct engine *engine, struct function *function, struct delivery delivery);

@@ -79,6 +79,11 @@ void engine_function_info(const struct engine *engine, uint32_t id, struct now n
         ret_info->oldest_ms = event.committed_ms;
 }
 
+const struct function_ran *engine_function_ran(const struct engine *engine, uint32_t id)
+{
+    return engine_function(engine, id)->ran;
+}
+
 size_t engine_function_notes(const struct engine *engine, uint32_t id, struct function_note *ret_notes, size_t max)
 {
     const struct function *function = engine_function(engine, id);

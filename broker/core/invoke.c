@@ -127,6 +127,8 @@ static void answer(struct engine *engine, struct invoke *invoke, const struct in
     counters->done += how->outcome == INVOKE_DONE;
     counters->failed += how->outcome == INVOKE_FAILED;
     counters->throttled += how->outcome == INVOKE_THROTTLED;
+    if (how->outcome == INVOKE_DONE || how->outcome == INVOKE_FAILED)
+        histogram_add(&function_ran(invoke->function)->invokes, answer.ran_us, 1);
     if (waits) {
         list_remove(&invoke->in_function);
         invoke->function->invokes_waiting--;

@@ -122,10 +122,17 @@ static void leased_out(struct lease *lease, const struct leased *item)
     lease->instance->leased--;
 }
 
+static int64_t took_us(const struct lease *lease, struct now now)
+{
+    return now.mono.us - lease->since.us;
+}
+
 /* The process is gone (or stopped) with the lease: each open delivery failed if it had been read, else it goes back untouched. An invocation
  * has failed either way: what it was for is known to its caller alone. */
 void lease_lost(struct engine *engine, struct lease *lease, bool attempted, const struct failure *failure, struct now now)
 {
+    unsigned failed = 0;
+
     if (lease->invoke != NULL)
         answer_invoke(engine, lease, failure, (struct view){ 0 }, now);
     for (unsigned i = 0; i < lease->count; i++) {
@@ -134,12 +141,15 @@ void lease_lost(struct engine *engine, struct lease *lease, bool attempted, cons
             continue;
         leased_out(lease, item);
         if (attempted) {
+            failed++;
             settle_failure(engine, lease->function, item, failure, now);
         } else {
             item->done = true;
             queue_give_back(engine, lease->function, item);
         }
     }
+    if (failed > 0)
+        attempts_ended(lease->function, failed, true, took_us(lease, now));
     lease_end(engine, lease, now);
 }
 
@@ -178,10 +188,10 @@ static unsigned settle(struct engine *engine, struct lease *lease, unsigned firs
     return settled;
 }
 
-enum sluice_err engine_result(struct engine *engine, uint64_t instance_id, uint64_t lease_id, unsigned first, unsigned count,
-                              const struct failure *failure, struct view result, struct now now)
+/* Part of a lease, or all of it, has its result. Of all parts that are told at once, it took `us`. */
+static enum sluice_err lease_result(struct engine *engine, struct lease *lease, unsigned first, unsigned count, const struct failure *failure,
+                                    struct view result, int64_t us, struct now now)
 {
-    struct lease *lease = lease_find(engine, instance_id, lease_id);
     unsigned settled = 1;
 
     if (lease == NULL || count == 0 || first >= lease->places || count > lease->places - first)
@@ -194,6 +204,8 @@ enum sluice_err engine_result(struct engine *engine, uint64_t instance_id, uint6
         settled = settle(engine, lease, first, count, failure, now);
     if (settled == 0)
         return SLUICE_ESTALE;
+    if (lease->count > 0)
+        attempts_ended(function, settled, failure != NULL, us);
     instance->done += settled;
     instance->idle_since = now.mono;
     if (failure == NULL || instance->protocol == PROTOCOL_LAMBDA) /* an error that it says is a sign of life; a pipe's may be its death */
@@ -213,23 +225,32 @@ enum sluice_err engine_result(struct engine *engine, uint64_t instance_id, uint6
     return SLUICE_OK;
 }
 
+enum sluice_err engine_result(struct engine *engine, uint64_t instance, uint64_t lease_id, unsigned first, unsigned count,
+                              const struct failure *failure, struct view result, struct now now)
+{
+    struct lease *lease = lease_find(engine, instance, lease_id);
+
+    return lease_result(engine, lease, first, count, failure, result, lease == NULL ? 0 : took_us(lease, now), now);
+}
+
 enum sluice_err engine_result_batch(struct engine *engine, uint64_t instance, uint64_t lease_id, const struct item_failure *failures,
                                     unsigned count, struct now now)
 {
+    const struct view nothing = { 0 };
     struct lease *lease = lease_find(engine, instance, lease_id);
 
     if (lease == NULL)
         return SLUICE_ESTALE;
     unsigned total = lease->places;
+    int64_t us = took_us(lease, now); /* before any of it is progress */
     if (count > 0 && !lease->partial_failures)
-        return engine_result(engine, instance, lease_id, 0, total, &failures[0].failure, (struct view){ 0 }, now);
-    for (unsigned i = 0; i < count; i++) {
+        return lease_result(engine, lease, 0, total, &failures[0].failure, nothing, us, now);
+    for (unsigned i = 0; i < count && lease != NULL; i++) {
         if (failures[i].index < total)
-            (void)engine_result(engine, instance, lease_id, failures[i].index, 1, &failures[i].failure, (struct view){ 0 }, now);
+            (void)lease_result(engine, lease, failures[i].index, 1, &failures[i].failure, nothing, us, now);
+        lease = lease_find(engine, instance, lease_id); /* NULL: all have failed */
     }
-    if (lease_find(engine, instance, lease_id) != NULL) /* not all failed */
-        return engine_result(engine, instance, lease_id, 0, total, NULL, (struct view){ 0 }, now);
-    return SLUICE_OK;
+    return lease == NULL ? SLUICE_OK : lease_result(engine, lease, 0, total, NULL, nothing, us, now);
 }
 
 /* A process that works on several things at once goes on with the others, which have their own time, and is killed after them (schedule.c).
@@ -272,6 +293,7 @@ void lease_timeouts(struct engine *engine, struct function *function, struct now
                 i++;
             leased_out(lease, &lease->items[i]);
             settle_failure(engine, function, &lease->items[i], &failure, now);
+            attempts_ended(function, 1, true, took_us(lease, now));
             if (lease->done == lease->places) {
                 lease_end(engine, lease, now);
             } else {

@@ -126,6 +126,23 @@ void settle_undeliverable(struct engine *engine, struct function *function, cons
     dead_letter(engine, function, item, &row, "undeliverable", now);
 }
 
+struct function_ran *function_ran(struct function *function)
+{
+    if (function->ran == NULL) {
+        function->ran = calloc(1, sizeof *function->ran);
+        ASSERT(function->ran != NULL);
+    }
+    return function->ran;
+}
+
+void attempts_ended(struct function *function, unsigned count, bool failed, int64_t took_us)
+{
+    struct function_ran *ran = function_ran(function);
+
+    histogram_add(&ran->attempts, took_us, count);
+    ran->attempts_failed += failed ? count : 0;
+}
+
 /* An asynchronous invocation has a policy of its own, as on Lambda, unless its function was given one. The default max age is the same. */
 static bool has_invoke_policy(const struct engine *engine, const struct function *function, uint32_t target)
 {
@@ -168,6 +185,7 @@ void settle_front(struct engine *engine, struct function *function, const struct
     if (!engine->recovered || function->config == NULL || queue_take(engine, function, 1, now) == 0)
         return;
     settle_failure(engine, function, &engine->leasing.items[0], failure, now);
+    attempts_ended(function, 1, true, 0);
 }
 
 /* A copy in the gathering commit of a row that the reader has lent for this turn. */

@@ -242,21 +242,35 @@ static json_t *show_texts(const char *const *texts, bool names_only)
     return array;
 }
 
+static json_t *show_retry(unsigned attempts, int64_t backoff_min_ms, int64_t backoff_max_ms, int64_t max_age_ms)
+{
+    return json_pack("{s:I,s:I,s:I,s:I}", "attempts", (json_int_t)attempts, "backoff_min_ms", (json_int_t)backoff_min_ms, "backoff_max_ms",
+                     (json_int_t)backoff_max_ms, "max_age_ms", (json_int_t)max_age_ms);
+}
+
+/* Of asynchronous invocations: Lambda's, unless the function was given one. The last pause is that before the last attempt. */
+static json_t *show_retry_invoke(const struct config_function *config)
+{
+    if (config->retry_given)
+        return show_retry(config->retry_attempts, config->backoff_min_ms, config->backoff_max_ms, config->max_age_ms);
+    return show_retry(INVOKE_ATTEMPTS, INVOKE_BACKOFF_MS, (int64_t)INVOKE_BACKOFF_MS << (INVOKE_ATTEMPTS - 2), config->max_age_ms);
+}
+
 static json_t *show_configuration(const struct config_function *config)
 {
     if (config == NULL)
         return json_null();
     json_t *value = json_pack(
-        "{s:o,s:o,s:o,s:s,s:o,s:o,s:I,s:o,s:I,s:{s:I,s:I,s:b},s:{s:I,s:I,s:I,s:I},s:{s:I,s:I,s:I,s:I},s:s,s:b}", "command",
+        "{s:o,s:o,s:o,s:s,s:o,s:o,s:I,s:o,s:I,s:{s:I,s:I,s:b},s:{s:I,s:I,s:I,s:I},s:o,s:o,s:s,s:b}", "command",
         show_texts(config->command, false), "directory", json_text(config->directory), "environment", show_texts(config->environment, true),
         "protocol", protocol_text(config->protocol), "runtime", json_text(runtime_text(config->runtime)), "handler", json_text(config->handler),
         "timeout_ms", (json_int_t)config->timeout_ms, "memory_bytes",
         json_when(config->memory_bytes > 0, config->memory_bytes), "concurrency", (json_int_t)config->concurrency, "batch", "size",
         (json_int_t)config->batch_size, "window_ms", (json_int_t)config->batch_window_ms, "partial_failures",
         (int)config->batch_partial_failures, "scale", "min", (json_int_t)config->scale_min, "max", (json_int_t)config->scale_max, "idle_ms",
-        (json_int_t)config->idle_ms, "drain_target_ms", (json_int_t)config->drain_target_ms, "retry", "attempts",
-        (json_int_t)config->retry_attempts, "backoff_min_ms", (json_int_t)config->backoff_min_ms, "backoff_max_ms",
-        (json_int_t)config->backoff_max_ms, "max_age_ms", (json_int_t)config->max_age_ms, "input", shape_text(config->input), "report", (int)config->report);
+        (json_int_t)config->idle_ms, "drain_target_ms", (json_int_t)config->drain_target_ms, "retry",
+        show_retry(config->retry_attempts, config->backoff_min_ms, config->backoff_max_ms, config->max_age_ms), "retry_invoke",
+        show_retry_invoke(config), "input", shape_text(config->input), "report", (int)config->report);
     ASSERT(value != NULL);
     return value;
 }

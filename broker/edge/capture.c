@@ -396,10 +396,25 @@ static bool file_put(int fd, off_t offset, size_t len, struct bytes *out)
     return true;
 }
 
+/* Of text with one byte more than is wanted, how much to leave out at its beginning: up to the first whole line, if there is one in
+ * what is wanted; else it is the end of a long line, which begins with a whole character. */
+static size_t tail_cut(struct view text)
+{
+    enum { UTF8_FOLLOWING_MAX = 3 };
+    const char *line_break = memchr(text.data, '\n', text.len - 1);
+
+    if (line_break != NULL)
+        return (size_t)(line_break - text.data) + 1;
+    size_t cut = 1;
+    while (cut <= UTF8_FOLLOWING_MAX && cut < text.len && ((unsigned char)text.data[cut] & 0xc0) == 0x80)
+        cut++;
+    return cut;
+}
+
 enum sluice_err captures_tail(const struct captures *captures, const char *function, size_t bytes_max, struct bytes *out)
 {
     struct { int fd; size_t bytes; } files[LOG_FILES_KEPT];
-    size_t wanted = bytes_max, start = out->len, skipped = 0;
+    size_t wanted = bytes_max + 1, start = out->len; /* the byte before says whether a line begins there */
     int found = 0;
     bool good = true;
 
@@ -416,7 +431,6 @@ enum sluice_err captures_tail(const struct captures *captures, const char *funct
     for (int age = 0; age < LOG_FILES_KEPT; age++) {
         take[age] = files[age].bytes < wanted ? files[age].bytes : wanted;
         wanted -= take[age];
-        skipped += files[age].bytes - take[age];
     }
     for (int age = LOG_FILES_KEPT - 1; age >= 0; age--) {
         if (files[age].fd < 0)
@@ -428,9 +442,8 @@ enum sluice_err captures_tail(const struct captures *captures, const char *funct
         return SLUICE_ENOTFOUND;
     if (!good)
         return out->failed ? SLUICE_ENOMEM : SLUICE_EIO;
-    const char *line_break = skipped > 0 && out->len > start ? memchr(out->data + start, '\n', out->len - start) : NULL;
-    if (line_break != NULL) {
-        size_t cut = (size_t)(line_break + 1 - (out->data + start));
+    if (out->len - start > bytes_max) {
+        size_t cut = tail_cut((struct view){ out->data + start, out->len - start });
         memmove(out->data + start, out->data + start + cut, out->len - start - cut);
         out->len -= cut;
     }

@@ -50,7 +50,8 @@ void tail_put(struct bytes *tail, struct view data);
 struct view tail_view(const struct bytes *tail);
 void captured_done(struct captured *captured);
 
-/* Of what was flushed: the last `bytes_max` bytes of the function's files, from the beginning of a line. SLUICE_ENOTFOUND: none yet. */
+/* Of what was flushed: as many of the last lines of the function's files as have at most `bytes_max` bytes; where the last line alone
+ * has more, its end. SLUICE_ENOTFOUND: none yet. */
 enum sluice_err captures_tail(const struct captures *captures, const char *function, size_t bytes_max, struct bytes *out);
 /* How many bytes were ever written to its files, as far as is known: grows by one with each while the daemon runs. */
 uint64_t captures_position(const struct captures *captures, const char *function);

@@ -188,11 +188,36 @@ static struct http_refusal take_length(struct http_head *head, struct view value
     return FINE;
 }
 
+static struct view without_blanks(struct view text)
+{
+    while (text.len > 0 && (text.data[0] == ' ' || text.data[0] == '\t'))
+        text.data++, text.len--;
+    while (text.len > 0 && (text.data[text.len - 1] == ' ' || text.data[text.len - 1] == '\t'))
+        text.len--;
+    return text;
+}
+
+/* RFC 9112 6.1 and 6.3: of a body whose last coding is not chunked nobody knows the end, so that what follows may be anybody's; one that is
+ * whole, but coded in ways beside it, could be read by who knows these. */
 static struct http_refusal take_coding(struct http_head *head, struct view value)
 {
+    struct view coding, name, parameters;
+    bool others = false;
+
     if (head->old)
         return REFUSE(400, "Transfer-Encoding in HTTP/1.0");
-    if (!http_name_is(value, "chunked"))
+    while (cut_at(value, ',', &coding, &value)) {
+        coding = without_blanks(coding);
+        name = cut_at(coding, ';', &name, &parameters) ? without_blanks(name) : coding;
+        if (name.len == 0 || !all_are(name, IN_TOKEN))
+            return REFUSE(400, "Transfer-Encoding is no list of codings");
+        if (http_name_is(name, "chunked"))
+            return REFUSE(400, "chunked must be the last transfer coding, and no other one");
+        others = true;
+    }
+    if (!http_name_is(without_blanks(value), "chunked"))
+        return REFUSE(400, "the last transfer coding is not chunked, so the body has no end");
+    if (others)
         return REFUSE(501, "the one transfer coding taken here is chunked");
     head->chunked = true;
     return FINE;
@@ -272,6 +297,8 @@ struct http_refusal http_guard_head(struct http_head *head, struct view target)
         return REFUSE(400, "no Host");
     if (!all_are(host, IN_HOST))
         return REFUSE(400, "Host is no host");
+    if (hosts > 0 && (host.len == 0 || host.data[0] == ':')) /* legal where the target has no authority; http has one: RFC 9110 4.2.1 */
+        return REFUSE(400, "Host names no host");
     /* Who is asked must be one: the target would win over Host, and who reads only Host must not see another. */
     if (authority.data != NULL && hosts > 0 && (host.len != authority.len || strncasecmp(host.data, authority.data, host.len) != 0))
         return REFUSE(400, "Host is not the target's");

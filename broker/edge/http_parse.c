@@ -111,8 +111,8 @@ static bool feed(struct http_parse *parse, struct reading *reading, struct view 
         (void)broken(ret, 431, "more headers than one request may have");
     else if (problem == HPE_INVALID_METHOD)
         (void)broken(ret, 501, "no such method here");
-    else if (problem == HPE_INVALID_TRANSFER_ENCODING)
-        (void)broken(ret, 501, "the one transfer coding taken here is chunked");
+    else if (problem == HPE_INVALID_TRANSFER_ENCODING) /* as the guard would */
+        (void)broken(ret, 400, "the last transfer coding is not chunked, so the body has no end");
     else if (problem != HPE_OK)
         (void)broken(ret, 400, http_errno_description(problem));
     else if (taken != bytes.len)

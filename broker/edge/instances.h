@@ -91,7 +91,7 @@ const struct cgroup *instances_memory_limits(const struct instances *instances);
 
 /* Where captured output goes: for lines of our own in a function's log. */
 struct captures *instances_captures(const struct instances *instances);
-/* Captured output of a function, oldest first: the last `bytes_max` bytes of its log files. SLUICE_ENOTFOUND: none yet. */
+/* Captured output of a function, oldest first: captures_tail() of its log files. SLUICE_ENOTFOUND: none yet. */
 enum sluice_err instances_log_tail(const struct instances *instances, const char *function, size_t bytes_max, struct bytes *out);
 /* A count of captured bytes up to the end of that tail: grows by one with each for as long as the daemon runs. */
 uint64_t instances_log_position(const struct instances *instances, const char *function);

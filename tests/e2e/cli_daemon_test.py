@@ -167,6 +167,19 @@ class Functions(sluice_daemon.DaemonTest):
         self.assertEqual(5, daemon.json("status")["pending"])
         self.assertEqual(1, daemon.run("function", "show", "nosuch").status)
 
+    def test_show_tells_the_retry_policy_of_asynchronous_invocations(self):
+        daemon = self.start("""
+functions:
+  lambdas: {command: [cat], protocol: stdio}
+  own: {command: [cat], protocol: stdio, retry: {attempts: 5, backoff: 2s..8s, max-age: 1h}}
+""")
+        def policies(function):
+            configuration = daemon.json("function", "show", function)["configuration"]
+            return [tuple(configuration[of][name] for name in ("attempts", "backoff_min_ms", "backoff_max_ms", "max_age_ms"))
+                    for of in ("retry", "retry_invoke")]
+        self.assertEqual([(3, 1000, 60000, 21600000), (3, 60000, 120000, 21600000)], policies("lambdas"))
+        self.assertEqual([(5, 2000, 8000, 3600000)] * 2, policies("own"))
+
     def test_ends_of_instances_are_kept_with_their_reason(self):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("fail"))
@@ -178,6 +191,8 @@ class Functions(sluice_daemon.DaemonTest):
         daemon = self.start(CONFIGURATION)
         daemon.put(event("keep"))
         daemon.wait_for(lambda: "kept one" in daemon.run("function", "logs", "keep").stdout, "the line in the log")
+        end = daemon.sluice("function", "logs", "keep", "--bytes", "4")   # less than its last line: the end of that
+        self.assertEqual((4, "\n"), (len(end), end[-1]))
         follow = daemon.launch("function", "logs", "-f", "keep")
         self.addCleanup(follow.stdout.close)
         self.addCleanup(follow.wait, 30)
@@ -201,6 +216,20 @@ class Functions(sluice_daemon.DaemonTest):
         daemon.put(event("keep"))
         daemon.wait_balance("keep", succeeded=1, pending=0)
         self.assertTrue(any("kept one" in line for line in iter(follow.stdout.readline, "")))
+
+    def test_invoke_waits_no_longer_than_it_was_told_and_what_runs_is_left_to_end(self):
+        daemon = self.start("""
+functions:
+  slow: {command: [sh, -c, 'until [ -e go ]; do sleep 0.05; done; echo done > ended'], protocol: stdio, timeout: 20s, scale: {max: 1}}
+""")
+        late = daemon.run("function", "invoke", "slow", "--timeout", "1")
+        self.assertEqual((1, ""), (late.status, late.stdout))
+        self.assertIn("function 'slow': no answer within 1 s", late.stderr)
+        self.assertEqual(1, late.stderr.count("\n"), late.stderr)
+        (daemon.folder / "go").touch()
+        daemon.wait_for((daemon.folder / "ended").exists, "the end of the invocation that nobody waits for any more")
+        # An answer in time is not held up by the time there was for it.
+        self.assertEqual(0, daemon.run("function", "invoke", "slow", "--timeout", "86400").status)
 
     def test_rules_count_what_they_matched(self):
         daemon = self.start(CONFIGURATION)

@@ -384,6 +384,18 @@ class Functions(Stub):
             self.assertRegex(shown, f"(?m)^{line}$")
         self.assertEqual(self.SHOWN, json.loads(self.sluice("function", "show", "--json", "thumbnail").stdout))
 
+    def test_show_says_which_retries_are_of_events_and_which_of_asynchronous_invocations(self):
+        def shown(retry_invoke):
+            configuration = {**self.SHOWN["configuration"], "retry_invoke": retry_invoke}
+            self.answers("function.show", self.SHOWN | {"configuration": configuration})
+            return self.sluice("function", "show", "thumbnail").stdout
+        same = shown(self.SHOWN["configuration"]["retry"])
+        self.assertRegex(same, r"(?m)^retry +3 attempts, backoff 1\.5s to 1m00s, max age 6h00m$")
+        self.assertNotIn("retry of", same)
+        text = shown({"attempts": 3, "backoff_min_ms": 60000, "backoff_max_ms": 120000, "max_age_ms": 21600000})
+        self.assertRegex(text, r"(?m)^retry of events +3 attempts, backoff 1\.5s to 1m00s, max age 6h00m$")
+        self.assertRegex(text, r"(?m)^retry of invokes +3 attempts, backoff 1m00s to 2m00s, max age 6h00m: asynchronous ones, as on Lambda$")
+
     def test_show_names_consumers_and_where_they_are(self):
         ours = self.SHOWN["instances"][0]
         theirs = {**ours, "instance": 8, "state": "ready", "done": 40, "consumer": "journal@host:7", "from": "192.0.2.1:40000"}

@@ -5,6 +5,7 @@ import json
 import threading
 import unittest
 
+import prometheus
 import sluice_daemon
 
 APP = """
@@ -30,6 +31,8 @@ def web(event, context):
         return {"statusCode": 42}
     if event["rawPath"].endswith("/error"):
         raise ValueError("secret")
+    if event["rawPath"].endswith("/names"):
+        return sorted(event["headers"])
     return {"statusCode": 201, "headers": {"x-id": event.get("pathParameters", {}).get("id", "-")}, "cookies": ["a=1", "b=2"],
             "body": event["requestContext"]["http"]["method"] + " " + event.get("body", "")}
 """
@@ -100,6 +103,28 @@ class DoorsTest(sluice_daemon.DaemonTest):
         self.assertIn('sluice_deliveries_total{function="event",outcome="succeeded"} 1\n', figures)
         self.assertIn("sluice_http_events_unknown_bus_total 1\n", figures)
 
+    def test_figures_of_what_ran(self):
+        """Synchronously, asynchronously and for events: each once in its histogram, and what failed counted."""
+        for path in ("/text", "/text", "/error"):
+            self.daemon.invoke("web", {"rawPath": path})
+        self.daemon.invoke("web", {"rawPath": "/text"}, x_amz_invocation_type="Event")
+        self.put_events(*[{"Source": "shop", "DetailType": "paid", "Detail": "{}", "EventBusName": "orders"}] * 3)
+        self.daemon.wait_balance("web", succeeded=1, pending=0)
+        self.daemon.wait_balance("event", succeeded=3, pending=0)
+        figures = prometheus.parse(self.daemon.http("GET", "/metrics").body.decode())
+        def runs(function, kind):
+            return [figures.value("sluice_function_runs_total", function=function, kind=kind, outcome=outcome) for outcome in ("succeeded", "failed")]
+        self.assertEqual([2, 1], runs("web", "invoke"))
+        self.assertEqual([1, 0], runs("web", "delivery"))
+        self.assertEqual([3, 0], runs("event", "delivery"))
+        self.assertEqual(0, figures.value("sluice_function_runs_total", function="web", kind="invoke", outcome="throttled"))
+        for function, kind in (("web", "invoke"), ("web", "delivery"), ("event", "delivery")):
+            self.assertEqual(sum(runs(function, kind)), figures.value("sluice_function_run_seconds_count", function=function, kind=kind))
+            self.assertGreater(figures.value("sluice_function_run_seconds_sum", function=function, kind=kind), 0)
+        self.assertEqual(4, figures.value("sluice_delivery_run_seconds_count"))
+        self.assertEqual(3, figures.value("sluice_invoke_run_seconds_count"))
+        self.assertNotIn("slow", {dict(labels)["function"] for name, labels in figures.samples if name == "sluice_function_run_seconds_count"})
+
     def test_put_events_that_come_twice_are_one_event(self):
         """As botocore sends them again when the connection broke before the answer."""
         body = json.dumps({"Entries": [{"Source": "shop", "DetailType": "paid", "Detail": "{}", "EventBusName": "orders"}]})
@@ -164,6 +189,16 @@ class DoorsTest(sluice_daemon.DaemonTest):
         self.assertIn(f"function=web event=bad-http-response request={bad.headers['x-amzn-RequestId']} text=", self.daemon.wait_log("bad-http-response"))
         self.assertEqual(self.daemon.http("GET", "/url/none").status, 404)
         self.assertEqual(self.daemon.http("GET", "/url/web/a", headers={"Host": "rebound.example"}).status, 403)
+
+    def test_what_is_about_the_connection_alone_does_not_reach_the_function(self):
+        host, port = self.daemon.ready["http"].rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=sluice_daemon.DEADLINE_S)
+        self.addCleanup(connection.close)
+        connection.request("POST", "/url/web/names", iter([b"in ", b"chunks"]), {
+            "Transfer-Encoding": "chunked", "Connection": "keep-alive, x-hop", "Keep-Alive": "timeout=5", "TE": "trailers", "x-hop": "1", "x-end": "2"},
+            encode_chunked=True)
+        self.assertEqual(json.loads(connection.getresponse().read()), [
+            "accept-encoding", "host", "x-amzn-trace-id", "x-end", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto"])
 
     def streamed(self, path):
         """A response of which the beginning is read while the function still runs."""

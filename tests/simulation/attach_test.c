@@ -43,7 +43,10 @@ TEST(a_function_without_command_starts_nothing_and_is_served_by_who_attaches)
     consumer_wants(&bench, instance);
     EXPECT_EQ(1, bench.delivers);
     EXPECT_EQ(instance, bench.instance);
+    advance_ms(&bench, 20);
     EXPECT_EQ(SLUICE_OK, engine_result_batch(bench.engine, instance, bench.lease, NULL, 0, bench.now));
+    EXPECT_EQ(1, engine_function_ran(bench.engine, 1)->attempts.count);
+    EXPECT_EQ(20, engine_function_ran(bench.engine, 1)->attempts.sum_s * 1000 + 0.5);
     commit_all(&bench);
     advance_ms(&bench, 100000); /* it is never stopped for want of work, or taken for one that hangs at its start */
     EXPECT_EQ(0, bench.stops);
@@ -103,6 +106,8 @@ TEST(what_reached_a_lost_consumer_is_tried_again_at_once_and_what_did_not_is_unt
     EXPECT_EQ(4, bench.delivers);
     engine_function_info(bench.engine, 1, bench.now, &info);
     EXPECT_EQ(1, info.counters[QUEUE_ATTEMPTS_FAILED]);
+    EXPECT_EQ(1, engine_function_ran(bench.engine, 1)->attempts.count);
+    EXPECT_EQ(1, engine_function_ran(bench.engine, 1)->attempts_failed);
     EXPECT_EQ(1, info.attached);
     EXPECT_EQ(SLUICE_ESTALE, engine_result_batch(bench.engine, instance, first, NULL, 0, bench.now));
     engine_attached_lost(bench.engine, instance, first, bench.now); /* gone is gone */

@@ -208,3 +208,85 @@ TEST(what_no_rule_matched_is_trimmed_though_nothing_else_happens)
     EXPECT(engine_wake_us(bench.engine) == MONO_NEVER);
     bench_close(&bench);
 }
+
+/* The place in the histogram of what took so long, and how many are there. */
+static void expect_took(const struct histogram *histogram, double seconds, uint64_t count)
+{
+    unsigned i = 0;
+
+    while (histogram_bound_s(i) < seconds)
+        i++;
+    EXPECT_EQ(count, histogram->buckets[i]);
+}
+
+TEST(an_attempt_takes_from_its_handing_over_to_its_result_each_of_a_batch_the_same)
+{
+    struct bench bench;
+    static const struct item_failure second = { .index = 1, .failure = { .type = VIEW_LITERAL("No"), .message = VIEW_LITERAL("no"), .output = VIEW_LITERAL("") } };
+    bench_open(&bench, 3);
+    bench.function.protocol = PROTOCOL_NATIVE;
+    bench.function.batch_size = 3;
+    bench.function.batch_partial_failures = true;
+    bench.function.backoff_min_ms = bench.function.backoff_max_ms = 100;
+    bench_configure(&bench, true);
+    for (int i = 0; i < 3; i++)
+        publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT_EQ(NULL, (void *)engine_function_ran(bench.engine, 1));
+    EXPECT_EQ(SLUICE_OK, engine_instance_wants(bench.engine, bench.instance, 3, bench.now));
+    tick(&bench);
+    EXPECT_EQ(3, bench.handed);
+    advance_ms(&bench, 40);
+    EXPECT_EQ(SLUICE_OK, engine_result_batch(bench.engine, bench.instance, bench.lease, &second, 1, bench.now));
+    commit_all(&bench);
+    const struct function_ran *ran = engine_function_ran(bench.engine, 1);
+    EXPECT_EQ(3, ran->attempts.count);
+    EXPECT_EQ(1, ran->attempts_failed);
+    expect_took(&ran->attempts, 0.040, 3);
+    EXPECT_EQ(120, ran->attempts.sum_s * 1000 + 0.5); /* rounded to ms */
+    /* The one that failed again, until its time is over. */
+    advance_ms(&bench, 101);
+    wants(&bench);
+    EXPECT_EQ(1, bench.handed);
+    advance_ms(&bench, 3000);
+    EXPECT_EQ(1, bench.timed_out);
+    EXPECT_EQ(4, ran->attempts.count);
+    EXPECT_EQ(2, ran->attempts_failed);
+    expect_took(&ran->attempts, 3, 1);
+    EXPECT_EQ(ran->attempts.count, info_of(&bench).counters[QUEUE_SUCCEEDED] + info_of(&bench).counters[QUEUE_ATTEMPTS_FAILED]);
+    EXPECT_EQ(0, ran->invokes.count);
+    bench_close(&bench);
+}
+
+TEST(what_goes_back_unread_was_no_attempt_and_a_line_takes_from_its_turn_in_the_pipe)
+{
+    struct bench bench;
+    bench_open(&bench, 3);
+    bench.function.protocol = PROTOCOL_STDIO_LINES;
+    bench.function.concurrency = 2;
+    bench.function.scale_max = 1;
+    bench_configure(&bench, true);
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    engine_instance_gone(bench.engine, bench.instance, &(struct instance_gone){ .reason = VIEW_LITERAL("gone"), .output = VIEW_LITERAL(""),
+                                                                                .input_unread = true }, bench.now);
+    tick(&bench);
+    EXPECT_EQ(NULL, (void *)engine_function_ran(bench.engine, 1));
+    advance_ms(&bench, 1000);
+    engine_instance_started(bench.engine, bench.instance, 1, bench.now);
+    tick(&bench);
+    uint64_t first = bench.lease;
+    publish_one(&bench, 0, 0);
+    commit_all(&bench);
+    EXPECT(bench.lease != first);
+    advance_ms(&bench, 40);
+    EXPECT_EQ(SLUICE_OK, engine_result(bench.engine, bench.instance, first, 0, 1, NULL, (struct view){ 0 }, bench.now));
+    advance_ms(&bench, 4);
+    answers(&bench);
+    const struct function_ran *ran = engine_function_ran(bench.engine, 1);
+    EXPECT_EQ(2, ran->attempts.count);
+    EXPECT_EQ(0, ran->attempts_failed);
+    expect_took(&ran->attempts, 0.040, 1);
+    expect_took(&ran->attempts, 0.004, 1);
+    bench_close(&bench);
+}

@@ -34,6 +34,10 @@ TEST(a_caller_gets_what_the_function_returned_and_nothing_is_written)
     EXPECT_EQ(1, info_of(&bench).invokes.done);
     EXPECT_EQ(40000, bench.waited_us);
     EXPECT_EQ(5000, bench.ran_us);
+    const struct function_ran *ran = engine_function_ran(bench.engine, 1);
+    EXPECT_EQ(1, ran->invokes.count);
+    EXPECT_EQ(5, ran->invokes.sum_s * 1000 + 0.5);
+    EXPECT_EQ(0, ran->attempts.count);
     EXPECT_EQ(SLUICE_ESTALE, engine_result(bench.engine, bench.instance, bench.lease, 0, 1, NULL, no_result, bench.now));
     tick(&bench);
     EXPECT(!engine_has_commit(bench.engine));
@@ -337,6 +341,7 @@ TEST(an_init_that_crashes_is_repeated_once_for_the_caller)
     EXPECT_EQ(3, bench.starts);
     ended(&bench, "Runtime exited with error: exit status 1");
     EXPECT_EQ(2, bench.told);
+    EXPECT_EQ(2, engine_function_ran(bench.engine, 1)->invokes.count);
     /* Until one comes up. */
     EXPECT_EQ(SLUICE_OK, ask(&bench, 3));
     wants(&bench);
@@ -499,6 +504,8 @@ TEST(a_second_start_that_fails_is_an_attempt_of_the_delivery_at_the_front)
     EXPECT_EQ(0, bench.delivers);
     EXPECT_EQ(1, info_of(&bench).counters[QUEUE_DEAD_LETTERED]);
     EXPECT_EQ(0, info_of(&bench).pending);
+    EXPECT_EQ(3, engine_function_ran(bench.engine, 1)->attempts.count);
+    EXPECT_EQ(3, engine_function_ran(bench.engine, 1)->attempts_failed);
     balance = model_store_balance(bench.store, 1);
     EXPECT(balance.holds);
     EXPECT_EQ(1, balance.dead);

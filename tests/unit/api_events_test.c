@@ -237,7 +237,8 @@ TEST(the_figures_have_the_format_of_prometheus)
         "sluice_events_total 0\n", "sluice_deliveries_total{function=\"f\",outcome=\"succeeded\"} 0\n", "sluice_queue_oldest_age_seconds{function=\"g\"} 0\n",
         "sluice_instances{function=\"f\",state=\"busy\"} 0\n", "sluice_rule_matches_total{rule=\"a\",bus=\"default\"} 0\n",
         "sluice_balance_difference{function=\"f\"} 0\n", "sluice_invoke_run_seconds_bucket{le=\"+Inf\"} 0\n", "sluice_test_total 7\n",
-        "sluice_http_requests_total{status=\"2xx\"} 0\n",
+        "sluice_http_requests_total{status=\"2xx\"} 0\n", "sluice_function_runs_total{function=\"g\",kind=\"delivery\",outcome=\"failed\"} 0\n",
+        "# TYPE sluice_function_run_seconds histogram\n# HELP", /* of what has run */ "sluice_delivery_run_seconds_bucket{le=\"0.00025\"} 0\n",
     };
     for (size_t i = 0; i < sizeof there / sizeof *there; i++) {
         if (strstr(reply.body.data, there[i]) == NULL)

@@ -104,6 +104,9 @@ static const struct {
     { "headers and cookies", "GET /url/f", "X-Two: a\r\nX-TWO: b, c\r\nCookie: k=v; l=w\r\nX-Amzn-Trace-Id: Root=1-2-3\r\nX-Forwarded-For: 10.0.0.1\r\n", "",
       { "\"cookies\":[\"k=v\",\"l=w\"],\"headers\":{", "\"x-two\":\"a,b, c\"", "\"x-amzn-trace-id\":\"Root=1-2-3\"", "\"x-forwarded-for\":\"10.0.0.1, 127.0.0.1\"",
         "\"x-forwarded-proto\":\"http\"" } },
+    { "headers of the connection alone", "POST /url/f", "X-A: 1\r\nConnection: keep-alive, X-Hop ,close-by\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n"
+      "Upgrade: h2c\r\nProxy-Connection: keep-alive\r\nx-HOP: 1\r\nX-Hop-2: 2\r\nTrailer: X-T\r\nX-Z: 9\r\nContent-Type: text/plain\r\n", "hi",
+      { "\"x-a\":\"1\",\"x-hop-2\":\"2\",\"x-z\":\"9\",\"content-type\":\"text/plain\"", "\"body\":\"hi\"" } },
     { "names that differ by one bit, and not by case", "GET /url/f", "X^: a\r\nX~: b\r\nx^: c\r\n", "", { "\"x^\":\"a,c\",\"x~\":\"b\"" } },
     { "text", "POST /url/f", "Content-Type: text/plain; charset=utf-8\r\n", "say \"hi\"\n", { "\"body\":\"say \\\"hi\\\"\\n\",\"isBase64Encoded\":false}" } },
     { "JSON", "POST /url/f", "Content-Type: application/vnd.x+json\r\n", "{}", { "\"body\":\"{}\",\"isBase64Encoded\":false}" } },

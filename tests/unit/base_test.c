@@ -142,6 +142,9 @@ TEST(histogram_counts_each_sample_in_the_bucket_that_bounds_it)
         EXPECT(histogram_bound_s(i) > histogram_bound_s(i - 1));
     struct histogram sums = { 0 };
     histogram_add(&sums, 1500000, 2);
+    histogram_sum(&histogram, &sums);
+    EXPECT_EQ(3 * sizeof cases / sizeof *cases + 2, histogram.count);
+    EXPECT_EQ(2, histogram.buckets[13]);
     EXPECT(sums.sum_s > 2.999 && sums.sum_s < 3.001);
 }
 

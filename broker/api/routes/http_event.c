@@ -1,7 +1,7 @@
 /* http_event.c - an HTTP request as a function gets it: the payload format 2.0 of function URLs and HTTP APIs.
  *
- * Members that would be empty are left out. Header names are in lower case, values of one name are joined by commas; cookies stand apart. A
- * body is text if its type says so and it is UTF-8; else base64. */
+ * Members that would be empty are left out. Header names are in lower case, values of one name are joined by commas; cookies stand apart, and
+ * what is about the connection alone is left out. A body is text if its type says so and it is UTF-8; else base64. */
 #include "schemas/codec/utf8.h"
 #include "broker/api/routes/routes.h"
 
@@ -52,15 +52,49 @@ static void forwarded_for(struct call *call, struct bytes *out)
         bytes_put_text(out, peer);
 }
 
-static bool header_is_ours(struct view name)
+static bool is_listed(struct view name, const char *const *names)
 {
-    static const char *const ours[] = { "cookie", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id" };
-
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
-        if (view_is_any_case(name, ours[i]))
+    for (; *names != NULL; names++) {
+        if (view_is_any_case(name, *names))
             return true;
     }
     return false;
+}
+
+static bool header_is_ours(struct view name)
+{
+    static const char *const ours[] = { "cookie", "x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "x-amzn-trace-id", NULL };
+
+    return is_listed(name, ours);
+}
+
+/* Whether one of the request's Connection headers names it. */
+static bool connection_names(const struct call *call, struct view name)
+{
+    for (unsigned i = 0; i < http_headers_count(call->exchange); i++) {
+        struct http_field field = http_header_at(call->exchange, i);
+        if (!view_is_any_case(field.name, "connection"))
+            continue;
+        for (const char *at = field.value.data, *end = at + field.value.len; at < end;) {
+            const char *comma = memchr(at, ',', (size_t)(end - at)), *stop = comma == NULL ? end : comma, *last = stop;
+            while (at < last && (*at == ' ' || *at == '\t'))
+                at++;
+            while (last > at && (last[-1] == ' ' || last[-1] == '\t'))
+                last--;
+            if (names_equal((struct view){ at, (size_t)(last - at) }, name))
+                return true;
+            at = stop + 1;
+        }
+    }
+    return false;
+}
+
+/* Said of the connection it came by, which ends here: RFC 9110 7.6.1. Trailers are not passed on, so neither is their announcement. */
+static bool header_is_of_the_connection(const struct call *call, struct view name)
+{
+    static const char *const always[] = { "connection", "proxy-connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", NULL };
+
+    return is_listed(name, always) || connection_names(call, name);
 }
 
 static void put_headers(struct call *call, struct bytes *out)
@@ -72,10 +106,10 @@ static void put_headers(struct call *call, struct bytes *out)
     bytes_put_char(out, '{');
     for (unsigned i = 0; i < count; i++) {
         struct http_field field = http_header_at(call->exchange, i);
-        bool again = header_is_ours(field.name);
-        for (unsigned j = 0; !again && j < i; j++)
-            again = names_equal(http_header_at(call->exchange, j).name, field.name);
-        if (again)
+        bool skip = header_is_ours(field.name) || header_is_of_the_connection(call, field.name);
+        for (unsigned j = 0; !skip && j < i; j++) /* it was told with the first of its name */
+            skip = names_equal(http_header_at(call->exchange, j).name, field.name);
+        if (skip)
             continue;
         bytes_clear(&value);
         bytes_put_view(&value, field.value);

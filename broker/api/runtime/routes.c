@@ -21,6 +21,13 @@ void answer_json(struct http_exchange *exchange, unsigned status, const struct h
     http_respond(exchange, status, fields, more != NULL ? 2 : 1, body);
 }
 
+static void put_error(struct bytes *body, const char *type, const char *message)
+{
+    bytes_put_text(body, "{\"errorMessage\":");
+    json_put_string(body, view_of(message));
+    bytes_put_format(body, ",\"errorType\":\"%s\"}", type);
+}
+
 void answer_error(struct http_exchange *exchange, unsigned status, const char *type, const char *format, ...)
 {
     char message[512];
@@ -30,10 +37,22 @@ void answer_error(struct http_exchange *exchange, unsigned status, const char *t
     va_start(args, format);
     (void)vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    bytes_put_text(&body, "{\"errorMessage\":");
-    json_put_string(&body, view_of(message));
-    bytes_put_format(&body, ",\"errorType\":\"%s\"}", type);
+    put_error(&body, type, message);
     answer_json(exchange, status, NULL, bytes_view(&body)); /* out of memory: the status alone */
+    bytes_done(&body);
+}
+
+/* A path that is there, for `allowed` alone. */
+static void answer_method(struct http_exchange *exchange, const char *allowed)
+{
+    struct view path = http_path(exchange), method = http_method(exchange);
+    char message[200];
+    struct bytes body = { 0 };
+
+    (void)snprintf(message, sizeof message, "'%.*s' is called with %s, not with %.*s", (int)(path.len < 100 ? path.len : 100), path.data, allowed,
+                   (int)(method.len < 20 ? method.len : 20), method.data);
+    put_error(&body, "MethodNotAllowed", message);
+    answer_json(exchange, 405, &(struct http_answer_field){ "Allow", view_of(allowed) }, bytes_view(&body));
     bytes_done(&body);
 }
 
@@ -79,7 +98,8 @@ static void ping(struct http_exchange *exchange)
     http_respond(exchange, 200, &(struct http_answer_field){ "Content-Type", VIEW_LITERAL("text/plain") }, 1, VIEW_LITERAL("pong"));
 }
 
-/* Not there without SnapStart, and said so: a runtime that asks was told by nobody to. */
+/* restore/next and restore/error: not there without SnapStart, as on AWS (whose 403 is that of a wrong state with it), and said so: a runtime
+ * that asks was told by nobody to. */
 static void restore_absent(struct http_exchange *exchange)
 {
     answer_error(exchange, 404, "NotFound",
@@ -87,7 +107,7 @@ static void restore_absent(struct http_exchange *exchange)
 }
 
 struct route {
-    const char *method, *path;
+    const char *method, *path;                       /* method NULL: any */
     void (*answer)(struct http_exchange *exchange);  /* NULL: a call of its own, by kind */
     enum call_kind kind;
 };
@@ -95,8 +115,8 @@ struct route {
 static const struct route routes[] = {
     { "GET", RUNTIME_PREFIX "/invocation/next", NULL, CALL_NEXT },
     { "POST", RUNTIME_PREFIX "/init/error", NULL, CALL_INIT_ERROR },
-    { "GET", RUNTIME_PREFIX "/restore/next", restore_absent, 0 },
-    { "POST", RUNTIME_PREFIX "/restore/error", restore_absent, 0 },
+    { NULL, RUNTIME_PREFIX "/restore/next", restore_absent, 0 },
+    { NULL, RUNTIME_PREFIX "/restore/error", restore_absent, 0 },
     { "GET", "/2018-06-01/ping", ping, 0 },
     { "POST", EXTENSION_PREFIX "/register", NULL, CALL_REGISTER },
     { "GET", EXTENSION_PREFIX "/event/next", NULL, CALL_EXTENSION_NEXT },
@@ -131,22 +151,18 @@ static bool is_answer_path(struct view path, struct view *ret_id, enum call_kind
 
 static const struct route *route_find(struct http_exchange *exchange)
 {
-    struct view path = http_path(exchange), method = http_method(exchange);
-    bool path_known = false;
+    struct view path = http_path(exchange);
 
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) { /* each path has one method */
         if (!view_is(path, routes[i].path))
             continue;
-        if (view_is(method, routes[i].method))
+        if (routes[i].method == NULL || view_is(http_method(exchange), routes[i].method))
             return &routes[i];
-        path_known = true;
+        answer_method(exchange, routes[i].method);
+        return NULL;
     }
-    if (path_known)
-        answer_error(exchange, 405, "MethodNotAllowed", "'%.*s' is not called with %.*s", (int)(path.len < 100 ? path.len : 100),
-                     path.data, (int)(method.len < 20 ? method.len : 20), method.data);
-    else
-        answer_error(exchange, 404, "NotFound", "nothing is called '%.*s' here: this is the Lambda Runtime API, version 2018-06-01",
-                     (int)(path.len < 100 ? path.len : 100), path.data);
+    answer_error(exchange, 404, "NotFound", "nothing is called '%.*s' here: this is the Lambda Runtime API, version 2018-06-01",
+                 (int)(path.len < 100 ? path.len : 100), path.data);
     return NULL;
 }
 
@@ -157,7 +173,11 @@ static void route_head(struct runtime_instance *instance, struct http_exchange *
     struct call *call;
 
     http_limit_body(exchange, RUNTIME_CONTROL_BYTES_MAX);
-    if (is_answer_path(http_path(exchange), &id, &kind) && view_is(http_method(exchange), "POST")) {
+    if (is_answer_path(http_path(exchange), &id, &kind)) {
+        if (!view_is(http_method(exchange), "POST")) {
+            answer_method(exchange, "POST");
+            return;
+        }
         call = call_new(exchange, kind);
         if (call != NULL)
             response_head(instance, call, id);
