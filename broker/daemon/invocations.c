@@ -61,6 +61,7 @@ struct invocations {
         enum log_format format;
         struct report_init_end init; /* duration_us -1: it was none */
         struct report report;        /* of the invocation of request_id; "": it was none */
+        int64_t begun_us;            /* mono: it */
         char request_id[UUID_TEXT_LEN + 1], error_type[ERROR_TYPE_KEPT_BYTES + 1];
     } last;
     void (*on_report)(void *ctx, uint64_t instance, const struct report *report);
@@ -168,10 +169,11 @@ static void last_is_of(struct invocations *invocations, const struct runner *run
     invocations->last.request_id[0] = '\0';
 }
 
-static void last_report_set(struct invocations *invocations, const struct runner *runner, const struct report *report)
+static void last_report_set(struct invocations *invocations, const struct runner *runner, const struct report *report, int64_t begun_us)
 {
     last_is_of(invocations, runner);
     invocations->last.report = *report;
+    invocations->last.begun_us = begun_us;
     memcpy(invocations->last.request_id, report->request_id, sizeof invocations->last.request_id);
     ASSERT(report->error_type.len < sizeof invocations->last.error_type); /* it is one of an invocation's */
     memmove(invocations->last.error_type, report->error_type.data, report->error_type.len);
@@ -288,7 +290,7 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     if (invocation->reported)
         end_write(invocations, runner, &report);
     if (invocation->request_id[0] != '\0') {
-        last_report_set(invocations, runner, &report);
+        last_report_set(invocations, runner, &report, invocation->begun_us);
         if (invocations->on_report != NULL)
             invocations->on_report(invocations->on_report_ctx, runner->instance, &report);
     }
@@ -363,7 +365,7 @@ void invocations_start_failed(struct invocations *invocations, uint64_t instance
         begin_write(invocations, runner, request_id);
         end_write(invocations, runner, &report);
     }
-    last_report_set(invocations, runner, &report);
+    last_report_set(invocations, runner, &report, now.mono.us);
     usage_add(invocations->usage, runner->function, now.wall_ms, &sums);
     save_later(invocations);
 }
@@ -562,8 +564,9 @@ void invocations_put_log(const struct invocations *invocations, uint64_t instanc
     enum log_format format = last ? invocations->last.format : runner != NULL ? runner->format : LOG_FORMAT_TEXT;
 
     bool ended = last && strcmp(invocations->last.request_id, request_id) == 0;
-    int64_t took_ms = ended ? invocations->last.report.duration_us / 1000 : 0; /* it ended just now */
-    report_put_begin(out, format, request_id, clock_now().wall_ms - took_ms);
+    struct now now = clock_now();
+    int64_t ago_ms = ended ? (now.mono.us - invocations->last.begun_us + 999) / 1000 : 0; /* rounded up: START is not later than what follows it */
+    report_put_begin(out, format, request_id, now.wall_ms - ago_ms);
     put_output(out, output);
     report_put_end(out, format, request_id, ended ? &invocations->last.report : NULL);
 }

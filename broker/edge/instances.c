@@ -291,6 +291,7 @@ static bool watch_end(struct instance *instance)
     if (instance->ended == NULL)
         return false;
     ev_io_init(instance->ended, on_ended, instance->pidfd, EV_READ);
+    ev_set_priority(instance->ended, -1); /* as what the spawner says: after what the process has said */
     instance->ended->data = instance;
     ev_io_start(instance->loop, instance->ended);
     return true;

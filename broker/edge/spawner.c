@@ -362,6 +362,7 @@ enum sluice_err spawner_start(struct ev_loop *loop, const char *program, const c
     *spawner = (struct spawner){ .loop = loop, .events = *events, .pidfd = -1, .fd = -1, .queue_end = &spawner->queue };
     ev_io_init(&spawner->readable, on_readable, -1, EV_READ);
     ev_io_init(&spawner->writable, on_writable, -1, EV_WRITE);
+    ev_set_priority(&spawner->readable, -1); /* what a process has said (its answer, its last words) is read before it is heard that it has ended */
     ev_prepare_init(&spawner->turn_end, on_turn_end);
     ev_set_priority(&spawner->turn_end, EV_MINPRI);
     ev_timer_init(&spawner->sweep, on_sweep, 0, LOST_SWEEP_MS / 1000.0);

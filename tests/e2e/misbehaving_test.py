@@ -93,6 +93,47 @@ while True:
 """
 
 
+# Answers when it is let, and is gone before anybody could have told it that the answer came.
+PARTING = """#!/usr/bin/env python3
+import os, pathlib, socket, time
+host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
+api = socket.create_connection((host, int(port)))
+api.sendall(b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+head = b""
+while b"\\r\\n\\r\\n" not in head:
+    head += api.recv(65536)
+id = next(line.split(b": ")[1] for line in head.split(b"\\r\\n") if line.lower().startswith(b"lambda-runtime-aws-request-id"))
+pathlib.Path("asked").touch()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+api.sendall(b"POST /2018-06-01/runtime/invocation/" + id + b"/response HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 4\\r\\n\\r\\ntrue")
+os._exit(7)
+"""
+
+
+class Parting(MisbehavingTest):
+    def test_an_answer_counts_though_its_process_has_ended_before_it_was_read(self):
+        daemon = self.prepare(configuration({"f": {"runtime": "provided", "code": "code"}}), http=True, environment=ENVIRONMENT)
+        code = daemon.folder / "code"
+        code.mkdir()
+        (code / "bootstrap").write_text(PARTING)
+        (code / "bootstrap").chmod(0o755)
+        daemon.start()
+        answers = []
+        caller = threading.Thread(target=lambda: answers.append(daemon.invoke("f")))
+        caller.start()
+        daemon.wait_for((code / "asked").exists, "it has its invocation")
+        process = daemon.json("function", "show", "f")["instances"][0]["pid"]
+        os.kill(daemon.process.pid, signal.SIGSTOP)     # so that it hears of the answer and of the end at once
+        try:
+            (code / "go").touch()
+            sluice_daemon.wait_until(lambda: not os.path.exists(f"/proc/{process}"), "it has ended")
+        finally:
+            os.kill(daemon.process.pid, signal.SIGCONT)
+        caller.join()
+        self.assertEqual((200, None, b"true"), (answers[0].status, answers[0].headers.get("X-Amz-Function-Error"), answers[0].body))
+
+
 # Half of its time over, it says so; it answers when it is too late.
 LATE_NODE = """const nap = (ms) => new Promise((done) => setTimeout(done, ms));
 exports.handler = async (event) => {
@@ -122,7 +163,8 @@ class AmongOthers(MisbehavingTest):
                     answers[name] = daemon.invoke("f", payload)
                 late = threading.Thread(target=ask, args=("late", {"late": True}))
                 late.start()
-                daemon.wait_for(lambda: "half" in daemon.sluice("function", "logs", "f"), "half of the late one's time is over")
+                log = daemon.data / "logs" / "f.log"
+                daemon.wait_for(lambda: log.exists() and "half" in log.read_text(), "half of the late one's time is over")
                 leader = daemon.json("function", "show", "f")["instances"][0]["pid"]
                 ask("beside", {})
                 late.join()
