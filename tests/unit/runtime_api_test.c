@@ -37,6 +37,8 @@ static const struct { const char *label; unsigned concurrency; const char *scrip
     { "an error, too", 2, "N N D7 D8 F8 E8=202 E8=400 R7=202", "wants wants ok7:{\"r\":7}" },
     { "and its place is not asked for again before its thread does", 2, "N N D7 D8 F7 R8=202 N D9 R9=202 R7=202",
       "wants wants ok8:{\"r\":8} wants ok9:{\"r\":9}" },
+    { "an event that is tried again is not its last attempt", 2, "N N D7 E7=202 D7 R7=202 R7=403",
+      "wants wants fail7:Oops:{\"errorMessage\":\"m\",\"errorType\":\"Oops\"} ok7:{\"r\":7}" },
     { "with all places taken the last is read again", 2, "N N D7 D8 N=200 R8=202 R7=202", "wants wants ok8:{\"r\":8} ok7:{\"r\":7}" },
 };
 

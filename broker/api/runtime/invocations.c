@@ -33,7 +33,8 @@ struct invocation *invocation_by_id(const struct runtime_instance *instance, str
         bool valid = http_unescape(id, &decoded) && !decoded.failed;
         id = valid ? bytes_view(&decoded) : (struct view){ 0 };
     }
-    LIST_EACH(at, &instance->invocations) {
+    /* The newest: an event that is tried again may be beside its last attempt, SPENT until a `next` forgets it. */
+    for (struct list *at = instance->invocations.previous; at != &instance->invocations; at = at->previous) {
         struct invocation *invocation = LIST_OWNER(at, struct invocation, link);
         if (id.len > 0 && view_equals(invocation->request_id, id)) {
             found = invocation;
