@@ -48,8 +48,8 @@ static void accept_pause(struct http_listener *listener)
     struct http_server *server = listener->server;
 
     if (!listener->failing)
-        log_format(LOG_ERROR, "event=accept-failed on=http port=%u reason=\"%s\" next=\"tried again every %d ms\"", listener->port,
-                   strerror(errno), HTTP_ACCEPT_PAUSE_MS);
+        log_format(LOG_ERROR, "event=accept-failed on=http port=%u reason=\"%s\" next=\"tried again every %d ms%s\"", listener->port,
+                   strerror(errno), HTTP_ACCEPT_PAUSE_MS, errno == EMFILE ? "; if it lasts, raise the limit (LimitNOFILE=, ulimit -n)" : "");
     listener->failing = true;
     ev_io_stop(server->loop, &listener->acceptable);
     if (!ev_is_active(&server->accept_again)) {

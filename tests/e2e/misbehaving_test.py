@@ -92,6 +92,17 @@ while True:
     api.getresponse().read()
 """
 
+# All of them at once: each answers when the last has come, with how many they are.
+MANY = 300
+MEET_NODE = """
+let here = 0, meet;
+const all = new Promise((go) => { meet = go; });
+exports.handler = async () => {
+  if (++here === %d) meet();
+  await all;
+  return here;
+};
+"""
 
 # Answers when it is let, and is gone before anybody could have told it that the answer came.
 PARTING = """#!/usr/bin/env python3
@@ -179,6 +190,23 @@ class AmongOthers(MisbehavingTest):
                 self.assertTrue(1400 < took and billed < took - 500, (took, billed))  # a second of it was the late one's
                 self.assertNotIn("InvalidRequestID", log)
                 self.assertIn("action=kill-after-others", daemon.log())
+
+    def test_as_many_go_on_at_once_as_concurrency_says(self):
+        """More than a few hundred: a connection each, and the process that opens them is looked for in ever more descriptors."""
+        daemon = self.prepare(configuration({"f": {"runtime": "nodejs", "handler": "index.handler", "code": "code", "concurrency": MANY, "timeout": "60s",
+                                                   "scale": {"max": 1}}}), http=True, environment=ENVIRONMENT)
+        (daemon.folder / "code").mkdir()
+        (daemon.folder / "code/index.js").write_text(MEET_NODE % MANY)
+        daemon.start()
+        answers = []
+        callers = [threading.Thread(target=lambda: answers.append(daemon.invoke("f", deadline_s=60))) for _ in range(MANY)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        self.assertEqual([(200, None)] * MANY, [(answer.status, answer.headers.get("X-Amz-Function-Error")) for answer in answers])
+        self.assertEqual({MANY}, {json.loads(answer.body) for answer in answers})
+        self.assertEqual([], daemon.json("function", "show", "f")["ends"])
 
 
 class Starting(MisbehavingTest):

@@ -2,6 +2,7 @@
 #include <time.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -709,11 +710,53 @@ TEST(a_connection_from_before_the_process_is_known_waits_for_it)
     bench_close(bench);
 }
 
-/* Whose process connects is found by looking through its descriptors. A function with many of them that connects again and again is not to have
- * the time of all others: beyond its share of a second its port rests until the next. */
+/* ---- connections ---- */
+
+/* Both ends of a thousand are this process's. */
+static void allow_descriptors(void)
+{
+    struct rlimit files;
+
+    EXPECT_EQ(0, getrlimit(RLIMIT_NOFILE, &files));
+    files.rlim_cur = files.rlim_max;
+    EXPECT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+}
+
+TEST(an_instance_may_open_two_connections_for_each_invocation_at_once_and_no_end_of_them)
+{
+    static const struct { unsigned concurrency, most; } cases[] = { { 1, 36 }, { 56, 256 }, { 112, 256 }, { 300, 632 } };
+    static struct client clients[632];
+    struct client over;
+
+    allow_descriptors();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench *bench = bench_open((struct bench_options){ .concurrency = cases[i].concurrency });
+        for (unsigned opened = 0; opened < cases[i].most; opened++) {
+            client_open(&clients[opened], bench);
+            if (opened == cases[i].most - 1) { /* when it is answered, all before it are known to be at something */
+                client_request(&clients[opened], "GET", "/2018-06-01/ping", NULL, (struct view){ 0 });
+                EXPECT_EQ(200, client_answer(&clients[opened]).status);
+            }
+            client_send_text(&clients[opened], "GET /2018-06-01/"); /* nobody makes room for another in the middle of a request */
+        }
+        bench_pass(bench);
+        client_open(&over, bench);
+        EXPECT_EQ(503, client_answer(&over).status);
+        for (unsigned opened = 0; opened < cases[i].most; opened++) {
+            client_send_text(&clients[opened], "ping HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            EXPECT_EQ(200, client_answer(&clients[opened]).status);
+            client_close(&clients[opened]);
+        }
+        client_close(&over);
+        bench_close(bench);
+    }
+}
+
+/* Whose process connects is found by looking through its descriptors. A function with many of them that connects again and again, each time far from
+ * the last, is not to have the time of all others: beyond its share of a second its port rests until the next. */
 TEST(a_storm_of_connections_from_a_process_with_many_descriptors_waits_for_its_share)
 {
-    enum { OPENED = 900, CONNECTIONS = 3 * RUNTIME_LOOKS_PER_S / OPENED };
+    enum { OPENED = 900, CONNECTIONS = 6 * RUNTIME_LOOKS_PER_S / OPENED };
     static int opened[OPENED];
     struct bench *bench = bench_open((struct bench_options){ 0 });
     struct timespec from, to;
@@ -724,8 +767,12 @@ TEST(a_storm_of_connections_from_a_process_with_many_descriptors_waits_for_its_s
     (void)clock_gettime(CLOCK_MONOTONIC, &from);
     for (unsigned i = 0; i < CONNECTIONS; i++) {
         struct client client;
+        if (i % 2 == 0)
+            (void)close(opened[0]); /* the lowest that is free is the next connection's */
         EXPECT_EQ(200, ask(&client, bench, "GET", "/2018-06-01/ping", NULL, NULL).status);
         client_close(&client);
+        if (i % 2 == 0)
+            opened[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
     }
     (void)clock_gettime(CLOCK_MONOTONIC, &to);
     EXPECT((to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000 >= 1000);

@@ -2,6 +2,7 @@
 #include "broker/api/runtime/peer.h"
 
 #include <arpa/inet.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -154,5 +155,50 @@ TEST(only_processes_of_the_instance_are_taken)
         (void)waitpid(leader, NULL, 0);
     }
     test_label(NULL);
+    peer_finder_free(finder);
+}
+
+/* What one more connection from `self` costs to find, in descriptors looked at; the connection stays. */
+static unsigned looks_for_another(struct peer_finder *finder, const struct port *port, pid_t self, int *ret_fd)
+{
+    struct sluice_error error;
+
+    *ret_fd = connect_plain(&port->address);
+    int accepted = accept(port->listening, NULL, NULL);
+    EXPECT_EQ(SLUICE_OK, peer_check(finder, accepted, self, NULL, 0, &error));
+    EXPECT_EQ(self, peer_process(finder));
+    (void)close(accepted);
+    return peer_looks(finder);
+}
+
+/* A runtime opens one for each invocation it may have at once. To look through all of its descriptors for each would cost their square. */
+TEST(the_thousandth_connection_of_a_process_is_found_beside_the_one_before)
+{
+    enum { OPENED = 1000, LOOKS_EACH_MAX = 40, LOW = 10 };
+    static int opened[OPENED];
+    struct peer_finder *finder = peer_finder_new();
+    struct port port = port_open();
+    struct rlimit files;
+    pid_t self = getpid();
+    int other;
+
+    EXPECT_EQ(0, getrlimit(RLIMIT_NOFILE, &files));
+    files.rlim_cur = files.rlim_max;
+    EXPECT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+    for (unsigned i = 0; i < OPENED; i++)
+        EXPECT(looks_for_another(finder, &port, self, &opened[i]) <= LOOKS_EACH_MAX);
+    /* One far before the last is found as well, */
+    (void)close(opened[LOW]);
+    EXPECT(looks_for_another(finder, &port, self, &other) <= LOOKS_EACH_MAX + LOW);
+    EXPECT_EQ(opened[LOW], other);
+    /* and so is one a little before it: of several threads the second may be the first to connect. */
+    (void)close(opened[LOW - 2]);
+    EXPECT(looks_for_another(finder, &port, self, &opened[LOW - 2]) <= LOOKS_EACH_MAX);
+    /* Far behind the last, all between them is looked through, and that is said. */
+    EXPECT(looks_for_another(finder, &port, self, &other) > OPENED / 2);
+    (void)close(other);
+    for (unsigned i = 0; i < OPENED; i++)
+        (void)close(opened[i]);
+    (void)close(port.listening);
     peer_finder_free(finder);
 }

@@ -3,7 +3,10 @@
  * The kernel does not say whose a TCP socket is. It names it by inode; which process holds that inode only /proc/PID/fd tells. So those
  * are asked that are allowed: the leader of the group (nearly always it), its descendants, and last all of its group, which takes a
  * look at every process of the machine. Anybody may connect, and is to cost us little: a socket of another user is refused by the kernel's
- * word alone, and looks at all processes are few a second. */
+ * word alone, and looks at all processes are few a second.
+ *
+ * A process with a thousand connections has a thousand descriptors, and the kernel gives each new one the lowest that is free: so a look starts a
+ * little before the place where the last was found in that process, and takes few names at a time, since each costs the kernel more than us. */
 #include "broker/api/runtime/peer.h"
 
 #include <arpa/inet.h>
@@ -23,12 +26,24 @@
 #include <time.h>
 #include <unistd.h>
 
+enum {
+    PLACES = 256,                        /* of processes; two that share one only cost each other looks */
+    PLACE_MARGIN = 8,                    /* threads that connect at once are not in the order of their descriptors */
+};
+
+/* Where the socket was that was found last in a process. */
+struct place {
+    pid_t process;
+    int descriptor;
+};
+
 struct peer_finder {
     int netlink;                         /* -1: the kernel has no sock_diag; /proc/net/tcp is read instead */
     time_t second;                       /* in which `scans` looks at all processes were taken */
     unsigned scans;
     unsigned looks;                      /* of the last check */
     pid_t process;                       /* that it has found */
+    struct place places[PLACES];         /* by process */
 };
 
 enum { LOOKS_OF_A_SOCKET = 20 };         /* what finding the socket costs beside, in descriptors */
@@ -146,39 +161,63 @@ static struct peer_socket socket_of(struct peer_finder *finder, const struct end
 
 enum found { FOUND_NOT, FOUND, FOUND_TOO_MANY };
 struct search {
+    struct place *places;                /* the finder's */
     char link[64];                       /* "socket:[INODE]" */
     unsigned descriptors_left;
     bool denied;                         /* a process of the instance would not be looked into */
     pid_t process;                       /* that holds it */
 };
 
+/* Those of an open /proc/PID/fd from `descriptor` on. */
+static enum found search_folder(struct search *search, int folder, int descriptor, int *ret_descriptor)
+{
+    enum { DOTS = 2 };                   /* positions before the first descriptor: "." and ".." */
+    _Alignas(struct dirent64) char names[1024];
+    char link[64];
+    ssize_t len;
+
+    if (lseek(folder, descriptor == 0 ? 0 : descriptor + DOTS, SEEK_SET) < 0)
+        return FOUND_NOT;
+    while ((len = getdents64(folder, names, sizeof names)) > 0) {
+        const struct dirent64 *entry;
+        for (ssize_t at = 0; at < len; at += entry->d_reclen) {
+            entry = (const struct dirent64 *)(const void *)(names + at);
+            if (search->descriptors_left == 0)
+                return FOUND_TOO_MANY;
+            search->descriptors_left--;
+            ssize_t link_len = readlinkat(folder, entry->d_name, link, sizeof link - 1);
+            if (link_len <= 0)
+                continue; /* "." and "..", or closed meanwhile */
+            link[link_len] = '\0';
+            if (strcmp(link, search->link) == 0) {
+                *ret_descriptor = (int)strtol(entry->d_name, NULL, 10);
+                return FOUND;
+            }
+        }
+    }
+    return FOUND_NOT;
+}
+
 static enum found search_process(struct search *search, pid_t pid)
 {
-    char path[64], link[64];
-    enum found found = FOUND_NOT;
+    struct place *place = &search->places[(unsigned)pid % PLACES];
+    int from = place->process == pid && place->descriptor > PLACE_MARGIN ? place->descriptor - PLACE_MARGIN : 0, descriptor = 0;
+    char path[64];
 
     (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    DIR *folder = opendir(path);
-    if (folder == NULL) {
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
         search->denied |= errno == EACCES || errno == EPERM;
         return FOUND_NOT;
     }
-    for (struct dirent *entry = readdir(folder); entry != NULL && found == FOUND_NOT; entry = readdir(folder)) {
-        if (search->descriptors_left-- == 0) {
-            search->descriptors_left = 0;
-            found = FOUND_TOO_MANY;
-            break;
-        }
-        ssize_t len = readlinkat(dirfd(folder), entry->d_name, link, sizeof link - 1);
-        if (len <= 0)
-            continue; /* "." and "..", or closed meanwhile */
-        link[len] = '\0';
-        if (strcmp(link, search->link) == 0) {
-            found = FOUND;
-            search->process = pid;
-        }
+    enum found found = search_folder(search, folder, from, &descriptor);
+    if (found == FOUND_NOT && from > 0) /* all of them: what is before may have been closed and opened, and a position may mean something else */
+        found = search_folder(search, folder, 0, &descriptor);
+    (void)close(folder); /* only read from */
+    if (found == FOUND) {
+        search->process = pid;
+        *place = (struct place){ pid, descriptor };
     }
-    (void)closedir(folder); /* only read from */
     return found;
 }
 
@@ -283,7 +322,7 @@ static bool scan_allowed(struct peer_finder *finder)
 
 enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, const pid_t *others, unsigned others_count, struct sluice_error *reterr)
 {
-    struct search search = { .descriptors_left = PEER_DESCRIPTORS_MAX };
+    struct search search = { .places = finder->places, .descriptors_left = PEER_DESCRIPTORS_MAX };
     struct ends ends;
 
     finder->looks = LOOKS_OF_A_SOCKET;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 #include "broker/base/assert.h"
 #include "broker/edge/log.h"
@@ -158,13 +159,26 @@ void instance_unpin(struct runtime_instance *instance)
         instance_free(instance);
 }
 
-/* A connection may hold a head of a mebibyte before anybody has looked at it: no more of them than an instance has use for. */
+/* No more than an instance has use for: each is a descriptor of ours, and may hold a head of a mebibyte before anybody has looked at it (the sum of those
+ * is bounded beside). But never fewer than a runtime needs that opens one for each invocation at once, or two: one to ask by, one to answer by. */
 static unsigned connections_max(const struct config_function *function)
 {
-    enum { AT_LEAST = 32, OF_AN_INVOCATION = 4 };
-    unsigned wanted = AT_LEAST + OF_AN_INVOCATION * function->concurrency;
+    enum { OTHERS = 32 /* extensions, telemetry, what is closed and not noticed yet */, WANTED = 4, NEEDED = 2 };
+    unsigned wanted = OTHERS + WANTED * function->concurrency, needed = OTHERS + NEEDED * function->concurrency,
+             most = needed > RUNTIME_CONNECTIONS_MAX ? needed : RUNTIME_CONNECTIONS_MAX;
 
-    return wanted < RUNTIME_CONNECTIONS_MAX ? wanted : RUNTIME_CONNECTIONS_MAX;
+    return wanted < most ? wanted : most;
+}
+
+/* A runtime that may not connect ends, and its next instance does, too: whoever has to raise the limit is to read of it. */
+static void check_descriptors(const struct config_function *function, uint64_t id)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && function->concurrency >= limit.rlim_cur)
+        log_format(LOG_WARN, "function=%s instance=%llu event=descriptors-short concurrency=%u limit=%llu "
+                   "next=\"each takes a connection, here and in its process: raise the limit (LimitNOFILE=, ulimit -n) or lower concurrency\"",
+                   function->name, (unsigned long long)id, function->concurrency, (unsigned long long)limit.rlim_cur);
 }
 
 enum sluice_err runtime_open(struct runtime_api *api, uint64_t id, const struct config_function *function, bool provisioned,
@@ -179,6 +193,7 @@ enum sluice_err runtime_open(struct runtime_api *api, uint64_t id, const struct 
         instance_free(instance);
         return err == SLUICE_EIO ? SLUICE_ELIMIT : err; /* on loopback nothing else goes wrong: no descriptor or port is left */
     }
+    check_descriptors(function, id);
     http_listener_bound(instance->listener, connections_max(function), ((size_t)function->concurrency + 1) * RUNTIME_RESPONSE_BYTES_MAX);
     http_listener_pause(instance->listener, true); /* until it is known whose process may connect */
     map_put(&api->instances, id, (uint64_t)(uintptr_t)instance);

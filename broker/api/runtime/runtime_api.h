@@ -19,7 +19,7 @@ enum {
     RUNTIME_RESPONSE_BYTES_MAX = 6291556,    /* 6 MiB + 100: over it 413, and the caller gets Function.ResponseSizeTooLarge */
     RUNTIME_STREAM_BYTES_MAX = 200 << 20,    /* of a streamed response */
     RUNTIME_LINE_BYTES_MAX = 1 << 20,        /* one header line: X-Ray error causes are that long */
-    RUNTIME_CONNECTIONS_MAX = 256,           /* of one instance */
+    RUNTIME_CONNECTIONS_MAX = 256,           /* of one instance; more if its function has more than a hundred at once: see connections_max() */
     RUNTIME_EXTENSIONS_MAX = 10,
     RUNTIME_LOOKS_PER_S = 20000,             /* of an instance: descriptors looked at to know who connects, some 20 ms; beyond, its port rests */
 };
