@@ -158,6 +158,26 @@ TEST(only_processes_of_the_instance_are_taken)
     peer_finder_free(finder);
 }
 
+TEST(that_no_descriptor_is_left_to_look_with_is_said)
+{
+    struct peer_finder *finder = peer_finder_new();
+    struct port port = port_open();
+    struct sluice_error error;
+    struct rlimit files, none;
+
+    int own = connect_plain(&port.address), accepted = accept(port.listening, NULL, NULL), next = dup(own);
+    EXPECT_EQ(0, getrlimit(RLIMIT_NOFILE, &files));
+    (void)close(next);
+    none = (struct rlimit){ .rlim_cur = (rlim_t)next, .rlim_max = files.rlim_max };
+    EXPECT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+    EXPECT_EQ(SLUICE_ELIMIT, peer_check(finder, accepted, getpid(), NULL, 0, &error));
+    EXPECT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+    EXPECT(strstr(error.text, "no descriptor left") != NULL);
+    EXPECT_EQ(SLUICE_OK, peer_check(finder, accepted, getpid(), NULL, 0, &error));
+    (void)close(own), (void)close(accepted), (void)close(port.listening);
+    peer_finder_free(finder);
+}
+
 /* What one more connection from `self` costs to find, in descriptors looked at; the connection stays. */
 static unsigned looks_for_another(struct peer_finder *finder, const struct port *port, pid_t self, int *ret_fd)
 {

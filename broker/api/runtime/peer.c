@@ -165,6 +165,7 @@ struct search {
     char link[64];                       /* "socket:[INODE]" */
     unsigned descriptors_left;
     bool denied;                         /* a process of the instance would not be looked into */
+    bool blind;                          /* nor could it be: we have no descriptor, or no memory, for that */
     pid_t process;                       /* that holds it */
 };
 
@@ -208,6 +209,7 @@ static enum found search_process(struct search *search, pid_t pid)
     int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0) {
         search->denied |= errno == EACCES || errno == EPERM;
+        search->blind |= errno == EMFILE || errno == ENFILE || errno == ENOMEM;
         return FOUND_NOT;
     }
     enum found found = search_folder(search, folder, from, &descriptor);
@@ -346,6 +348,9 @@ enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, con
     if (found == FOUND_TOO_MANY)
         return sluice_fail(reterr, SLUICE_EACCESS, "the instance has more than %d open descriptors to look at",
                            PEER_DESCRIPTORS_MAX);
+    if (search.blind)
+        return sluice_fail(reterr, SLUICE_ELIMIT, "whose it is cannot be looked up: the daemon has no descriptor left; raise its limit (LimitNOFILE=, "
+                                                  "ulimit -n)");
     return sluice_fail(reterr, SLUICE_EACCESS, "it comes from none of the processes of the instance (group %d)%s", (int)leader,
                        search.denied ? "; some of them may not be looked into: do they run as another user?" : "");
 }

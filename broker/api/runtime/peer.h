@@ -22,7 +22,8 @@ struct peer_finder *peer_finder_new(void);
 struct peer_finder *peer_finder_free(struct peer_finder *finder);    /* NULL is fine; returns NULL */
 /* SLUICE_OK: `fd`, an accepted connection, comes from a process of the group `leader`, from a descendant of that process, or from one of the
  * `others`, which are known to live, and their descendants: what has left the group is found by its parents no more once the leader has ended.
- * SLUICE_ENOTFOUND: whoever connected has left already. SLUICE_EACCESS: from another, or from one that cannot be found: the reason. */
+ * SLUICE_ENOTFOUND: whoever connected has left already. SLUICE_EACCESS: from another, or from one that cannot be found: the reason.
+ * SLUICE_ELIMIT: the daemon has no descriptor left to look with. */
 enum sluice_err peer_check(struct peer_finder *finder, int fd, pid_t leader, const pid_t *others, unsigned others_count, struct sluice_error *reterr);
 /* Which process the last check that was SLUICE_OK has found. */
 pid_t peer_process(const struct peer_finder *finder);
