@@ -209,7 +209,7 @@ TEST(the_thousandth_connection_of_a_process_is_found_beside_the_one_before)
         EXPECT(looks_for_another(finder, &port, self, &opened[i]) <= LOOKS_EACH_MAX);
     /* One far before the last is found as well, */
     (void)close(opened[LOW]);
-    EXPECT(looks_for_another(finder, &port, self, &other) <= LOOKS_EACH_MAX + LOW);
+    EXPECT(looks_for_another(finder, &port, self, &other) <= LOOKS_EACH_MAX + (unsigned)opened[LOW]);
     EXPECT_EQ(opened[LOW], other);
     /* and so is one a little before it: of several threads the second may be the first to connect. */
     (void)close(opened[LOW - 2]);
