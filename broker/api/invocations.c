@@ -91,9 +91,9 @@ static void call_repeat(struct call *call, const struct invoke_request *request,
 {
     call->api->counts.attached++;
     memcpy(call->request_id, entry->request_id, sizeof call->request_id);
-    if (entry->too_long) {
-        request->form->refused(call, SLUICE_EEXISTS, "this request (amz-sdk-invocation-id) was executed already, and its streamed response was too long "
-                               "to be kept for a second time; to have the function run again, send it as a new request");
+    if (entry->lost) {
+        request->form->refused(call, SLUICE_EEXISTS, "this request (amz-sdk-invocation-id) was executed already, and its response was too long to be kept, "
+                               "or had to make room for others; to have the function run again, send it as a new request");
         return;
     }
     if (entry->streams) {
@@ -146,14 +146,24 @@ void invocation_begin(struct call *call, const struct invoke_request *request)
     request->form->refused(call, err, error.text);
 }
 
-/* Its slowest reader sets the pace; with none left it goes as fast as it can. */
+/* The latest try sets the pace; with nobody left it goes as fast as it can. */
 static bool is_clogged(const struct invocation *invocation)
 {
+    const struct call *latest = list_empty(&invocation->calls) ? NULL : LIST_OWNER(invocation->calls.previous, struct call, waiting);
+
+    return latest != NULL && http_unsent(latest->exchange) >= HTTP_UNSENT_HIGH_BYTES;
+}
+
+/* Who tries again has given up its tries before: one of them that does not read is cut off, for it may be a connection that is silently broken. */
+static void cut_slow(struct invocation *invocation)
+{
     LIST_EACH(at, &invocation->calls) {
-        if (http_unsent(LIST_OWNER(at, struct call, waiting)->exchange) >= HTTP_UNSENT_HIGH_BYTES)
-            return true;
+        struct call *call = LIST_OWNER(at, struct call, waiting);
+        if (at == invocation->calls.previous || http_unsent(call->exchange) < HTTP_UNSENT_HIGH_BYTES)
+            continue;
+        (void)invocation_detach(call);
+        http_abort(call->exchange);
     }
-    return false;
 }
 
 static void invocation_look(struct invocation *invocation)
@@ -313,6 +323,7 @@ bool api_stream_piece(struct api *api, uint64_t invoke, struct view piece)
         once_stream_piece(api->once, invocation->once, piece);
     LIST_EACH(at, &invocation->calls)
         invocation->form->piece(LIST_OWNER(at, struct call, waiting), piece);
+    cut_slow(invocation);
     invocation->paused = is_clogged(invocation);
     return !invocation->paused;
 }

@@ -6,9 +6,9 @@
  *
  * An entry is found by that id, the door, the function and a hash of the payload: an id used again for something else is something else.
  * Only answers that speak of an execution are kept; refusals (429, 503) are not, for what was refused shall be tried. A streamed response is
- * kept as it comes, and a later try gets all of it from its beginning; of one that became too long only that is kept, and a later try is refused:
- * better no answer than a second execution. PutEvents is kept with what it
- * said of each entry, in a table of its own with the same bounds. */
+ * kept as it comes, and a later try gets all of it from its beginning. Where a response became too long, or had to make room for others, it is known
+ * that it was executed, and a later try is refused: better no answer than a second execution. PutEvents is kept with what it said of each entry,
+ * in a table of its own with the same bounds. */
 #ifndef SLUICE_API_ONCE_H
 #define SLUICE_API_ONCE_H
 
@@ -17,7 +17,7 @@
 enum {
     ONCE_ENTRIES_MAX = 4096,             /* the oldest ended goes first; if all still run, a further request is not held against them */
     ONCE_KEPT_MS = 60000,                /* after the answer */
-    ONCE_BYTES_MAX = 32 << 20,           /* of answers kept; one that does not fit is not kept */
+    ONCE_BYTES_MAX = 32 << 20,           /* of answers kept; the oldest goes first */
     ONCE_STREAM_BYTES_MAX = 6 << 20,     /* of one streamed response: as much as one that comes whole may have */
     ONCE_ID_BYTES_MAX = 64,              /* SDKs send a UUID; anything longer is not an id */
 };
@@ -27,7 +27,7 @@ struct once_key {
     uint64_t id_len, hash;
 };
 struct once_entry {
-    struct list link;                    /* by age */
+    struct list link, kept;              /* kept: it has ended, and its answer is there */
     struct once_key key;
     struct invocation *invocation;       /* runs */
     struct publishing *publishing;       /* on its way to the disk */
@@ -35,7 +35,8 @@ struct once_entry {
     char request_id[UUID_TEXT_LEN + 1];  /* of the first try: what the function saw */
     bool failed;
     struct bytes body, type, log_tail;
-    bool streams, too_long;              /* a streamed response has begun; is not kept any more */
+    bool streams;                        /* a streamed response has begun */
+    bool lost;                           /* there is nothing to give to a later try; of a streamed response perhaps while it still comes */
     struct bytes stream, content_type;   /* what has come of it */
 };
 

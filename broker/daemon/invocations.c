@@ -20,6 +20,7 @@ struct invocation {
     unsigned left;                   /* deliveries without a result */
     bool failed, reported;
     int64_t begun_us;                /* mono */
+    int64_t shared_us, shared_at_us; /* billed to others that began later and have ended, while covered_until_us was shared_at_us */
     int64_t timeout_ms;              /* it has had so long; 0: it was in time */
     char error_type[ERROR_TYPE_KEPT_BYTES + 1];
     char request_id[UUID_TEXT_LEN + 1];
@@ -41,7 +42,7 @@ struct runner {                      /* one instance; there are thousands that w
     bool cold;                       /* its init is not billed yet */
     int64_t memory_limit_bytes;
     int64_t started_us, init_us;     /* init once it is ready */
-    int64_t busy_until_us;           /* end of the last invocation */
+    int64_t covered_until_us;        /* end of the last invocation that was the oldest: since the begin of each open one it is billed to here */
     int64_t exit_us;
     int64_t memory_bytes, memory_looked_us; /* the last peak, and when */
     struct capture *capture;
@@ -209,12 +210,50 @@ static int64_t memory_look(struct invocations *invocations, struct runner *runne
     return runner->memory_bytes;
 }
 
+/* ---- what several at once are billed ----
+ * The time during which one or more ran, each moment of it once, to who was the first to end of those that ran: what all are billed is what the
+ * instance was busy. Open ones are in the order of their begins. When one ends, all since its begin is billed: for who began later that is all its
+ * time so far; for who began earlier it is more of it, by what the one that ended is billed. Mostly the oldest ends, and only covered_until_us moves. */
+
+static int64_t free_from(const struct runner *runner, const struct invocation *invocation)
+{
+    return invocation->begun_us > runner->covered_until_us ? invocation->begun_us : runner->covered_until_us;
+}
+
+static int64_t billed_of(const struct runner *runner, const struct invocation *invocation, int64_t now_us)
+{
+    int64_t shared_us = invocation->shared_at_us == runner->covered_until_us ? invocation->shared_us : 0;
+    int64_t billed_us = now_us - free_from(runner, invocation) - shared_us;
+
+    return billed_us > 0 ? billed_us : 0;
+}
+
+static void bill(struct runner *runner, size_t at, int64_t now_us)
+{
+    struct invocation *items = runner->open.items;
+    int64_t billed_us = billed_of(runner, &items[at], now_us);
+
+    if (at == runner->open_at) {
+        runner->covered_until_us = now_us;
+        return;
+    }
+    for (size_t i = runner->open_at; i < runner->open.count; i++) {
+        struct invocation *other = &items[i];
+        if (i > at)
+            other->shared_us = now_us - free_from(runner, other);
+        else if (other->shared_at_us != runner->covered_until_us)
+            other->shared_us = billed_us;
+        else
+            other->shared_us += billed_us;
+        other->shared_at_us = runner->covered_until_us;
+    }
+}
+
 static struct report report_of(struct runner *runner, const struct invocation *invocation, int64_t now_us, int64_t memory_bytes)
 {
     /* What was begun behind others (lines of a pipe, deliveries that a native function asked for ahead) runs when they have ended; what a Lambda
      * function has at once runs at once. */
-    int64_t free_us = invocation->begun_us > runner->busy_until_us ? invocation->begun_us : runner->busy_until_us;
-    int64_t from_us = runner->protocol == PROTOCOL_LAMBDA ? invocation->begun_us : free_us;
+    int64_t from_us = runner->protocol == PROTOCOL_LAMBDA ? invocation->begun_us : free_from(runner, invocation);
     int64_t timeout_us = invocation->timeout_ms * 1000;
 
     if (timeout_us > 0 && now_us + 1000 > from_us + timeout_us && runner->protocol != PROTOCOL_STDIO_LINES) /* of which each line has its time */
@@ -224,7 +263,7 @@ static struct report report_of(struct runner *runner, const struct invocation *i
     return (struct report){
         .request_id = invocation->request_id,
         .duration_us = now_us - from_us,
-        .shared_us = (free_us < now_us ? free_us : now_us) - from_us,
+        .billed_us = billed_of(runner, invocation, now_us),
         .init_us = runner->cold ? runner->init_us : -1,
         .memory_limit_bytes = runner->memory_limit_bytes,
         .memory_used_bytes = memory_bytes,
@@ -239,7 +278,7 @@ static struct report report_of(struct runner *runner, const struct invocation *i
 static struct usage_sums sums_of(const struct report *report, bool reported)
 {
     int64_t init_us = report->init_us > 0 ? report->init_us : 0;
-    int64_t billed_us = reported ? report_billed_ms(report) * 1000 : report->duration_us - report->shared_us + init_us;
+    int64_t billed_us = reported ? report_billed_ms(report) * 1000 : report->billed_us + init_us;
 
     return (struct usage_sums){
         .invocations = 1,
@@ -296,7 +335,7 @@ static void invocation_close(struct invocations *invocations, struct runner *run
     }
     usage_add(invocations->usage, runner->function, now.wall_ms, &sums);
     runner->cold = false;
-    runner->busy_until_us = now.mono.us;
+    bill(runner, at, now.mono.us);
     open_remove(runner, at);
     save_later(invocations);
 }
@@ -357,7 +396,7 @@ void invocations_start_failed(struct invocations *invocations, uint64_t instance
     if (runner == NULL || !runner->init_over || invocations->last.instance != instance || end->duration_us < 0)
         return;
     struct now now = clock_now();
-    struct report report = { .request_id = request_id, .duration_us = end->duration_us, .init_us = -1, .memory_limit_bytes = runner->memory_limit_bytes,
+    struct report report = { .request_id = request_id, .duration_us = end->duration_us, .billed_us = end->duration_us, .init_us = -1, .memory_limit_bytes = runner->memory_limit_bytes,
                              .memory_used_bytes = memory_look(invocations, runner, now.mono.us), .status = end->status, .error_type = end->error_type,
                              .timeout_ms = runner->timeout_ms };
     struct usage_sums sums = sums_of(&report, runner->reports);
@@ -416,6 +455,7 @@ void invocations_begin(struct invocations *invocations, uint64_t instance, uint6
     invocation->failed = false;
     invocation->reported = runner->reports && request_id != NULL;
     invocation->begun_us = clock_now().mono.us;
+    invocation->shared_us = invocation->shared_at_us = 0;
     invocation->timeout_ms = 0;
     invocation->error_type[0] = '\0';
     invocation->request_id[0] = '\0';

@@ -4,8 +4,8 @@
  *      └─ init ──┘          └─ busy ─┘
  *
  * Owns: an entry for each instance that the daemon started, with the leases that are out; the usage of functions (edge/usage.h).
- * An invocation is a lease, whatever its number of deliveries. Where an instance has several at once, what is billed of each counts from the end
- * of the one before it: what they add up to is never more than the instance was busy. An instance that never became ready has run
+ * An invocation is a lease, whatever its number of deliveries. Where an instance has several at once, each moment is billed to one of them:
+ * what they add up to is what the instance was busy. An instance that never became ready has run
  * nothing, but a failed init was the time of the invocation that failed with it.
  * Memory is looked at no more often than every LOOK_MS: an invocation that ends in between is told the last peak. A stdio process is one
  * invocation: closed by its end, and what it took is what the process took, by the spawner's clock (ours is late when there is much to do).

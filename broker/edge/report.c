@@ -13,7 +13,7 @@ static int64_t divide_up(int64_t value, int64_t by)
 
 int64_t report_billed_ms(const struct report *report)
 {
-    int64_t billed_ms = divide_up(report->duration_us - report->shared_us + (report->init_us > 0 ? report->init_us : 0), 1000);
+    int64_t billed_ms = divide_up(report->billed_us + (report->init_us > 0 ? report->init_us : 0), 1000);
 
     return billed_ms > 0 ? billed_ms : 1;
 }

@@ -9,7 +9,7 @@
  * Behind them, after a failure, `Status: error\tError Type: T\t` or `Status: timeout\t`; before the END of one that took too long stands
  *   2026-11-22T11:34:00.000Z ID Task timed out after 3.00 seconds
  * MB are 2^20 bytes, as Lambda's.
- * Billed is the duration, without what others beside it are billed for and with the init of a cold start, rounded up to a millisecond. A function without a limit has as its memory size
+ * Billed is the duration, but for what others beside it are billed for, and the init of a cold start, rounded up to a millisecond. A function without a limit has as its memory size
  * what it used (a Lambda function 128 MB, which is what it is told that it has). For every protocol alike; which of them says it by default is the configuration's (`log.report`).
  *
  * INIT_START and what an init that failed or took too long is told by are protocol lambda's:
@@ -32,7 +32,7 @@ enum report_status { REPORT_SUCCESS, REPORT_ERROR, REPORT_TIMEOUT };
 struct report {
     const char *request_id;          /* UUID text */
     int64_t duration_us;
-    int64_t shared_us;               /* of which others, beside it in its process, are billed */
+    int64_t billed_us;               /* without the init; less than the duration where others ran beside it in its process */
     int64_t init_us;                 /* of the cold start that came before it; -1: it was warm */
     int64_t memory_limit_bytes;      /* 0: none */
     int64_t memory_used_bytes;       /* 0: not known */

@@ -181,6 +181,26 @@ class AmongOthers(MisbehavingTest):
                 self.assertIn("action=kill-after-others", daemon.log())
 
 
+    def test_each_moment_is_billed_once(self):
+        """A long invocation, and short ones that begin and end while it runs: together they are billed what the long one took."""
+        daemon = self.prepare(configuration({"f": {"runtime": "nodejs", "handler": "index.handler", "code": "code", "concurrency": 3, "timeout": "20s",
+                                                   "scale": {"max": 1}}}), http=True, environment=ENVIRONMENT)
+        (daemon.folder / "code").mkdir()
+        (daemon.folder / "code" / "index.js").write_text("exports.handler = async (event) => new Promise((done) => setTimeout(done, event.ms ?? 0));")
+        daemon.start()
+        daemon.invoke("f", {})       # its start is billed, too
+        long = threading.Thread(target=daemon.invoke, args=("f", {"ms": 1500}))
+        long.start()
+        daemon.wait_show("f", lambda shown: shown["invokes"]["running"] == 1, "the long one runs")
+        for _ in range(4):
+            daemon.invoke("f", {"ms": 100})
+        long.join()
+        reports = [tuple(map(float, found)) for found in re.findall(r"\tDuration: (\S+) ms\tBilled Duration: (\S+) ms\t", daemon.sluice("function", "logs", "f"))]
+        self.assertEqual(6, len(reports))
+        took, billed = reports[-1][0], sum(billed for _, billed in reports[1:])
+        self.assertTrue(took >= 1499 and took <= billed + 1 and billed <= took + len(reports), reports)  # each is rounded up
+
+
 class Starting(MisbehavingTest):
     def given_program(self, daemon, name, mode=0o755, text="#!/bin/sh\nwhile read -r line; do echo '{}'; done\n"):
         path = daemon.folder / name

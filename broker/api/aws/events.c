@@ -247,7 +247,7 @@ void events_put(struct call *call, struct view object)
     bool has_key = once_key_of(call, "put-events", 0, object, &once);
     if (has_key)
         seen = once_find(call->api->once_events, &once);
-    if (seen != NULL) {
+    if (seen != NULL && !seen->lost) { /* so many that one is lost are never kept: it would be published again */
         put_repeat(call, seen);
         return;
     }
