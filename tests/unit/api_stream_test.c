@@ -84,12 +84,13 @@ TEST(the_sums_of_frames_are_those_of_zlib)
         }
     }
     /* A sum goes on where another one ended, wherever that was. */
+    uint32_t all = sum_by_bits(data, LONG_BYTES);
     for (size_t first = 0; first <= SHORT_BYTES_MAX; first++) {
         (void)snprintf(label, sizeof label, "%zu bytes, then the others", first);
         test_label(label);
         uint32_t sum = eventstream_crc32(0, data, first);
         EXPECT_EQ(sum_by_bits(data, SHORT_BYTES_MAX), eventstream_crc32(sum, data + first, SHORT_BYTES_MAX - first));
-        EXPECT_EQ(sum_by_bits(data, LONG_BYTES), eventstream_crc32(sum, data + first, LONG_BYTES - first));
+        EXPECT_EQ(all, eventstream_crc32(sum, data + first, LONG_BYTES - first));
     }
     test_label(NULL);
     free(data);
