@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "broker/base/arena.h"
+#include "broker/base/trace_id.h"
 #include "broker/edge/log.h"
 #include "broker/edge/platform_record.h"
 #include "schemas/codec/json.h"
@@ -223,21 +224,38 @@ struct request_id lambda_request_id(const struct handover *handover)
     return id;
 }
 
+/* The event's own, else one that is the same on every attempt. */
+static void trace_id_of(const struct handover *handover, struct view request_id, char ret_text[TRACE_ID_LEN + 1])
+{
+    struct event event;
+    int64_t unix_ms = 0;
+
+    if (envelope_decode_stored(handover->envelope, &event)) {
+        if (trace_id_from_traceparent(event.traceparent, ret_text))
+            return;
+        bool dated = event.id_is_uuid && uuid_is_v7((const uint8_t *)event.id.data);
+        unix_ms = dated ? uuid7_time_ms((const uint8_t *)event.id.data) : event.has_time ? event.time_ms : 0;
+    }
+    trace_id_make(request_id, unix_ms, ret_text);
+}
+
 void lambda_deliver(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct handover *handover)
 {
     struct request_id id = lambda_request_id(handover);
-    char arn[LAMBDA_ARN_BYTES];
+    char arn[LAMBDA_ARN_BYTES], trace_id[TRACE_ID_LEN + 1];
     struct instance_info info;
     uint32_t function;
 
     if (!engine_instance_find(broker->engine, instance, &function, &info))
         return; /* the engine has just named it */
+    trace_id_of(handover, view_of(id.text), trace_id);
     lambda_arn(engine_function_name(broker->engine, function), arn);
     bytes_clear(&broker->handover);
     broker_put_input(broker, handover, &broker->handover);
     instances_freeze(broker->instances, instance, false);
     runtime_deliver(broker->runtime, instance, &(struct runtime_invocation){
-        .lease = lease, .request_id = id.text, .arn = arn, .deadline_ms = deadline_ms, .payload = bytes_view(&broker->handover) });
+        .lease = lease, .request_id = id.text, .arn = arn, .trace_id = trace_id, .deadline_ms = deadline_ms,
+        .payload = bytes_view(&broker->handover) });
 }
 
 void lambda_invoke(struct broker *broker, uint64_t instance, uint64_t lease, int64_t deadline_ms, const struct api_invocation *invocation)

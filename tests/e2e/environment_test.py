@@ -78,14 +78,38 @@ class EnvironmentTest(sluice_daemon.DaemonTest):
                         self.assertRegex(found[name], f"^(?:{value.pattern})$", name)
                 self.assertEqual(answer.get("own"), answer.get("found"))
 
-    def test_an_event_has_the_trace_id_that_its_caller_was_told(self):
-        daemon = self.prepare('functions: {f: {runtime: python, handler: app.handler, code: code, retry: {attempts: 1}}}', http=True)
+    def test_events_have_the_trace_ids_of_who_sent_them(self):
+        daemon = self.prepare("""
+functions: {f: {runtime: python, handler: app.handler, code: code, retry: {attempts: 2, backoff: 1s..1s}}}
+rules: {all: {pattern: {source: [shop]}, targets: [{function: f}]}}
+""", http=True)
         (daemon.folder / "code").mkdir()
-        (daemon.folder / "code" / "app.py").write_text("import os\ndef handler(event, context): print(os.environ['_X_AMZN_TRACE_ID'])\n")
+        (daemon.folder / "code" / "app.py").write_text("import os\ndef handler(event, context): print('<' + os.environ['_X_AMZN_TRACE_ID'] + '>'); raise RuntimeError\n")
         daemon.start()
-        told = daemon.invoke("f", x_amz_invocation_type="Event", x_amzn_trace_id="Root=1-5759e988-bd862e3fe1be46a994272793")
-        daemon.wait_balance("f", succeeded=1, pending=0)
-        self.assertIn(told.headers["X-Amzn-Trace-Id"], daemon.sluice("function", "logs", "f"))
+        root, whole = "Root=1-5759e988-bd862e3fe1be46a994272793", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=0123456789abcdef;Sampled=1"
+        seen = lambda: re.findall("<(Root=.*)>", daemon.sluice("function", "logs", "f"))
+        def sent(send, wanted):
+            """Both attempts have the same."""
+            before = len(seen()) if daemon.balance("f")["dead_lettered"] else 0
+            dead = daemon.balance("f")["dead_lettered"]
+            wanted = send() or wanted
+            daemon.wait_balance("f", dead_lettered=dead + 1, pending=0)
+            first, second = seen()[before:]
+            self.assertEqual(first, second)
+            self.assertRegex(first, f"^{wanted}$")
+        def invoke(**headers):
+            return daemon.invoke("f", x_amz_invocation_type="Event", **headers).headers["X-Amzn-Trace-Id"]
+        def put(**more):
+            entry = {"Source": "shop", "DetailType": "t", "Detail": "{}", **more}
+            answer = daemon.http("POST", "/", json.dumps({"Entries": [entry]}), {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AWSEvents.PutEvents"})
+            self.assertEqual(json.loads(answer.body)["FailedEntryCount"], 0)
+        sent(lambda: invoke(), None)
+        sent(lambda: self.assertRegex(invoke(x_amzn_trace_id=root), f"^{root};Parent="), f"{root};Parent=[0-9a-f]{{16}};Sampled=0")
+        sent(lambda: self.assertEqual(invoke(x_amzn_trace_id=whole), whole), whole)
+        sent(lambda: put(), TRACE["_X_AMZN_TRACE_ID"].pattern)
+        sent(lambda: put(TraceHeader=whole), whole)
+        sent(lambda: daemon.http("POST", "/events", b"{}", {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "shop", "ce-type": "t", "Content-Type": "application/json",
+                                 "ce-traceparent": "00-5759e988bd862e3fe1be46a994272793-0123456789abcdef-01"}) and None, whole)
 
 
 if __name__ == "__main__":

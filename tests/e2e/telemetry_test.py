@@ -36,7 +36,7 @@ class TelemetryTest(sluice_daemon.DaemonTest):
         told = json.loads(daemon.invoke("f", {"until": 2}).body)
         records = told["records"]
         types = [record["type"] for record in records if record["type"] != "function"]
-        self.assertEqual(types[:5], ["platform.initStart", "platform.telemetrySubscription", "platform.extension", "platform.initRuntimeDone",
+        self.assertEqual(types[:5], ["platform.initStart", "platform.telemetrySubscription", "platform.initRuntimeDone", "platform.extension",
                                      "platform.initReport"], types)
         self.assertEqual(types[5:], ["platform.start", "platform.runtimeDone", "platform.report"] * 2 + ["platform.start"])
         self.assertIn("a line \"of\" its own", [record["record"] for record in records if record["type"] == "function"])

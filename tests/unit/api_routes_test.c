@@ -141,9 +141,15 @@ TEST(a_request_becomes_a_payload)
             if (strstr(payload, requests[i].has[p]) == NULL)
                 test_fail(__FILE__, __LINE__, "no %s in %s", requests[i].has[p], payload);
         }
-        bench_answer(&bench, "{\"statusCode\":204}");
+        char trace_id[128], root[128];
+        (void)snprintf(trace_id, sizeof trace_id, "%.*s", VIEW_ARGS(bench_invocation(&bench)->trace_id));
+        (void)snprintf(root, sizeof root, "\"x-amzn-trace-id\":\"%.*s\"", (int)strcspn(trace_id, ";"), trace_id);
+        EXPECT(strstr(payload, root) != NULL);
+        bench_answer(&bench, "{\"statusCode\":204,\"headers\":{\"X-Amzn-Trace-Id\":\"forged\"}}");
         client_answer(&client, &reply);
         EXPECT_EQ(204, reply.status);
+        EXPECT_TEXT(trace_id, reply_header(&reply, "x-amzn-trace-id"));
+        EXPECT(memmem(reply.head.data, reply.head.len, "forged", 6) == NULL);
         reply_done(&reply);
     }
     test_label(NULL);

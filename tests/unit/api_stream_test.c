@@ -48,10 +48,52 @@ static void expect_frames(const char *expected, struct view body)
     bytes_done(&frames);
 }
 
+/* As it is defined, a bit at a time. */
+static uint32_t sum_by_bits(const char *data, size_t len)
+{
+    uint32_t sum = 0xffffffff;
+
+    for (size_t i = 0; i < len; i++) {
+        sum ^= (uint8_t)data[i];
+        for (unsigned bit = 0; bit < 8; bit++)
+            sum = (sum & 1) != 0 ? sum >> 1 ^ 0xedb88320 : sum >> 1;
+    }
+    return ~sum;
+}
+
 TEST(the_sums_of_frames_are_those_of_zlib)
 {
+    enum { SHORT_BYTES_MAX = 40, LONG_BYTES = 100003, ALIGNMENTS = 16 };
+    char *data = malloc(LONG_BYTES + ALIGNMENTS), label[64];
+    uint32_t random = 1;
+
     EXPECT_EQ(0xcbf43926, eventstream_crc32(0, "123456789", 9));
+    EXPECT_EQ(0xcbf43926, sum_by_bits("123456789", 9));
     EXPECT_EQ(0, eventstream_crc32(0, "", 0));
+    ASSERT(data != NULL);
+    for (size_t i = 0; i < LONG_BYTES + ALIGNMENTS; i++) {
+        random = random * 1664525 + 1013904223;
+        data[i] = (char)(random >> 24);
+    }
+    for (size_t from = 0; from < ALIGNMENTS; from++) {
+        for (size_t len = 0; len <= SHORT_BYTES_MAX + 1; len++) {
+            size_t bytes = len <= SHORT_BYTES_MAX ? len : LONG_BYTES;
+            (void)snprintf(label, sizeof label, "%zu bytes from %zu on", bytes, from);
+            test_label(label);
+            EXPECT_EQ(sum_by_bits(data + from, bytes), eventstream_crc32(0, data + from, bytes));
+        }
+    }
+    /* A sum goes on where another one ended, wherever that was. */
+    uint32_t all = sum_by_bits(data, LONG_BYTES);
+    for (size_t first = 0; first <= SHORT_BYTES_MAX; first++) {
+        (void)snprintf(label, sizeof label, "%zu bytes, then the others", first);
+        test_label(label);
+        uint32_t sum = eventstream_crc32(0, data, first);
+        EXPECT_EQ(sum_by_bits(data, SHORT_BYTES_MAX), eventstream_crc32(sum, data + first, SHORT_BYTES_MAX - first));
+        EXPECT_EQ(all, eventstream_crc32(sum, data + first, LONG_BYTES - first));
+    }
+    test_label(NULL);
+    free(data);
 }
 
 TEST(a_streamed_response_comes_in_frames)

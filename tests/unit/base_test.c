@@ -176,3 +176,54 @@ TEST(a_trace_id_follows_from_the_request_id)
     }
     test_label(NULL);
 }
+
+TEST(a_trace_id_and_its_w3c_form_are_one_another)
+{
+    static const char id[] = "01234567-89ab-7fff-bfff-ffffffffffff";
+    static const struct { const char *label, *trace_id, *traceparent; } cases[] = {
+        { "whole", "Root=1-6743a1b2-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=1", "00-6743a1b20123456789abcdef01234567-0123456789abcdef-01" },
+        { "in another order, with more", "Self=1-2-3; Sampled=0; Parent=fedcba9876543210;Root=1-6743a1b2-0123456789abcdef01234567;Lineage=a:0",
+          "00-6743a1b20123456789abcdef01234567-fedcba9876543210-00" },
+        { "sampled is 1 or not", "Root=1-6743a1b2-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=?", "00-6743a1b20123456789abcdef01234567-0123456789abcdef-00" },
+        { "no root", "Parent=0123456789abcdef;Sampled=1", NULL },
+        { "nothing", "", NULL },
+        { "only a name", "Root=", NULL },
+        { "version 2", "Root=2-6743a1b2-0123456789abcdef01234567", NULL },
+        { "short", "Root=1-6743a1b2-0123456789abcdef0123456", NULL },
+        { "long", "Root=1-6743a1b2-0123456789abcdef012345678", NULL },
+        { "capitals", "Root=1-6743A1B2-0123456789abcdef01234567", NULL },
+        { "no number", "Root=1-6743a1b2-0123456789abcdef0123456g", NULL },
+        { "zeros", "Root=1-00000000-000000000000000000000000", NULL },
+        { "a dash that is none", "Root=1-6743a1b2+0123456789abcdef01234567", NULL },
+    };
+    static const char *const none[] = {
+        "", "00-6743a1b20123456789abcdef01234567-0123456789abcdef-0", "00-6743a1b20123456789abcdef01234567-0123456789abcdef-011",
+        "01-6743a1b20123456789abcdef01234567-0123456789abcdef-01", "00-6743A1b20123456789abcdef01234567-0123456789abcdef-01",
+        "00-6743a1b20123456789abcdef01234567_0123456789abcdef-01", "00-6743a1b20123456789abcdef01234567-0123456789abcdef_01",
+        "00-6743a1b20123456789abcdef01234567-0000000000000000-01", "00-6743a1b20123456789abcdef01234567-0123456789abcdef-0x",
+        "00-6743a1b20123456789abcdef01234567-0123456789abcdef-11", "00-00000000000000000000000000000000-0123456789abcdef-01",
+    };
+    char text[TRACE_ID_LEN + 1], made[TRACE_ID_LEN + 1], traceparent[TRACEPARENT_LEN + 1], again[TRACEPARENT_LEN + 1];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_label(cases[i].label);
+        EXPECT_EQ(cases[i].traceparent != NULL, trace_id_to_traceparent(view_of(cases[i].trace_id), view_of(id), traceparent));
+        if (cases[i].traceparent == NULL)
+            continue;
+        EXPECT_TEXT(cases[i].traceparent, traceparent);
+        EXPECT(trace_id_from_traceparent(view_of(traceparent), text));
+        EXPECT(trace_id_to_traceparent(view_of(text), view_of(id), again));
+        EXPECT_TEXT(traceparent, again);
+    }
+    test_label("without a parent it has the request's");
+    EXPECT(trace_id_to_traceparent(view_of("Root=1-6743a1b2-0123456789abcdef01234567"), view_of(id), traceparent));
+    EXPECT(trace_id_from_traceparent(view_of(traceparent), text));
+    trace_id_make(view_of(id), 0, made);
+    EXPECT_EQ(0, strncmp(text, "Root=1-6743a1b2-0123456789abcdef01234567", TRACE_ID_ROOT_LEN));
+    EXPECT_TEXT(made + TRACE_ID_ROOT_LEN, text + TRACE_ID_ROOT_LEN);
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        test_label(none[i]);
+        EXPECT(!trace_id_from_traceparent(view_of(none[i]), text));
+    }
+    test_label(NULL);
+}

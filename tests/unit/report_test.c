@@ -7,33 +7,34 @@
 
 #define ID "8d7a9e6a-2b7e-42cc-a646-06afd518441e"
 #define MIB INT64_C(1048576)
+#define TOOK(us) .duration_us = (us), .billed_us = (us)
 
 static const struct { const char *label; struct report report; const char *text; } lines[] = {
-    { "a warm one", { .request_id = ID, .duration_us = 2900, .billed_us = 2900, .init_us = -1, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB },
+    { "a warm one", { .request_id = ID, TOOK(2900), .init_us = -1, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB },
       "REPORT RequestId: " ID "\tDuration: 2.90 ms\tBilled Duration: 3 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\t" },
     { "a cold start is billed with its init",
-      { .request_id = ID, .duration_us = 2900, .billed_us = 2900, .init_us = 120110, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB },
+      { .request_id = ID, TOOK(2900), .init_us = 120110, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB },
       "REPORT RequestId: " ID "\tDuration: 2.90 ms\tBilled Duration: 124 ms\tMemory Size: 128 MB\tMax Memory Used: 36 MB\t"
       "Init Duration: 120.11 ms\t" },
     { "what others are billed for is not billed again", { .request_id = ID, .duration_us = 2900, .billed_us = 950, .init_us = -1, .memory_limit_bytes = MIB },
       "REPORT RequestId: " ID "\tDuration: 2.90 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
-    { "a whole millisecond is not two", { .request_id = ID, .duration_us = 1000, .billed_us = 1000, .init_us = -1, .memory_limit_bytes = MIB },
+    { "a whole millisecond is not two", { .request_id = ID, TOOK(1000), .init_us = -1, .memory_limit_bytes = MIB },
       "REPORT RequestId: " ID "\tDuration: 1.00 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
-    { "a microsecond more is", { .request_id = ID, .duration_us = 1001, .billed_us = 1001, .init_us = -1, .memory_limit_bytes = MIB },
+    { "a microsecond more is", { .request_id = ID, TOOK(1001), .init_us = -1, .memory_limit_bytes = MIB },
       "REPORT RequestId: " ID "\tDuration: 1.00 ms\tBilled Duration: 2 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
     { "nothing is billed as one", { .request_id = ID, .init_us = 0, .memory_limit_bytes = MIB },
       "REPORT RequestId: " ID "\tDuration: 0.00 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\tInit Duration: 0.00 ms\t" },
-    { "without a limit the size is what was used", { .request_id = ID, .duration_us = 5, .billed_us = 5, .init_us = -1, .memory_used_bytes = 7 * MIB + 1 },
+    { "without a limit the size is what was used", { .request_id = ID, TOOK(5), .init_us = -1, .memory_used_bytes = 7 * MIB + 1 },
       "REPORT RequestId: " ID "\tDuration: 0.01 ms\tBilled Duration: 1 ms\tMemory Size: 8 MB\tMax Memory Used: 8 MB\t" },
-    { "neither limit nor use known", { .request_id = ID, .duration_us = 5, .billed_us = 5, .init_us = -1 },
+    { "neither limit nor use known", { .request_id = ID, TOOK(5), .init_us = -1 },
       "REPORT RequestId: " ID "\tDuration: 0.01 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t" },
-    { "a timeout", { .request_id = ID, .duration_us = 3000000, .billed_us = 3000000, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_TIMEOUT },
+    { "a timeout", { .request_id = ID, TOOK(3000000), .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_TIMEOUT },
       "REPORT RequestId: " ID "\tDuration: 3000.00 ms\tBilled Duration: 3000 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\tStatus: timeout\t" },
-    { "an error", { .request_id = ID, .duration_us = 1, .billed_us = 1, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_ERROR,
+    { "an error", { .request_id = ID, TOOK(1), .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_ERROR,
                     .error_type = { "Runtime.ExitError", 17 } },
       "REPORT RequestId: " ID "\tDuration: 0.00 ms\tBilled Duration: 1 ms\tMemory Size: 1 MB\tMax Memory Used: 0 MB\t"
       "Status: error\tError Type: Runtime.ExitError\t" },
-    { "the largest", { .request_id = ID, .duration_us = INT64_MAX / 4, .billed_us = INT64_MAX / 4, .init_us = INT64_MAX / 4, .memory_limit_bytes = INT64_MAX,
+    { "the largest", { .request_id = ID, TOOK(INT64_MAX / 4), .init_us = INT64_MAX / 4, .memory_limit_bytes = INT64_MAX,
                        .memory_used_bytes = INT64_MAX, .status = REPORT_TIMEOUT },
       "REPORT RequestId: " ID "\tDuration: 2305843009213693.95 ms\tBilled Duration: 4611686018427388 ms\tMemory Size: 8796093022208 MB\t"
       "Max Memory Used: 8796093022208 MB\tInit Duration: 2305843009213693.95 ms\tStatus: timeout\t" },
@@ -51,10 +52,10 @@ TEST(a_report_is_one_line_of_fields_each_ended_by_a_tab)
     test_label(NULL);
 }
 
-static const struct report sample = { .request_id = ID, .duration_us = 2900, .billed_us = 2900, .init_us = 120110, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB };
-static const struct report failed = { .request_id = ID, .duration_us = 1, .billed_us = 1, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_ERROR,
+static const struct report sample = { .request_id = ID, TOOK(2900), .init_us = 120110, .memory_limit_bytes = 128 * MIB, .memory_used_bytes = 36 * MIB };
+static const struct report failed = { .request_id = ID, TOOK(1), .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_ERROR,
                                       .error_type = { "ValueError", 10 } };
-static const struct report timed_out = { .request_id = ID, .duration_us = 3000000, .billed_us = 3000000, .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_TIMEOUT,
+static const struct report timed_out = { .request_id = ID, TOOK(3000000), .init_us = -1, .memory_limit_bytes = MIB, .status = REPORT_TIMEOUT,
                                          .timeout_ms = 3000 };
 
 TEST(a_report_is_also_a_record)

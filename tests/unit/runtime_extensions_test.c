@@ -12,6 +12,7 @@
 
 #include "broker/base/assert.h"
 #include "broker/edge/log.h"
+#include "schemas/codec/ids.h"
 #include "tests/test.h"
 #include "tests/unit/runtime_bench.h"
 
@@ -701,7 +702,7 @@ TEST(the_platform_tells_of_init_and_invocations)
     }
     EXPECT(subscriber_until(&subscriber, "\"timeout\""));
     struct view in = bytes_view(&subscriber.in);
-    EXPECT_TEXT("initStart telemetrySubscription extension initRuntimeDone initReport start runtimeDone start runtimeDone start runtimeDone", types_in(in));
+    EXPECT_TEXT("initStart telemetrySubscription initRuntimeDone extension initReport start runtimeDone start runtimeDone start runtimeDone", types_in(in));
     EXPECT(holds(in, "\"platform.initRuntimeDone\",\"record\":{\"initializationType\":\"on-demand\",\"phase\":\"init\",\"status\":\"success\"}}\n"));
     EXPECT(holds(in, "\"platform.start\",\"record\":{\"requestId\":\"id-1\",\"version\":\"$LATEST\",\"tracing\":{\"type\":\"X-Amzn-Trace-Id\",\"value\":\"Root=1-"));
     EXPECT(holds(in, "\"platform.runtimeDone\",\"record\":{\"requestId\":\"id-1\",\"status\":\"success\",\"tracing\":{"));
@@ -712,6 +713,124 @@ TEST(the_platform_tells_of_init_and_invocations)
     client_close(&extension.client);
     subscriber_close(&subscriber);
     bench_close(bench);
+}
+
+/* The time of the first record of this type. */
+static int64_t time_of(struct view text, const char *type)
+{
+    static const char mark[] = "{\"time\":\"";
+    char behind[64];
+    int64_t time_ms = 0;
+    int len = snprintf(behind, sizeof behind, "\",\"type\":\"%s\"", type);
+    const char *at = memmem(text.data, text.len, behind, (size_t)len), *time = at;
+
+    while (time != NULL && time > text.data && time[-1] != '"')
+        time--;
+    EXPECT(time != NULL && time - text.data >= (ptrdiff_t)sizeof mark - 1 && memcmp(time - (sizeof mark - 1), mark, sizeof mark - 1) == 0);
+    EXPECT(time != NULL && time_from_text((struct view){ time, (size_t)(at - time) }, &time_ms));
+    return time_ms;
+}
+
+static bool is_later_than(void *ctx)
+{
+    return clock_now().wall_ms > *(int64_t *)ctx;
+}
+
+TEST(a_subscriber_is_told_when_init_began)
+{
+    enum { LATER_MS = 200 };
+    int64_t before_ms = clock_now().wall_ms;
+    struct bench *bench = bench_open((struct bench_options){ 0 });
+    int64_t opened_ms = clock_now().wall_ms, subscribed_ms = opened_ms + LATER_MS;
+    struct subscriber subscriber;
+
+    subscriber_open(&subscriber, bench);
+    EXPECT(bench_until(bench, is_later_than, &subscribed_ms));
+    EXPECT_EQ(200, subscribe(bench, subscriber.port, "HTTP", ALL_TYPES));
+    EXPECT(subscriber_until(&subscriber, "}]"));
+    int64_t began_ms = time_of(bytes_view(&subscriber.in), "platform.initStart");
+    EXPECT(began_ms >= before_ms && began_ms < opened_ms + LATER_MS / 2); /* by two clocks, which are not read at once */
+    EXPECT(time_of(bytes_view(&subscriber.in), "platform.telemetrySubscription") > subscribed_ms);
+    subscriber_close(&subscriber);
+    bench_close(bench);
+}
+
+/* Nobody can subscribe after INIT: so all hear of all, whoever was the first. */
+TEST(a_subscriber_hears_of_extensions_that_came_before_it)
+{
+    struct bench *bench = bench_open((struct bench_options){ .directory = function_folder() });
+    struct extension_client ready, failed, extension;
+    struct subscriber subscriber;
+    struct client runtime, client;
+    char text[256];
+
+    EXPECT_EQ(200, extension_register(&ready, bench, "ext", "{\"events\":[\"INVOKE\",\"SHUTDOWN\"]}"));
+    extension_next(&ready);
+    EXPECT_EQ(200, extension_register(&failed, bench, "failed", "{\"events\":[\"INVOKE\"]}"));
+    (void)snprintf(text, sizeof text, "%sLambda-Extension-Function-Error-Type: Extension.Gone\r\n", failed.header);
+    EXPECT_EQ(202, ask(&client, bench, "POST", "/2020-01-01/extension/exit/error", text, "{}").status);
+    client_close(&client);
+    subscriber_open(&subscriber, bench);
+    EXPECT_EQ(200, extension_register(&extension, bench, "late", "{\"events\":[]}"));
+    (void)snprintf(text, sizeof text, "{\"destination\":{\"protocol\":\"TCP\",\"port\":%u},\"types\":[\"platform\"],\"buffering\":{\"timeoutMs\":25}}", subscriber.port);
+    EXPECT_EQ(200, ask(&client, bench, "PUT", "/2022-07-01/telemetry", extension.header, text).status);
+    client_close(&client);
+    runtime_next(&runtime, bench);
+    extension_next(&extension);
+    EXPECT(subscriber_until(&subscriber, "initReport"));
+    struct view in = bytes_view(&subscriber.in);
+    EXPECT_TEXT("initStart telemetrySubscription initRuntimeDone extension extension extension initReport", types_in(in));
+    EXPECT(holds(in, "\"platform.extension\",\"record\":{\"name\":\"ext\",\"state\":\"Ready\",\"events\":[\"INVOKE\",\"SHUTDOWN\"]}}\n"));
+    EXPECT(holds(in, "\"platform.extension\",\"record\":{\"name\":\"failed\",\"state\":\"ExitError\",\"events\":[\"INVOKE\"],\"errorType\":\"Extension.Gone\"}}\n"));
+    EXPECT(holds(in, "\"platform.extension\",\"record\":{\"name\":\"late\",\"state\":\"Ready\",\"events\":[]}}\n"));
+    client_close(&runtime);
+    client_close(&ready.client);
+    client_close(&failed.client);
+    client_close(&extension.client);
+    subscriber_close(&subscriber);
+    bench_close(bench);
+}
+
+/* INIT ends by it; those that end later are told of when they do. */
+TEST(a_subscriber_hears_of_an_extension_that_fails)
+{
+    static const struct { const char *label, *path, *types, *record; bool runs; } cases[] = {
+        { "in its start", "/2020-01-01/extension/init/error", "initStart telemetrySubscription initRuntimeDone extension initReport",
+          "{\"name\":\"ext\",\"state\":\"InitError\",\"events\":[],\"errorType\":\"Extension.Broken\"}", false },
+        { "at work", "/2020-01-01/extension/exit/error", "initStart telemetrySubscription initRuntimeDone extension initReport extension",
+          "{\"name\":\"ext\",\"state\":\"ExitError\",\"events\":[],\"errorType\":\"Extension.Broken\"}", true },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench *bench = bench_open((struct bench_options){ 0 });
+        struct extension_client extension;
+        struct subscriber subscriber;
+        struct client runtime, client;
+        char text[256];
+
+        test_label(cases[i].label);
+        subscriber_open(&subscriber, bench);
+        EXPECT_EQ(200, extension_register(&extension, bench, "ext", "{\"events\":[]}"));
+        (void)snprintf(text, sizeof text, "{\"destination\":{\"protocol\":\"TCP\",\"port\":%u},\"types\":[\"platform\"],\"buffering\":{\"timeoutMs\":25}}", subscriber.port);
+        EXPECT_EQ(200, ask(&client, bench, "PUT", "/2022-07-01/telemetry", extension.header, text).status);
+        client_close(&client);
+        if (cases[i].runs) {
+            extension_next(&extension);
+            runtime_next(&runtime, bench);
+        }
+        (void)snprintf(text, sizeof text, "%sLambda-Extension-Function-Error-Type: Extension.Broken\r\n", extension.header);
+        EXPECT_EQ(202, ask(&client, bench, "POST", cases[i].path, text, "{}").status);
+        client_close(&client);
+        EXPECT(subscriber_until(&subscriber, cases[i].record));
+        EXPECT(subscriber_until(&subscriber, "initReport"));
+        EXPECT_TEXT(cases[i].types, types_in(bytes_view(&subscriber.in)));
+        if (cases[i].runs)
+            client_close(&runtime);
+        client_close(&extension.client);
+        subscriber_close(&subscriber);
+        bench_close(bench);
+    }
+    test_label(NULL);
 }
 
 TEST(a_provisioned_instance_says_so)

@@ -16,8 +16,8 @@ enum {
     DETAIL_TYPE_BYTES_MAX = 128,
 };
 
-enum field { FIELD_SOURCE, FIELD_DETAIL_TYPE, FIELD_DETAIL, FIELD_BUS, FIELD_TIME, FIELD_RESOURCES, FIELDS };
-static const char *const field_names[FIELDS] = { "Source", "DetailType", "Detail", "EventBusName", "Time", "Resources" };
+enum field { FIELD_SOURCE, FIELD_DETAIL_TYPE, FIELD_DETAIL, FIELD_BUS, FIELD_TRACE, FIELD_TIME, FIELD_RESOURCES, FIELDS };
+static const char *const field_names[FIELDS] = { "Source", "DetailType", "Detail", "EventBusName", "TraceHeader", "Time", "Resources" };
 
 struct put {
     struct call *call;
@@ -104,6 +104,7 @@ static bool entry_read(struct put *put, struct view object, struct publish_entry
     struct event event = { .kind = EVENT_KIND_EVENT, .detail_format = DETAIL_JSON };
     struct view values[FIELDS] = { 0 }, texts[FIELDS] = { 0 }, key, value;
     struct json_walk walk = json_walk_of(object);
+    char id[UUID_TEXT_LEN + 1], traceparent[TRACEPARENT_LEN + 1];
 
     if (!walk.object) {
         json_service_refuse(put->call, 400, "SerializationException", "'Entries' must be a list of objects");
@@ -119,7 +120,7 @@ static bool entry_read(struct put *put, struct view object, struct publish_entry
     bytes_clear(&put->resources);
     if (!bytes_reserve(&put->texts, object.len)) /* so that the views below stay */
         ASSERT(!"memory for one request");
-    for (unsigned field = FIELD_SOURCE; field <= FIELD_BUS; field++) {
+    for (unsigned field = FIELD_SOURCE; field <= FIELD_TRACE; field++) {
         size_t start = put->texts.len;
         if (values[field].data == NULL)
             continue;
@@ -146,6 +147,9 @@ static bool entry_read(struct put *put, struct view object, struct publish_entry
     event.source = texts[FIELD_SOURCE];
     event.detail_type = texts[FIELD_DETAIL_TYPE];
     event.detail = texts[FIELD_DETAIL];
+    uuid_to_text(entry->id, id);
+    if (trace_id_to_traceparent(texts[FIELD_TRACE], view_of(id), traceparent))
+        event.traceparent = (struct view){ traceparent, TRACEPARENT_LEN };
     if (texts[FIELD_BUS].len > 0) {
         event.bus = bus_name_of(texts[FIELD_BUS]);
         check_text(put, entry, FIELD_BUS, event.bus, ENVELOPE_FIELD_BYTES_MAX);

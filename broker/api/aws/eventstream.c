@@ -2,23 +2,46 @@
 
 #include <endian.h>
 
-/* Half a byte at a time: the frames are few, and a table of 16 is checked by eye. */
+/* Eight bytes at a time ("slicing by 8"): byte by byte, the sum is most of what a streamed response costs. Sums are linear: that of
+ * eight bytes is the XOR of what each of them makes alone, with zeros for those behind it. after[n][b]: byte b, n zeros behind it. */
+enum { SLICES = 8 };
+
+static void tables_make(uint32_t after[SLICES][256])
+{
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t sum = byte;
+        for (unsigned bit = 0; bit < 8; bit++)
+            sum = sum >> 1 ^ ((sum & 1) != 0 ? 0xedb88320 : 0); /* the polynomial, lowest bit first */
+        after[0][byte] = sum;
+    }
+    for (unsigned zeros = 1; zeros < SLICES; zeros++)
+        for (unsigned byte = 0; byte < 256; byte++)
+            after[zeros][byte] = after[zeros - 1][byte] >> 8 ^ after[0][after[zeros - 1][byte] & 255];
+}
+
 uint32_t eventstream_crc32(uint32_t crc, const void *data, size_t len)
 {
-    static const uint32_t table[16] = {
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
-    };
+    static uint32_t after[SLICES][256]; /* constant from its first use on */
     const uint8_t *at = data;
 
+    if (after[0][1] == 0)
+        tables_make(after);
     crc = ~crc;
-    for (size_t i = 0; i < len; i++) {
-        crc ^= at[i];
-        crc = crc >> 4 ^ table[crc & 15];
-        crc = crc >> 4 ^ table[crc & 15];
+    for (; len >= SLICES; len -= SLICES, at += SLICES) {
+        uint32_t low, high;
+        memcpy(&low, at, sizeof low);
+        memcpy(&high, at + sizeof low, sizeof high);
+        low = le32toh(low) ^ crc;
+        high = le32toh(high);
+        crc = after[7][low & 255] ^ after[6][low >> 8 & 255] ^ after[5][low >> 16 & 255] ^ after[4][low >> 24] ^
+              after[3][high & 255] ^ after[2][high >> 8 & 255] ^ after[1][high >> 16 & 255] ^ after[0][high >> 24];
     }
+    for (; len > 0; len--, at++)
+        crc = crc >> 8 ^ after[0][(crc ^ *at) & 255];
     return ~crc;
 }
+
+enum { PRELUDE_BYTES = 8, FRAME_BYTES = PRELUDE_BYTES + 4 + 4 }; /* around headers and payload: the prelude, its sum, the frame's */
 
 static void put_u32(struct bytes *out, uint32_t value)
 {
@@ -45,17 +68,19 @@ static void put_frame(struct bytes *out, const char *type, const char *content_t
     put_header(&headers, ":message-type", "event");
     put_header(&headers, ":event-type", type);
     put_header(&headers, ":content-type", content_type);
-    if (headers.failed || !bytes_reserve(out, headers.len + payload.len + 16)) {
+    if (headers.failed || !bytes_reserve(out, headers.len + payload.len + FRAME_BYTES)) {
         out->failed = true;
         bytes_done(&headers);
         return;
     }
-    put_u32(out, (uint32_t)(headers.len + payload.len + 16));
+    put_u32(out, (uint32_t)(headers.len + payload.len + FRAME_BYTES));
     put_u32(out, (uint32_t)headers.len);
-    put_u32(out, eventstream_crc32(0, out->data + start, 8));
+    uint32_t prelude = eventstream_crc32(0, out->data + start, PRELUDE_BYTES);
+    put_u32(out, prelude);
     bytes_put_view(out, bytes_view(&headers));
     bytes_put_view(out, payload);
-    put_u32(out, eventstream_crc32(0, out->data + start, out->len - start));
+    size_t summed = start + PRELUDE_BYTES;
+    put_u32(out, eventstream_crc32(prelude, out->data + summed, out->len - summed));
     bytes_done(&headers);
 }
 

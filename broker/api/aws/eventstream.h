@@ -11,6 +11,6 @@ enum { EVENTSTREAM_CHUNK_BYTES = 256 << 10 };    /* payload of one PayloadChunk 
 
 void eventstream_put_chunk(struct bytes *out, struct view payload);      /* PayloadChunk: raw bytes */
 void eventstream_put_complete(struct bytes *out, struct view json);      /* InvokeComplete */
-uint32_t eventstream_crc32(uint32_t crc, const void *data, size_t len);  /* of zlib; begins with 0 */
+uint32_t eventstream_crc32(uint32_t crc, const void *data, size_t len);  /* of zlib; 0 begins, a sum goes on */
 
 #endif

@@ -100,15 +100,28 @@ static bool client_context_of(struct call *call, struct bytes *out, struct view 
     return true;
 }
 
+/* What the function of an event will see: the caller's, as far as an event can keep it, else the one of the request id. */
+static struct view event_trace_id(struct call *call, char ret_traceparent[TRACEPARENT_LEN + 1], char ret_text[TRACE_ID_LEN + 1])
+{
+    struct view id = view_of(call_request_id(call));
+
+    if (trace_id_to_traceparent(http_header(call->exchange, "x-amzn-trace-id"), id, ret_traceparent)) {
+        (void)trace_id_from_traceparent((struct view){ ret_traceparent, TRACEPARENT_LEN }, ret_text);
+        return (struct view){ ret_traceparent, TRACEPARENT_LEN };
+    }
+    trace_id_make(id, 0, ret_text);
+    return (struct view){ 0 };
+}
+
 static void respond_empty(struct call *call, unsigned status)
 {
     struct answer answer = { .count = 0 };
-    char trace_id[TRACE_ID_LEN + 1];
+    char traceparent[TRACEPARENT_LEN + 1], trace_id[TRACE_ID_LEN + 1];
 
     aws_answer_put(call, &answer, NULL);
-    if (status == 202) { /* an event keeps none that came: this is what the function will see */
-        trace_id_make(view_of(call_request_id(call)), 0, trace_id);
-        answer_put(&answer, "x-amzn-trace-id", view_of(trace_id));
+    if (status == 202) {
+        (void)event_trace_id(call, traceparent, trace_id);
+        answer_put(&answer, "x-amzn-trace-id", (struct view){ trace_id, TRACE_ID_LEN });
     }
     answer_put(&answer, "x-amzn-remapped-content-length", VIEW_LITERAL("0"));
     call_respond(call, status, &answer, VIEW_LITERAL(""));
@@ -183,6 +196,7 @@ static void event_publish(struct call *call, const struct lambda_target *target,
     struct publish_entry entry = { .code = NULL };
     struct once_entry *seen = NULL;
     struct once_key key;
+    char traceparent[TRACEPARENT_LEN + 1], trace_id[TRACE_ID_LEN + 1];
 
     bool has_key = once_key_of(call, "event", target->function, payload, &key);
     if (has_key)
@@ -201,6 +215,7 @@ static void event_publish(struct call *call, const struct lambda_target *target,
     ASSERT(good);
     publishing->function = target->function;
     publishing->answered = event_answered;
+    event.traceparent = event_trace_id(call, traceparent, trace_id);
     VEC_PUSH(&publishing->entries, entry);
     publishing_put(publishing, &publishing->entries.items[0], &event);
     if (has_key)

@@ -4,7 +4,7 @@
  *   any other JSON         inferred: 200, application/json, the value as it stands; a string without its quotes
  *   {...} NUL*8 body       of a function that streams, on a route that does not: the prelude, then the body
  *
- * Header fields that belong to the connection are left out; so are those for browsers when the route has `cors`. */
+ * Header fields that belong to the connection, or name the request, are left out; so are those for browsers when the route has `cors`. */
 #include "broker/api/routes/routes.h"
 
 enum { FIELDS_MAX = 100, NAME_BYTES_MAX = 256 };
@@ -26,7 +26,8 @@ void http_result_done(struct http_result *result)
 
 static bool is_left_out(struct view name, const struct web *web)
 {
-    static const char *const ours[] = { "connection", "keep-alive", "transfer-encoding", "content-length", "trailer", "upgrade", "date", "te" };
+    static const char *const ours[] = { "connection", "keep-alive", "transfer-encoding", "content-length", "trailer", "upgrade", "date", "te",
+                                       "x-amzn-requestid", "x-amzn-trace-id" };
 
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         if (view_is_any_case(name, ours[i]))

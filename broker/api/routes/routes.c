@@ -146,6 +146,7 @@ static enum found target_find(struct call *call, struct web_target *ret_target)
 static void web_put(struct call *call, struct answer *answer)
 {
     answer_put(answer, "x-amzn-requestid", view_of(call_request_id(call)));
+    answer_put(answer, "x-amzn-trace-id", call_trace_id(call, call->web->trace_id));
     cors_put(call->web, answer);
 }
 

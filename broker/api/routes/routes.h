@@ -39,6 +39,7 @@ struct web {
     uint32_t function;                       /* that is asked */
     bool cors;                               /* the configuration's, not the function's, headers for browsers */
     bool streaming, begun;                   /* a streamed response: comes; its head was sent */
+    char trace_id[TRACE_ID_LEN + 1];         /* where it is made when the request has none */
     struct bytes fields;                     /* name NUL value LF, of `cors` */
     struct bytes prelude;                    /* of a streamed response, until it is whole */
 };

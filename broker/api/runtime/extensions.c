@@ -37,6 +37,8 @@ struct extension {
     ev_io ended;
     bool gone;                           /* its process has ended, and nobody has asked in its name since */
     bool told_end;
+    bool failed_in_init;                 /* FAILED: by init/error */
+    char error_type[ERROR_TYPE_BYTES_MAX + 1]; /* FAILED: of what */
     struct bytes missed; /* the event it was not there for; empty: none. The last one: there is one invocation at a time */
 };
 
@@ -45,13 +47,13 @@ struct extensions {
     unsigned count;
 };
 
-static const char *state_name(enum extension_state state)
+static const char *state_name(const struct extension *extension)
 {
-    switch (state) {
+    switch (extension->state) {
     case EXTENSION_REGISTERED: return "Registered";
     case EXTENSION_WAITING: return "Ready";
     case EXTENSION_WORKING: return "Running";
-    case EXTENSION_FAILED: return "ExitError";
+    case EXTENSION_FAILED: return extension->failed_in_init ? "InitError" : "ExitError";
     }
     return "?";
 }
@@ -376,26 +378,30 @@ bool extensions_at_work(const struct extensions *extensions)
     return false;
 }
 
-static void telemetry_extension(struct runtime_instance *instance, const struct extension *extension, const char *state,
-                                struct view error_type)
+static void telemetry_extension(struct runtime_instance *instance, const struct extension *extension)
 {
     struct bytes record = { 0 };
 
-    if (instance->telemetry == NULL)
-        return;
     bytes_put_text(&record, "{\"name\":");
     json_put_string(&record, view_of(extension->name));
-    bytes_put_format(&record, ",\"state\":\"%s\",\"events\":[%s%s%s]", state,
+    bytes_put_format(&record, ",\"state\":\"%s\",\"events\":[%s%s%s]", state_name(extension),
                      (extension->hears & HEARS_INVOKE) != 0 ? "\"INVOKE\"" : "",
                      extension->hears == (HEARS_INVOKE | HEARS_SHUTDOWN) ? "," : "",
                      (extension->hears & HEARS_SHUTDOWN) != 0 ? "\"SHUTDOWN\"" : "");
-    if (error_type.len > 0) {
+    if (extension->state == EXTENSION_FAILED) {
         bytes_put_text(&record, ",\"errorType\":");
-        json_put_string(&record, error_type);
+        json_put_string(&record, view_of(extension->error_type));
     }
     bytes_put_char(&record, '}');
-    telemetry_record(instance, "platform.extension", bytes_view(&record));
+    if (!record.failed)
+        telemetry_record(instance, "platform.extension", bytes_view(&record));
     bytes_done(&record);
+}
+
+void extensions_init_done(struct runtime_instance *instance)
+{
+    for (unsigned i = 0; instance->extensions != NULL && i < instance->extensions->count; i++)
+        telemetry_extension(instance, instance->extensions->items[i]);
 }
 
 void extension_next(struct runtime_instance *instance, struct call *call)
@@ -407,16 +413,13 @@ void extension_next(struct runtime_instance *instance, struct call *call)
     if (extension->state == EXTENSION_WAITING || extension->state == EXTENSION_FAILED) {
         answer_error(call->exchange, 403, "Extension.InvalidExtensionState",
                      "State transition from %s to Ready failed for extension %s. Error: State transition is not allowed",
-                     state_name(extension->state), extension->id);
+                     state_name(extension), extension->id);
         return;
     }
-    bool first = extension->state == EXTENSION_REGISTERED;
     extension->state = EXTENSION_WAITING;
     extension->gone = false;
     extension->call = call;
     call->extension = extension;
-    if (first)
-        telemetry_extension(instance, extension, "Ready", (struct view){ 0 });
     if (extension->missed.len > 0) {
         extension->told_end = instance->ending;
         answer_event(extension, bytes_view(&extension->missed));
@@ -454,21 +457,24 @@ void extension_error(struct runtime_instance *instance, struct http_exchange *ex
     if (extension->state == EXTENSION_FAILED || (init && extension->state != EXTENSION_REGISTERED)) {
         answer_error(exchange, 403, "Extension.InvalidExtensionState",
                      "State transition from %s to %s failed for extension %s. Error: State transition is not allowed",
-                     state_name(extension->state), init ? "InitError" : "ExitError", extension->id);
+                     state_name(extension), init ? "InitError" : "ExitError", extension->id);
         return;
     }
     if (extension->call != NULL)
         extension->call->extension = NULL; /* nothing comes any more; the connection is its own to close */
     extension->call = NULL;
     extension->state = EXTENSION_FAILED;
+    extension->failed_in_init = init;
     if (type.len > ERROR_TYPE_BYTES_MAX)
         type.len = ERROR_TYPE_BYTES_MAX;
+    memcpy(extension->error_type, type.data, type.len);
     struct bytes quoted = { 0 };
     json_put_string(&quoted, type);
     log_format(LOG_WARN, "function=%s instance=%" PRIu64 " event=extension-failed extension=\"%s\" phase=%s type=%.*s",
                instance->function, instance->id, extension->name, init ? "init" : "exit", VIEW_ARGS(quoted));
     bytes_done(&quoted);
-    telemetry_extension(instance, extension, init ? "InitError" : "ExitError", type);
+    if (instance->init_done && instance->telemetry != NULL)
+        telemetry_extension(instance, extension);
     if (init && instance->state == RUNTIME_STARTED) {
         struct failure failure = { .type = type, .message = VIEW_LITERAL("an extension failed to start") };
         instance->state = RUNTIME_INIT_FAILED;

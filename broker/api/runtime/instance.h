@@ -177,6 +177,8 @@ void extension_next_end(struct runtime_instance *instance, struct call *call);
 void extension_error(struct runtime_instance *instance, struct http_exchange *exchange, bool init);
 /* All that registered have asked for their next event (for the first, or since the last invocation). */
 bool extensions_ready(const struct extensions *extensions);
+/* Tells subscribers how each of them has come out of INIT: they may have subscribed later. */
+void extensions_init_done(struct runtime_instance *instance);
 void extensions_invoke(struct runtime_instance *instance, const struct invocation *invocation);
 /* Tells those that hear of it. */
 void extensions_shutdown(struct runtime_instance *instance, const char *reason, int64_t deadline_ms);

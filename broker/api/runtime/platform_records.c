@@ -1,6 +1,7 @@
 /* platform_records.c - what the platform itself tells telemetry subscribers of an instance's life, as far as this module sees it:
  *
- *   platform.initStart ... platform.initRuntimeDone, platform.initReport ... platform.start, platform.runtimeDone ... platform.start ...
+ *   platform.initStart ... platform.initRuntimeDone, platform.extension of each, platform.initReport ...
+ *   platform.start, platform.runtimeDone ... platform.start ...
  *
  * platform.report has memory and bills in it, and comes from the daemon. Nothing is made while nobody listens. */
 #include "broker/api/runtime/instance.h"
@@ -39,6 +40,7 @@ void platform_init_done(struct runtime_instance *instance, const char *status)
     bytes_put_format(&done, "{\"initializationType\":\"%s\",\"phase\":\"%s\",\"status\":\"%s\"}", platform_initialization_type(init.provisioned),
                      report_phase(&init), status);
     record_put(instance, "platform.initRuntimeDone", &done);
+    extensions_init_done(instance);
     platform_record_init_report(&report, &init, status, (struct view){ 0 }, clock_now().mono.us - instance->opened_us);
     record_put(instance, "platform.initReport", &report);
 }

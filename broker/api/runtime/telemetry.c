@@ -64,12 +64,12 @@ static void timer_set(struct subscriber *subscriber, unsigned after_ms)
 }
 
 /* Appends {"time":...,"type":...,"record":...}, with what stands between it and the one before: arrays have commas, lines have breaks. */
-static void put_record(struct subscriber *subscriber, const char *type, struct view record_json)
+static void put_record(struct subscriber *subscriber, int64_t time_ms, const char *type, struct view record_json)
 {
     struct bytes *out = &subscriber->gathered;
     char time[TIME_TEXT_MAX];
 
-    (void)time_to_text(clock_now().wall_ms, true, time);
+    (void)time_to_text(time_ms, true, time);
     if (!subscriber->wants.tcp)
         bytes_put_char(out, subscriber->gathered_items == 0 ? '[' : ',');
     bytes_put_format(out, "{\"time\":\"%s\",\"type\":\"%s\",\"record\":", time, type);
@@ -98,7 +98,7 @@ static void send_gathered(struct subscriber *subscriber)
                        "{\"reason\":\"the subscriber did not take them in time\",\"droppedRecords\":%" PRIu64
                        ",\"droppedBytes\":%" PRIu64 "}",
                        subscriber->dropped_records, subscriber->dropped_bytes);
-        put_record(subscriber, "platform.logsDropped", view_of(dropped));
+        put_record(subscriber, clock_now().wall_ms, "platform.logsDropped", view_of(dropped));
         subscriber->dropped_records = subscriber->dropped_bytes = 0;
     }
     if (!subscriber->wants.tcp)
@@ -159,7 +159,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
     }
 }
 
-static void subscriber_record(struct subscriber *subscriber, const char *type, struct view record_json)
+static void subscriber_record(struct subscriber *subscriber, int64_t time_ms, const char *type, struct view record_json)
 {
     enum { FRAME_BYTES = 128 };          /* around a record: its time, its type, punctuation */
     size_t len = record_json.len + FRAME_BYTES;
@@ -169,7 +169,7 @@ static void subscriber_record(struct subscriber *subscriber, const char *type, s
         return;
     }
     bool first = subscriber->gathered_items == 0;
-    put_record(subscriber, type, record_json);
+    put_record(subscriber, time_ms, type, record_json);
     if (is_full(subscriber))
         send_gathered(subscriber);
     else if (first && !post_busy(subscriber->post) && !subscriber->retrying)
@@ -199,10 +199,11 @@ static unsigned type_of(const char *type)
 void telemetry_record(struct runtime_instance *instance, const char *type, struct view record_json)
 {
     struct telemetry *telemetry = instance->telemetry;
+    int64_t now_ms = clock_now().wall_ms;
 
     for (unsigned i = 0; i < telemetry->count; i++)
         if ((telemetry->subscribers[i]->wants.types & type_of(type)) != 0 && type_for(telemetry->subscribers[i], type) != NULL)
-            subscriber_record(telemetry->subscribers[i], type_for(telemetry->subscribers[i], type), record_json);
+            subscriber_record(telemetry->subscribers[i], now_ms, type_for(telemetry->subscribers[i], type), record_json);
 }
 
 void telemetry_flush(struct telemetry *telemetry)
@@ -256,14 +257,16 @@ static struct subscriber *subscriber_put(struct runtime_instance *instance, cons
     return subscriber;
 }
 
-/* INIT began before anybody could subscribe. */
+/* INIT began before anybody could subscribe: its time is not now's. */
 static void record_init_start(const struct runtime_instance *instance, struct subscriber *subscriber)
 {
     struct bytes record = { 0 };
+    struct now now = clock_now();
+    int64_t began_ms = now.wall_ms - (now.mono.us - instance->opened_us) / 1000;
 
     platform_init_start(instance, &record);
     if ((subscriber->wants.types & TELEMETRY_PLATFORM) != 0 && !subscriber->wants.logs && !record.failed)
-        subscriber_record(subscriber, "platform.initStart", bytes_view(&record));
+        subscriber_record(subscriber, began_ms, "platform.initStart", bytes_view(&record));
     bytes_done(&record);
 }
 

@@ -118,6 +118,7 @@ command_of() {
     esac
 }
 names=(node python go rust rust_extension js_sdk) had=() skipped=()
+clients=$folder/clients.json.$$ # a suite that runs beside us reads the whole of one or of the other
 {
     echo "{"
     for name in "${names[@]}"; do
@@ -136,7 +137,8 @@ names=(node python go rust rust_extension js_sdk) had=() skipped=()
     done
     echo "  }"
     echo "}"
-} >"$folder/clients.json"
+} >"$clients"
+mv -f "$clients" "$folder/clients.json"
 for name in "${skipped[@]}"; do
     echo "skipped: $name: $(<"$folder/$name.skipped")"
 done
