@@ -14,6 +14,7 @@
 #include <nng/nng.h>
 #include <nng/supplemental/util/platform.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -30,10 +31,10 @@ enum {
     LATER_PAUSE_MS = 100,       /* after "later" */
 };
 
-/* All that a signal handler can reach. Set while sluice_function_run() runs. Any thread may take the signal: lock-free atomics.
- */
+/* All that a signal handler can reach. Set while sluice_function_run() runs. Any thread may take the signal: lock-free atomics. */
 static atomic_int signal_fd = -1;
 static atomic_bool signalled;
+static atomic_int signal_handlers;       /* that may write to it: it is not closed before they are done */
 
 static void wake(int fd)
 {
@@ -48,8 +49,10 @@ static void signal_came(int number)
     int saved = errno;
 
     (void)number;
+    signal_handlers++;
     signalled = true;
     wake(signal_fd);
+    signal_handlers--;
     errno = saved;
 }
 
@@ -456,6 +459,8 @@ static void runner_serve(struct runner *runner)
     (void)sigaction(SIGTERM, &term_before, NULL);
     (void)sigaction(SIGINT, &int_before, NULL);
     signal_fd = -1;
+    while (signal_handlers > 0) /* on other threads, and soon done: one of ours has returned */
+        (void)sched_yield();
 }
 
 static int run(const struct sluice_function *function, const struct sluice_attach *attach)
