@@ -429,7 +429,8 @@ void extension_next(struct runtime_instance *instance, struct call *call)
     shutdown_look(instance);
 }
 
-/* Its request went away unanswered: it is at work, as far as anybody can tell. */
+/* Its request went away unanswered: it is at work, as far as anybody can tell; unless the end of its process was heard of before the request, its
+ * last word, was read. */
 void extension_next_end(struct runtime_instance *instance, struct call *call)
 {
     if (call->extension == NULL)
@@ -437,6 +438,7 @@ void extension_next_end(struct runtime_instance *instance, struct call *call)
     ASSERT(call->extension->call == call);
     call->extension->call = NULL;
     call->extension->state = EXTENSION_WORKING;
+    call->extension->gone = call->extension->process > 0 && call->extension->pidfd < 0;
     instance_announce(instance);
 }
 
