@@ -224,12 +224,12 @@ static void instance_on_gone(void *ctx, uint64_t instance, const struct instance
     end_reason(end, reason);
     struct instance_gone gone = gone_of(end, reason);
     broker_read(broker);
+    broker->gone = instance; /* for the log of what ends with it */
+    broker->gone_log = end->output_tail;
     runtime_cut(broker->runtime, instance);
     invocations_ended(broker->invocations, instance, end);
     broker_release_parked(broker, instance);
     control_instance_gone(broker->control, instance, end);
-    broker->gone = instance;
-    broker->gone_log = end->output_tail;
     engine_instance_gone(broker->engine, instance, &gone, clock_now());
     broker->gone = 0;
     invocations_gone(broker->invocations, instance);
